@@ -359,19 +359,37 @@ class Config:
         return self.target_field_length + 2 * self.target_padding
 
     @property
+    def block_names(self) -> list[str]:
+        """Names of the dilated convolutions, numbered through all stacks from 1."""
+        return [
+            f"res_{block + 1}_dilated_conv_d{dilation}_s{block // len(self.dilations)}"
+            for block, dilation in enumerate(self.dilations * self.num_stacks)
+        ]
+
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every weight of the network, "<layer>/kernel" or "/bias", in file order."""
+        residual, skip = self.residual_channels, self.skip_channels
+        first, second = self.final_channels
+        first_length, second_length = self.final_filter_lengths
+        count, outputs = self.num_residual_blocks, len(self.task.estimates)
+        shapes: dict[str, tuple[int, ...]] = {
+            "initial_causal_conv/kernel": (self.filter_length, 1, residual)
+        }
+        for block, name in enumerate(self.block_names, 1):
+            shapes[f"{name}/kernel"] = (self.filter_length, residual, 2 * residual)
+            # The last block's residual half is unused, but it exists and counts.
+            shapes[f"conv1d_{block}/kernel"] = (1, residual, residual + skip)
+        shapes[f"conv1d_{count + 1}/kernel"] = (first_length, skip, first)
+        shapes[f"conv1d_{count + 2}/kernel"] = (second_length, first, second)
+        shapes[f"conv1d_{count + 3}/kernel"] = (1, second, outputs)
+        shapes[f"conv1d_{count + 3}/bias"] = (outputs,)
+        return shapes
+
+    @property
     def num_params(self) -> int:
-        """Weights of the network, those of the unused last residual included."""
-        residual, skip, first, second = (
-            self.residual_channels,
-            self.skip_channels,
-            *self.final_channels,
-        )
-        block = self.filter_length * residual * 2 * residual
-        block += residual * (residual + skip)
-        head = self.final_filter_lengths[0] * skip * first
-        head += self.final_filter_lengths[1] * first * second
-        head += (second + 1) * len(self.task.estimates)
-        return self.filter_length * residual + self.num_residual_blocks * block + head
+        """Number of weights."""
+        return sum(math.prod(shape) for shape in self.weight_shapes.values())
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some fields changed, checked like values from a file."""

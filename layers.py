@@ -1,0 +1,233 @@
+"""The residual block of the Wavenet and the small layers it is made of.
+
+One block, on a slab of (batch, time, residual channels):
+
+    input --+--> dilated conv --+--> tanh ----+
+            |    (3, dilation d)|             * --> 1x1 conv --+--> skip, cropped
+            |                   +--> sigmoid -+                |    to the target
+            |                                                  v
+            +---------------- crop --------------------------> + --> output
+
+Every convolution is a "valid" one: a block puts out only what later blocks and the
+target field still need. Zeros are added by hand in the one place where the 2018
+framing reaches beyond the fragment, so the kept values are those of the "same"
+convolutions of the original.
+
+Reference: Rethage, Pons, Serra, "A Wavenet for Speech Denoising", arXiv 1706.07162.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+import compat
+
+
+class CropTime(keras.layers.Layer):
+    """Keep `length` samples from `start` on.
+
+    Args:
+        start: first sample kept.
+        length: samples kept.
+
+    Input shape: (batch, time, channels). Output shape: (batch, length, channels).
+    """
+
+    def __init__(self, start: int, length: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.start = start
+        self.length = length
+
+    def call(self, inputs: Any) -> Any:
+        return inputs[:, self.start : self.start + self.length, :]
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (input_shape[0], self.length, input_shape[2])
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "start": self.start, "length": self.length}
+
+
+class TakeChannels(keras.layers.Layer):
+    """Keep the channels from `start` up to `stop`.
+
+    Args:
+        start: first channel kept.
+        stop: one past the last channel kept.
+
+    Input shape: (batch, time, channels). Output shape: (batch, time, stop - start).
+    """
+
+    def __init__(self, start: int, stop: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.start = start
+        self.stop = stop
+
+    def call(self, inputs: Any) -> Any:
+        return inputs[:, :, self.start : self.stop]
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (input_shape[0], input_shape[1], self.stop - self.start)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+class TakeChannel(keras.layers.Layer):
+    """One channel as a signal.
+
+    Args:
+        channel: the channel taken.
+
+    Input shape: (batch, time, channels). Output shape: (batch, time).
+    """
+
+    def __init__(self, channel: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.channel = channel
+
+    def call(self, inputs: Any) -> Any:
+        return inputs[:, :, self.channel]
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return tuple(input_shape[:2])
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "channel": self.channel}
+
+
+class MergedHead(keras.layers.Layer):
+    """The network's last two convolutions as one.
+
+    Between the second head convolution (channels -> hidden, no bias) and the last
+    one (hidden -> outputs, one sample long, bias) stands no activation, so their
+    product is one convolution of channels -> outputs. The layer holds both kernels,
+    trains both, and multiplies them at every step: the same function and the same
+    gradients for a fraction of the work. The kernels follow the correlation
+    convention on every backend.
+
+    Args:
+        hidden: channels between the two convolutions.
+        outputs: channels put out.
+        filter_length: samples the first of the two looks at, odd.
+
+    Input shape: (batch, time, channels). Output shape: (batch, time, outputs), zeros
+    being added at both ends.
+    """
+
+    def __init__(self, hidden: int, outputs: int, filter_length: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.hidden = hidden
+        self.outputs = outputs
+        self.filter_length = filter_length
+
+    def build(self, input_shape: tuple) -> None:
+        self.channels = input_shape[-1]
+        self.first_kernel = compat.add_weight(
+            self,
+            "first_kernel",
+            (self.filter_length, self.channels, self.hidden),
+            "glorot_uniform",
+        )
+        self.last_kernel = compat.add_weight(
+            self, "last_kernel", (1, self.hidden, self.outputs), "glorot_uniform"
+        )
+        self.bias = compat.add_weight(self, "bias", (self.outputs,), "zeros")
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        taps, margin = self.filter_length, self.filter_length // 2
+        kernel = compat.matmul(self.first_kernel, self.last_kernel[0])
+        # All taps in one product (channels -> taps * outputs), then shifted sums: a
+        # convolution would first copy its input once per tap.
+        kernel = compat.reshape(
+            compat.transpose(kernel, (1, 0, 2)), (self.channels, taps * self.outputs)
+        )
+        products = compat.pad_time(compat.matmul(inputs, kernel), margin, margin)
+        time = inputs.shape[1] if compat.IS_KERAS_3 else keras.backend.int_shape(inputs)[1]
+        summed = self.bias
+        for tap in range(taps):
+            channels = slice(tap * self.outputs, (tap + 1) * self.outputs)
+            summed = summed + products[:, tap : tap + time, channels]
+        return summed
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (input_shape[0], input_shape[1], self.outputs)
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "hidden": self.hidden,
+            "outputs": self.outputs,
+            "filter_length": self.filter_length,
+        }
+
+
+def padded_conv(
+    x: Any, filters: int, filter_length: int, padding: tuple, name: str, **kwargs: Any
+) -> Any:
+    """A convolution without bias after zeros on both sides.
+
+    Args:
+        x: (batch, time, channels).
+        filters: channels put out.
+        filter_length: samples the kernel spans, before dilation.
+        padding: zeros added before and after.
+        name: the layer's name.
+        **kwargs: more arguments of Conv1D.
+
+    Returns:
+        (batch, time + sum(padding) - dilation * (filter_length - 1), filters).
+    """
+    if any(padding):
+        x = keras.layers.ZeroPadding1D(padding)(x)
+    return keras.layers.Conv1D(
+        filters, filter_length, padding="valid", use_bias=False, name=name, **kwargs
+    )(x)
+
+
+def residual_block(
+    x: Any,
+    *,
+    skip_channels: int,
+    filter_length: int,
+    dilation: int,
+    padding: tuple,
+    crop: tuple,
+    skip_crop: tuple,
+    names: tuple,
+) -> tuple:
+    """One block; see the diagram at the top of the module.
+
+    Args:
+        x: (batch, time, residual channels), the slab that the block needs.
+        skip_channels: channels of the skip output.
+        filter_length: taps of the dilated convolution.
+        dilation: samples between taps.
+        padding: zeros added on each side before the dilated convolution.
+        crop: start and length of the output's samples within `x`.
+        skip_crop: start and length of the skip's samples within the output.
+        names: of the dilated and of the 1x1 convolution.
+
+    Returns:
+        (output, skip): (batch, crop length, residual channels) and
+        (batch, skip length, skip channels).
+    """
+    channels = int(x.shape[2]) if compat.IS_KERAS_3 else keras.backend.int_shape(x)[2]
+    gate = padded_conv(
+        x, 2 * channels, filter_length, padding, names[0], dilation_rate=dilation
+    )
+    gated = keras.layers.Multiply()(
+        [
+            keras.layers.Activation("tanh")(TakeChannels(0, channels)(gate)),
+            keras.layers.Activation("sigmoid")(
+                TakeChannels(channels, 2 * channels)(gate)
+            ),
+        ]
+    )
+    both = padded_conv(gated, channels + skip_channels, 1, (0, 0), names[1])
+    residual = TakeChannels(0, channels)(both)
+    skip = CropTime(*skip_crop)(TakeChannels(channels, channels + skip_channels)(both))
+    return keras.layers.Add()([CropTime(*crop)(x), residual]), skip

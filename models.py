@@ -1,0 +1,236 @@
+"""The Wavenet for music source separation as a Keras functional model.
+
+    mixture fragment (input_length samples)
+      -> conv (3) -> residual block 1 -> block 2 -> ... -> block n
+                          |skip           |skip             |skip
+                          +------ sum of skips <------------+
+      -> ReLU -> conv (3) -> ReLU -> conv (3) -> conv (1) + bias
+      -> padded target field, one channel per estimate
+
+Non-causal: every output sample sees as much of the future as of the past. One
+builder makes every variant; the 2018 framing and the seamless one differ only in
+the input length and the target padding.
+
+Reference: Lluis, Pons, Serra, arXiv 1810.12187.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+import keras
+import numpy as np
+
+import compat
+import layers
+from config import Config
+
+
+def build_wavenet(
+    config: Config,
+    *,
+    target_field_length: Optional[int] = None,
+    target_padding: Optional[int] = None,
+    input_length: Optional[int] = None,
+    merged_head: bool = True,
+) -> Any:
+    """Build the network, with fresh weights.
+
+    Args:
+        config: the session's configuration.
+        target_field_length: samples. Defaults to the config's.
+        target_padding: samples put out on each side of the target field. Defaults
+            to the config's.
+        input_length: samples of a fragment; input_length - target_field_length must
+            be even. Defaults to receptive field + target field - 1.
+        merged_head: whether the last two convolutions run as one (the same values
+            to float rounding).
+
+    Returns:
+        A `keras.Model` from `data_input` (batch, input_length) to one output
+        `data_output_k` (batch, target field + 2 * padding) per supervised stem;
+        for singing-voice both are the same estimate.
+    """
+    field = target_field_length or config.target_field_length
+    padding = config.target_padding if target_padding is None else target_padding
+    length = input_length or config.receptive_field_length + field - 1
+    start = (length - field) // 2
+    if start < padding or (length - field) % 2:
+        raise ValueError(
+            f"input_length must exceed target_field_length by an even number of at "
+            f"least {2 * padding}, got {length} and {field}"
+        )
+    target = (start - padding, start + field + padding)
+    side = config.filter_length // 2
+    dilations = config.dilations * config.num_stacks
+    spans = _spans(target, dilations, side, length)
+
+    data = keras.layers.Input(shape=(length,), name="data_input")
+    x = keras.layers.Reshape((length, 1))(data)
+    whole = (0, length)
+    first = (max(0, spans[0][0] - side), min(length, spans[0][1] + side))
+    x = _crop(x, whole, first)
+    x = layers.padded_conv(
+        x,
+        config.residual_channels,
+        config.filter_length,
+        _zeros(first, spans[0], side),
+        "initial_causal_conv",
+    )
+    skips = []
+    for block, (name, dilation) in enumerate(zip(config.block_names, dilations)):
+        needed, given = spans[block + 1], spans[block]
+        x, skip = layers.residual_block(
+            x,
+            skip_channels=config.skip_channels,
+            filter_length=config.filter_length,
+            dilation=dilation,
+            padding=_zeros(given, needed, side * dilation),
+            crop=(needed[0] - given[0], needed[1] - needed[0]),
+            skip_crop=(target[0] - needed[0], target[1] - target[0]),
+            names=(name, f"conv1d_{block + 1}"),
+        )
+        skips.append(skip)
+    x = keras.layers.Add()(skips) if len(skips) > 1 else skips[0]
+    x = keras.layers.Activation("relu")(x)
+    x = _head(x, config, merged_head)
+    return keras.Model(
+        data,
+        [
+            layers.TakeChannel(
+                min(k, len(config.task.estimates) - 1), name=f"data_output_{k + 1}"
+            )(x)
+            for k in range(len(config.task.supervised))
+        ],
+    )
+
+
+def _spans(target: tuple, dilations: tuple, side: int, length: int) -> list:
+    """What each block must be given, within the fragment, and the target last."""
+    spans = [target]
+    for dilation in reversed(dilations):
+        start, stop = spans[0]
+        reach = side * dilation
+        spans.insert(0, (max(0, start - reach), min(length, stop + reach)))
+    return spans
+
+
+def _zeros(given: tuple, needed: tuple, reach: int) -> tuple:
+    """Zeros that a convolution reaching `reach` samples finds beyond the fragment."""
+    return (given[0] - (needed[0] - reach), needed[1] + reach - given[1])
+
+
+def _crop(x: Any, given: tuple, needed: tuple) -> Any:
+    if given == needed:
+        return x
+    return layers.CropTime(needed[0] - given[0], needed[1] - needed[0])(x)
+
+
+def _head(x: Any, config: Config, merged: bool) -> Any:
+    count, outputs = config.num_residual_blocks, len(config.task.estimates)
+    first, second = config.final_filter_lengths
+    x = layers.padded_conv(
+        x, config.final_channels[0], first, (first // 2,) * 2, f"conv1d_{count + 1}"
+    )
+    x = keras.layers.Activation("relu")(x)
+    if merged:
+        return layers.MergedHead(
+            config.final_channels[1], outputs, second, name="merged_head"
+        )(x)
+    x = layers.padded_conv(
+        x, config.final_channels[1], second, (second // 2,) * 2, f"conv1d_{count + 2}"
+    )
+    return keras.layers.Conv1D(outputs, 1, name=f"conv1d_{count + 3}")(x)
+
+
+
+def weights_of(model: Any, config: Config) -> dict:
+    """The model's weights by name, kernels in the correlation convention.
+
+    Returns:
+        A dict with the names and the order of `config.weight_shapes`.
+    """
+    arrays = {
+        name: _flipped(_value(variable)) if flip else _value(variable)
+        for name, (variable, flip) in _variables(model, config).items()
+    }
+    return {name: arrays[name] for name in config.weight_shapes}
+
+
+def load_weights(model: Any, config: Config, weights: dict) -> None:
+    """Put weights into a model built by `build_wavenet`.
+
+    Args:
+        model: the model.
+        config: the configuration it was built from.
+        weights: arrays by the names of `config.weight_shapes`, correlation kernels.
+    """
+    for name, (variable, flip) in _variables(model, config).items():
+        array = _flipped(weights[name]) if flip else weights[name]
+        if compat.IS_KERAS_3:
+            variable.assign(array)
+        else:
+            keras.backend.set_value(variable, array)
+
+
+def _variables(model: Any, config: Config) -> dict:
+    """Name to (variable, whether the backend wants its kernel flipped)."""
+    flips = compat.kernel_convention() == "theano"
+    variables = {}
+    for layer in model.layers:
+        if isinstance(layer, layers.MergedHead):
+            count = config.num_residual_blocks
+            variables[f"conv1d_{count + 2}/kernel"] = (layer.first_kernel, False)
+            variables[f"conv1d_{count + 3}/kernel"] = (layer.last_kernel, False)
+            variables[f"conv1d_{count + 3}/bias"] = (layer.bias, False)
+        elif isinstance(layer, keras.layers.Conv1D):
+            variables[f"{layer.name}/kernel"] = (layer.kernel, flips)
+            if layer.use_bias:
+                variables[f"{layer.name}/bias"] = (layer.bias, False)
+    return variables
+
+
+def _value(variable: Any) -> np.ndarray:
+    if compat.IS_KERAS_3:
+        return keras.ops.convert_to_numpy(variable)
+    return keras.backend.get_value(variable)
+
+
+def _flipped(kernel: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(kernel[::-1])
+
+
+def build_predict(
+    config: Config, weights: dict, **framing: Any
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that runs the network on batches of fragments.
+
+    Args:
+        config: the session's configuration.
+        weights: arrays by the names of `config.weight_shapes`.
+        **framing: the arguments of `build_wavenet`.
+
+    Returns:
+        A function from (batch, input_length) to (estimates, batch, padded target
+        field), float32. It compiles once for each shape it is given.
+    """
+    model = build_wavenet(config, **framing)
+    load_weights(model, config, weights)
+
+    def predict(fragments: np.ndarray) -> np.ndarray:
+        outputs = model.predict_on_batch(fragments)
+        return np.stack(outputs[: len(config.task.estimates)])
+
+    return predict
+
+
+def describe_backend() -> str:
+    """Backend, version and device, for logs."""
+    name = compat.backend_name()
+    version = __import__(name).__version__
+    if name == "jax":
+        import jax
+
+        devices = jax.devices()
+        return f"Keras {keras.__version__}, jax {version}, {len(devices)} x {devices[0].device_kind}"
+    return f"Keras {keras.__version__}, {name} {version}"
