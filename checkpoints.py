@@ -1,0 +1,400 @@
+"""Find, read, write and describe checkpoints: HDF5 files of weights.
+
+Three kinds of file are read: full models as Keras 2.1 saved them (group
+`model_weights`), weights alone, and those of this program, which have the layout of
+the former so that the 2018 program can load them too. Only arrays and attributes are
+read; the serialized functions that old files carry are never touched, and neither
+are links or storage that lead out of the file.
+
+Conventions: in memory every kernel is a correlation kernel, shape (taps, channels
+in, channels out). Theano computes true convolutions, so a file that says `backend =
+theano` holds kernels whose axis 0 runs the other way; they are flipped when read.
+
+    python checkpoints.py FILE
+
+prints what a file is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import math
+import os
+import pathlib
+import re
+import sys
+from typing import Any, Iterator, Optional
+
+import h5py
+import numpy as np
+
+import util
+from config import TASKS, Config, UserError
+
+CONVENTIONS = {
+    "theano": "theano",
+    "tensorflow": "tensorflow",
+    "cntk": "tensorflow",
+    "jax": "tensorflow",
+    "torch": "tensorflow",
+}
+NAME = re.compile(r"checkpoint\.(\d+)-.*\.hdf5")
+STATE_GROUP = "training_state"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Args:
+        path: the file.
+        weights: name to float32 array, correlation kernels, `Config.weight_shapes`
+            order.
+        convention: the file's kernel convention, "theano" or "tensorflow".
+        backend: the backend the file names, or None.
+        keras_version: as the file says, or None.
+        epoch: epochs trained, from the file or its name, or None.
+        state: what resuming needs (scalars) of files of this program, else empty.
+        slots: optimizer moments by "<slot>/<weight name>", correlation kernels.
+    """
+
+    path: pathlib.Path
+    weights: dict
+    convention: str
+    backend: Optional[str]
+    keras_version: Optional[str]
+    epoch: Optional[int]
+    state: dict
+    slots: dict
+
+
+def find_session(config_path: os.PathLike, config: Config) -> pathlib.Path:
+    """The session's folder: where the config lies, if checkpoints lie beside it.
+
+    Otherwise it is `training.path`, relative to the working folder.
+    """
+    folder = pathlib.Path(config_path).resolve().parent
+    if (folder / "checkpoints").is_dir():
+        return folder
+    return pathlib.Path(config.session_path)
+
+
+def find_latest(session: os.PathLike) -> pathlib.Path:
+    """The checkpoint of the highest epoch in its name, else the only `.hdf5` file.
+
+    Raises:
+        UserError: there is none, or several without an epoch in their names.
+    """
+    folder = pathlib.Path(session) / "checkpoints"
+    files = sorted(folder.glob("*.hdf5")) if folder.is_dir() else []
+    files = [path for path in files if not path.name.startswith(".")]
+    numbered = [(epoch_of(path), path) for path in files if epoch_of(path) is not None]
+    if numbered:
+        return max(numbered)[1]
+    if len(files) == 1:
+        return files[0]
+    if files:
+        raise UserError(
+            f"{folder}: expected names like checkpoint.00012-0.034.hdf5, got "
+            f"{', '.join(path.name for path in files[:4])}; choose one with "
+            "--load_checkpoint"
+        )
+    raise UserError(
+        f"{folder}: expected a checkpoint (*.hdf5), found none; put one there or name "
+        "one with --load_checkpoint"
+    )
+
+
+def epoch_of(path: pathlib.Path) -> Optional[int]:
+    """The epoch in a checkpoint's name, or None."""
+    match = NAME.fullmatch(path.name)
+    return int(match.group(1)) if match else None
+
+
+def read_checkpoint(
+    path: os.PathLike, config: Config, convention: Optional[str] = None
+) -> Checkpoint:
+    """Read and check all the weights that `config` describes.
+
+    Args:
+        path: the file.
+        config: the session's configuration.
+        convention: kernel convention to assume, "theano" or "tensorflow", whatever
+            the file says. Defaults to what the file says.
+
+    Raises:
+        UserError: not a checkpoint, or one of another network; the message names
+            the first layer that differs and both shapes.
+    """
+    path = pathlib.Path(path)
+    with _opened(path) as file:
+        group = _weights_group(file, path)
+        backend = _attribute(group, "backend", _attribute(file, "backend"))
+        version = _attribute(group, "keras_version", _attribute(file, "keras_version"))
+        convention = convention or CONVENTIONS.get(backend or "")
+        if convention is None:
+            raise UserError(
+                f"{path}: expected the attribute backend to be one of "
+                f"{', '.join(CONVENTIONS)}, got {backend!r}; say how its kernels are "
+                "stored with --kernel_convention theano or tensorflow"
+            )
+        stored = _match(_layers(group, path), config, path)
+        flip = convention == "theano"
+        weights = {
+            name: _array(stored[name], shape, flip, f"{path}: {name}")
+            for name, shape in config.weight_shapes.items()
+        }
+        state, slots = _read_state(file, config, flip, path)
+    epoch = state.get("epoch", epoch_of(path))
+    return Checkpoint(
+        path, weights, convention, backend, version, epoch, state, slots
+    )
+
+
+def write_checkpoint(
+    path: os.PathLike,
+    weights: dict,
+    *,
+    state: Optional[dict] = None,
+    slots: Optional[dict] = None,
+) -> None:
+    """Write weights in the layout of Keras 2.1, atomically.
+
+    Args:
+        path: the file; written under a temporary name first.
+        weights: name to array, as `Checkpoint.weights`.
+        state: scalars that resuming needs. Defaults to none.
+        slots: optimizer moments, as `Checkpoint.slots`. Defaults to none.
+    """
+    layers: dict = {}
+    for name, array in weights.items():
+        layer, kind = name.rsplit("/", 1)
+        layers.setdefault(layer, {})[kind] = array
+    with util.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        group = file.create_group("model_weights")
+        for place in (file, group):
+            # Correlation kernels, by the name that Keras of 2018 knows them by.
+            place.attrs["backend"] = np.bytes_("tensorflow")
+            place.attrs["keras_version"] = np.bytes_(
+                importlib.metadata.version("keras")
+            )
+        group.attrs["layer_names"] = np.array([np.bytes_(layer) for layer in layers])
+        for layer, arrays in layers.items():
+            place = group.create_group(layer)
+            names = [f"{layer}/{kind}" for kind in arrays]
+            place.attrs["weight_names"] = np.array([np.bytes_(name) for name in names])
+            for name, array in zip(names, arrays.values()):
+                place[name] = np.asarray(array, "float32")
+        if state or slots:
+            place = file.create_group(STATE_GROUP)
+            for name, value in (state or {}).items():
+                place.attrs[name] = value
+            for name, array in (slots or {}).items():
+                place[name] = np.asarray(array, "float32")
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: expected a checkpoint file (HDF5), found none")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: expected an HDF5 checkpoint, got {reason}") from None
+
+
+def _members(group: Any, path: pathlib.Path) -> Iterator[tuple]:
+    """(name, object) of a group; links that could lead out of the file are refused."""
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise UserError(
+                f"{path}: expected only groups and arrays, got a link at "
+                f"{group.name}/{name}; links are not followed"
+            )
+        yield name, group[name]
+
+
+def _weights_group(file: Any, path: pathlib.Path) -> Any:
+    return dict(_members(file, path)).get("model_weights", file)
+
+
+def _datasets(group: Any, path: pathlib.Path, depth: int = 0) -> Iterator[tuple]:
+    """(name within `group`, dataset) at most four levels down."""
+    for name, item in _members(group, path):
+        if isinstance(item, h5py.Dataset):
+            yield name, item
+        elif depth < 4:
+            for inner, dataset in _datasets(item, path, depth + 1):
+                yield f"{name}/{inner}", dataset
+
+
+def _layers(group: Any, path: pathlib.Path) -> dict:
+    """Layer name to {"kernel": dataset, "bias": dataset} of those that have any."""
+    layers = {}
+    for layer, item in _members(group, path):
+        if not isinstance(item, h5py.Group) or layer in (STATE_GROUP, "optimizer_weights"):
+            continue
+        arrays = {
+            name.rsplit("/", 1)[-1].split(":")[0]: dataset
+            for name, dataset in _datasets(item, path)
+        }
+        if arrays:
+            layers[layer] = arrays
+    return layers
+
+
+def _match(layers: dict, config: Config, path: pathlib.Path) -> dict:
+    """Expected weight name to the file's dataset.
+
+    Dilated convolutions are found by name; the `conv1d_{k}` in numeric order, since
+    their numbering depends on what else the writing process had built before.
+    """
+    convs = sorted(
+        (name for name in layers if re.fullmatch(r"conv1d(_\d+)?", name)),
+        key=lambda name: int(name[7:] or 0),
+    )
+    expected_layers = list(dict.fromkeys(n.split("/")[0] for n in config.weight_shapes))
+    expected_convs = [name for name in expected_layers if name.startswith("conv1d_")]
+    if len(convs) != len(expected_convs):
+        raise UserError(
+            f"{path}: expected {len(expected_convs)} layers conv1d_* for "
+            f"{config.num_residual_blocks} residual blocks, got {len(convs)}"
+        )
+    found = {**layers, **{e: layers[c] for e, c in zip(expected_convs, convs)}}
+    unknown = [name for name in layers if name not in expected_layers + convs]
+    stored = {}
+    for name, shape in config.weight_shapes.items():
+        layer, kind = name.split("/")
+        if kind not in found.get(layer, {}):
+            other = f"; it has {unknown[0]} instead" if unknown else ""
+            raise UserError(
+                f"{path}: expected layer {layer} with a {kind} of shape {shape}, "
+                f"found none{other}"
+            )
+        if found[layer][kind].shape != shape:
+            raise UserError(
+                f"{path}: expected layer {layer} with a {kind} of shape {shape} for "
+                f"{config.task_name}, got shape {found[layer][kind].shape}"
+            )
+        stored[name] = found[layer][kind]
+    count = sum(len(found[layer]) for layer in expected_layers)
+    if unknown or count != len(stored):
+        extra = unknown[0] if unknown else "a layer with more weights"
+        raise UserError(
+            f"{path}: expected {len(expected_layers)} layers with weights, got more: "
+            f"{extra}"
+        )
+    return stored
+
+
+def _array(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:
+    """A float32 array from a dataset whose bytes lie in the file itself."""
+    if dataset.dtype.kind != "f" or dataset.external or dataset.is_virtual:
+        raise UserError(
+            f"{what}: expected floating-point numbers inside the file, got "
+            f"{'data outside it' if dataset.dtype.kind == 'f' else dataset.dtype}"
+        )
+    if dataset.shape != shape:
+        raise UserError(f"{what}: expected shape {shape}, got {dataset.shape}")
+    array = np.asarray(dataset[()], "float32")
+    if not np.isfinite(array).all():
+        raise UserError(f"{what}: expected finite numbers, got NaN or Inf")
+    return np.ascontiguousarray(array[::-1]) if flip and array.ndim == 3 else array
+
+
+def _read_state(file: Any, config: Config, flip: bool, path: pathlib.Path) -> tuple:
+    group = dict(_members(file, path)).get(STATE_GROUP)
+    if group is None:
+        return {}, {}
+    state = {name: _attribute(group, name) for name in group.attrs}
+    slots = {}
+    for slot, item in _members(group, path):
+        datasets = dict(_datasets(item, path))
+        for name, shape in config.weight_shapes.items():
+            if name not in datasets:
+                raise UserError(f"{path}: expected {slot} of {name}, found none")
+            what = f"{path}: {slot} of {name}"
+            slots[f"{slot}/{name}"] = _array(datasets[name], shape, flip, what)
+    return state, slots
+
+
+def _attribute(group: Any, name: str, default: Any = None) -> Any:
+    """A scalar attribute as a Python value."""
+    value = group.attrs.get(name, default)
+    if isinstance(value, (np.generic, np.ndarray)) and np.size(value) == 1:
+        value = value.item()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def describe(path: os.PathLike) -> str:
+    """What a checkpoint file is: origin, convention, task, layers, one fact a line.
+
+    Raises:
+        UserError: not an HDF5 file, or one without layers.
+    """
+    path = pathlib.Path(path)
+    with _opened(path) as file:
+        group = _weights_group(file, path)
+        backend = _attribute(group, "backend", _attribute(file, "backend"))
+        version = _attribute(group, "keras_version", _attribute(file, "keras_version"))
+        epoch = epoch_of(path)
+        if STATE_GROUP in file:
+            epoch = _attribute(file[STATE_GROUP], "epoch", epoch)
+        shapes = {
+            f"{layer}/{kind}": tuple(dataset.shape)
+            for layer, arrays in _layers(group, path).items()
+            for kind, dataset in arrays.items()
+        }
+        kind = "full model" if "model_weights" in file else "weights only"
+    if not shapes:
+        raise UserError(f"{path}: expected layers with weights, found none")
+    convention = CONVENTIONS.get(backend or "")
+    names = sorted(shapes, key=_network_order)
+    outputs = shapes[names[-1]][-1]
+    tasks = [name for name, task in TASKS.items() if len(task.estimates) == outputs]
+    kernels = {
+        "theano": "theano (true convolution): flipped when read",
+        "tensorflow": "tensorflow (correlation): read as they are",
+        None: "not said: --kernel_convention is needed",
+    }[convention]
+    lines = [
+        f"file           {path}",
+        f"kind           {kind}",
+        f"backend        {backend}",
+        f"Keras version  {version}",
+        f"kernels        {kernels}",
+        f"task           {tasks[0] if tasks else 'unknown'} ({outputs} outputs)",
+        f"epoch          {'unknown' if epoch is None else epoch}",
+        f"parameters     {sum(math.prod(shape) for shape in shapes.values()):,}",
+        *(f"  {name:<38} {shapes[name]}" for name in names),
+    ]
+    return "\n".join(lines)
+
+
+def _network_order(name: str) -> tuple:
+    """Sorts weights from the input to the output."""
+    places = ("initial_causal_conv", "res", "conv1d")
+    number = re.match(r"[a-z0-9]*?_(\d+)", name)
+    place = next((k for k, start in enumerate(places) if name.startswith(start)), 3)
+    return (place, int(number.group(1)) if number else 0, name.endswith("/bias"), name)
+
+
+def main() -> int:
+    """Print what the file named on the command line is."""
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.stderr.write("usage: python checkpoints.py FILE\n")
+        return 2
+    try:
+        sys.stdout.write(describe(sys.argv[1]) + "\n")
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
