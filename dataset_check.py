@@ -1,0 +1,173 @@
+"""Check of a data set before the first step of training: a table and its errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Optional, Sequence
+
+import numpy as np
+
+import dataset_cache
+from config import Config, UserError
+from dataset_cache import TrackFacts
+
+NUM_VALIDATION_TRACKS = 25
+SPLIT_SEED = 1337
+PARTS = {"train": "train", "validation": "train", "test": "test"}
+MAX_DIFFERENCE_DB = -40.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What the check found.
+
+    Args:
+        table: one line per track and a summary, for people.
+        errors: one line each; training is refused unless there are none.
+        warnings: one line each; what training can live with.
+        tracks: facts of the usable tracks of each subset, in the split's order.
+    """
+
+    table: str
+    errors: list[str]
+    warnings: list[str]
+    tracks: dict[str, list[TrackFacts]]
+
+
+def split_tracks(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The 2018 program's split of the training tracks.
+
+    Args:
+        names: names of all tracks, in any order.
+
+    Returns:
+        Training tracks in sorted order, and the 25 validation tracks in the order
+        drawn.
+
+    Raises:
+        UserError: there are too few tracks.
+    """
+    if len(names) <= NUM_VALIDATION_TRACKS:
+        raise UserError(
+            f"expected at least {NUM_VALIDATION_TRACKS + 1} training tracks "
+            f"({NUM_VALIDATION_TRACKS} of them validate), got {len(names)}"
+        )
+    names = sorted(names)
+    random = np.random.RandomState(SPLIT_SEED)
+    drawn = random.choice(len(names), NUM_VALIDATION_TRACKS, replace=False)
+    train = np.setdiff1d(np.arange(len(names)), drawn)
+    return [names[i] for i in train], [names[i] for i in drawn]
+
+
+def _notes(facts: TrackFacts) -> list[str]:
+    """What is odd about a track that can be used."""
+    notes = []
+    if facts.level_db <= dataset_cache.SILENCE_DB:
+        notes.append("silent mixture")
+    if facts.silent_stems:
+        notes.append(f"silent: {', '.join(facts.silent_stems)}")
+    elif not facts.segments:
+        notes.append("vocals without onset and offset: drawn as a whole")
+    if facts.difference_db is not None and facts.difference_db > MAX_DIFFERENCE_DB:
+        notes.append("mixture is not the sum of the stems")
+    if len(facts.source_rates) > 1:
+        notes.append("several sample rates")
+    return notes
+
+
+def _row(name: str, subset: str, facts: Optional[TrackFacts], rate: int) -> list[str]:
+    if facts is None:
+        return [name, subset, "", "", "", "", "", "ERROR"]
+    voiced = sum(stop - start for start, stop in facts.segments) / facts.num_frames
+    difference = facts.difference_db
+    return [
+        name,
+        subset,
+        f"{facts.num_frames / rate:.1f}",
+        "/".join(map(str, facts.source_rates)),
+        f"{facts.level_db:.1f}",
+        "" if difference is None else f"{difference:.1f}",
+        f"{voiced:.0%}",
+        "; ".join(_notes(facts)),
+    ]
+
+
+COLUMNS = ("track", "subset", "s", "Hz", "dBFS", "mix-sum dB", "voiced", "notes")
+
+
+def _table(rows: list[list[str]]) -> str:
+    rows = [list(COLUMNS), *rows]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if k in (0, 1, 7) else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def check_dataset(
+    config: Config,
+    *,
+    subsets: Sequence[str] = ("train", "validation"),
+    cache_folder: Optional[pathlib.Path] = None,
+    progress: bool = True,
+) -> Report:
+    """Check every track that training will read, decoding it into the cache.
+
+    A track checked before, whose files did not change, is not read again.
+
+    Args:
+        config: says where the data set lies, for which task, at which rate.
+        subsets: of "train", "validation" and "test". Defaults to the first two.
+        cache_folder: where decoded tracks go. Defaults to
+            `dataset_cache.default_cache_folder(config)`.
+        progress: whether to show a progress bar on a terminal. Defaults to True.
+
+    Returns:
+        The report; errors name the file.
+    """
+    cache_folder = cache_folder or dataset_cache.default_cache_folder(config)
+    dataset_folder = pathlib.Path(config.dataset_path)
+    rows, errors, warnings = [], [], []
+    tracks: dict[str, list[TrackFacts]] = {subset: [] for subset in subsets}
+    for part in sorted({PARTS[subset] for subset in subsets}, reverse=True):
+        try:
+            names = dataset_cache.track_names(dataset_folder, part)
+        except UserError as error:
+            errors.append(str(error))
+            continue
+        order = {"test": names}
+        if part == "train":
+            try:
+                order = dict(zip(("train", "validation"), split_tracks(names)))
+            except UserError as error:
+                errors.append(f"{dataset_folder / part}: {error}")
+                order = {"train": names}
+        wanted = [
+            (subset, name)
+            for subset in subsets
+            if subset in order
+            for name in order[subset]
+        ]
+        results = dataset_cache.prepare_tracks(
+            config, part, [name for _, name in wanted], cache_folder, progress
+        )
+        for (subset, name), (facts, track_errors) in zip(wanted, results):
+            place = dataset_folder / part / name
+            if facts is not None and facts.num_frames < config.input_length:
+                track_errors = [
+                    f"{place / 'mixture.wav'}: {facts.num_frames} samples at "
+                    f"{config.sample_rate} Hz are shorter than a fragment of "
+                    f"{config.input_length}"
+                ]
+                facts = None
+            errors.extend(track_errors)
+            rows.append(_row(name, subset, facts, config.sample_rate))
+            if facts is not None:
+                tracks[subset].append(facts)
+                warnings.extend(f"{place}: {note}" for note in _notes(facts))
+    return Report(_table(rows), errors, warnings, tracks)
