@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 IS_KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 
@@ -21,7 +22,6 @@ if IS_KERAS_3:
     mean = ops.mean
     absolute = ops.abs
     square = ops.square
-    GeneratorBase = keras.utils.PyDataset
 
     def pad_time(x: Any, left: int, right: int) -> Any:
         """Zeros before and after axis 1 of (batch, time, channels)."""
@@ -36,7 +36,6 @@ else:
     mean = backend.mean
     absolute = backend.abs
     square = backend.square
-    GeneratorBase = keras.utils.Sequence
 
     def pad_time(x: Any, left: int, right: int) -> Any:
         """Zeros before and after axis 1 of (batch, time, channels)."""
@@ -53,8 +52,70 @@ def kernel_convention() -> str:
     return "theano" if backend_name() == "theano" else "tensorflow"
 
 
-def add_weight(layer: Any, name: str, shape: tuple, initializer: str) -> Any:
-    """`layer.add_weight` with arguments that both versions understand."""
-    return layer.add_weight(
-        name=name, shape=shape, initializer=initializer, trainable=True
-    )
+def make_optimizer(learning_rate: float, epsilon: float) -> Any:
+    """Adam; its time decay is applied by whoever sets the learning rate."""
+    if IS_KERAS_3:
+        return keras.optimizers.Adam(learning_rate=learning_rate, epsilon=epsilon)
+    return keras.optimizers.Adam(lr=learning_rate, epsilon=epsilon)
+
+
+def set_learning_rate(optimizer: Any, value: float) -> None:
+    """Use `value` from the next step on."""
+    if IS_KERAS_3:
+        optimizer.learning_rate = value
+    else:
+        backend.set_value(optimizer.lr, value)
+
+
+def train_on_batch(model: Any, inputs: Any, targets: list) -> dict:
+    """One step; loss and metrics of this batch alone, before the step."""
+    if IS_KERAS_3:
+        model.reset_metrics()
+        return model.train_on_batch(inputs, targets, return_dict=True)
+    return dict(zip(model.metrics_names, model.train_on_batch(inputs, targets)))
+
+
+def test_on_batch(model: Any, inputs: Any, targets: list) -> dict:
+    """Loss and metrics of one batch."""
+    if IS_KERAS_3:
+        model.reset_metrics()
+        return model.test_on_batch(inputs, targets, return_dict=True)
+    return dict(zip(model.metrics_names, model.test_on_batch(inputs, targets)))
+
+
+def adam_state(model: Any) -> tuple:
+    """(step counter, first moments, second moments), lists beside trainable weights.
+
+    The elements are variables; the optimizer's are made where they do not exist yet.
+    """
+    optimizer = model.optimizer
+    if IS_KERAS_3:
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        return optimizer.iterations, optimizer._momentums, optimizer._velocities
+    model._make_train_function()
+    weights, count = optimizer.weights, len(model.trainable_weights)
+    return weights[0], weights[1 : count + 1], weights[count + 1 : 2 * count + 1]
+
+
+def get_value(variable: Any) -> Any:
+    """A variable as a NumPy array."""
+    if IS_KERAS_3:
+        return ops.convert_to_numpy(variable)
+    return backend.get_value(variable)
+
+
+def set_value(variable: Any, value: Any) -> None:
+    """Write an array into a variable."""
+    if IS_KERAS_3:
+        variable.assign(value)
+    else:
+        backend.set_value(variable, value)
+
+
+def set_seed(seed: int) -> None:
+    """Seed the initial weights."""
+    if IS_KERAS_3:
+        keras.utils.set_random_seed(seed)
+    else:
+        np.random.seed(seed)  # noqa: NPY002 - what Keras 2.3 draws from

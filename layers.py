@@ -125,16 +125,19 @@ class MergedHead(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         self.channels = input_shape[-1]
-        self.first_kernel = compat.add_weight(
-            self,
-            "first_kernel",
-            (self.filter_length, self.channels, self.hidden),
-            "glorot_uniform",
+        self.first_kernel = self.add_weight(
+            name="first_kernel",
+            shape=(self.filter_length, self.channels, self.hidden),
+            initializer="glorot_uniform",
         )
-        self.last_kernel = compat.add_weight(
-            self, "last_kernel", (1, self.hidden, self.outputs), "glorot_uniform"
+        self.last_kernel = self.add_weight(
+            name="last_kernel",
+            shape=(1, self.hidden, self.outputs),
+            initializer="glorot_uniform",
         )
-        self.bias = compat.add_weight(self, "bias", (self.outputs,), "zeros")
+        self.bias = self.add_weight(
+            name="bias", shape=(self.outputs,), initializer="zeros"
+        )
         self.built = True
 
     def call(self, inputs: Any) -> Any:

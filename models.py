@@ -151,7 +151,7 @@ def weights_of(model: Any, config: Config) -> dict:
         A dict with the names and the order of `config.weight_shapes`.
     """
     arrays = {
-        name: _flipped(_value(variable)) if flip else _value(variable)
+        name: _flipped(compat.get_value(variable)) if flip else compat.get_value(variable)
         for name, (variable, flip) in _variables(model, config).items()
     }
     return {name: arrays[name] for name in config.weight_shapes}
@@ -166,11 +166,7 @@ def load_weights(model: Any, config: Config, weights: dict) -> None:
         weights: arrays by the names of `config.weight_shapes`, correlation kernels.
     """
     for name, (variable, flip) in _variables(model, config).items():
-        array = _flipped(weights[name]) if flip else weights[name]
-        if compat.IS_KERAS_3:
-            variable.assign(array)
-        else:
-            keras.backend.set_value(variable, array)
+        compat.set_value(variable, _flipped(weights[name]) if flip else weights[name])
 
 
 def _variables(model: Any, config: Config) -> dict:
@@ -188,12 +184,6 @@ def _variables(model: Any, config: Config) -> dict:
             if layer.use_bias:
                 variables[f"{layer.name}/bias"] = (layer.bias, False)
     return variables
-
-
-def _value(variable: Any) -> np.ndarray:
-    if compat.IS_KERAS_3:
-        return keras.ops.convert_to_numpy(variable)
-    return keras.backend.get_value(variable)
 
 
 def _flipped(kernel: np.ndarray) -> np.ndarray:
