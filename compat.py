@@ -6,6 +6,7 @@ Conv1D, ZeroPadding1D, Reshape, Activation, Multiply, Add and small custom layer
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import keras
@@ -119,3 +120,36 @@ def set_seed(seed: int) -> None:
         keras.utils.set_random_seed(seed)
     else:
         np.random.seed(seed)  # noqa: NPY002 - what Keras 2.3 draws from
+
+
+def processes() -> tuple:
+    """(number of training processes, this one's number)."""
+    if IS_KERAS_3 and backend_name() == "jax":
+        import jax
+
+        return jax.process_count(), jax.process_index()
+    return 1, 0
+
+
+def num_devices() -> int:
+    """Devices that share a batch, those of all processes counted."""
+    if IS_KERAS_3 and backend_name() == "jax":
+        import jax
+
+        return jax.device_count()
+    return 1
+
+
+def distribute() -> None:
+    """Share every batch among all devices, and processes where several were started.
+
+    Several processes find each other by the environment variables
+    KERAS_DISTRIBUTION_JOB_ADDRESSES, KERAS_DISTRIBUTION_NUM_PROCESSES and
+    KERAS_DISTRIBUTION_PROCESS_ID.
+    """
+    if not IS_KERAS_3 or backend_name() != "jax":
+        return
+    if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
+        keras.distribution.initialize()
+    if num_devices() > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel())

@@ -150,11 +150,7 @@ def weights_of(model: Any, config: Config) -> dict:
     Returns:
         A dict with the names and the order of `config.weight_shapes`.
     """
-    arrays = {
-        name: _flipped(compat.get_value(variable)) if flip else compat.get_value(variable)
-        for name, (variable, flip) in _variables(model, config).items()
-    }
-    return {name: arrays[name] for name in config.weight_shapes}
+    return read_arrays(model, config, model.trainable_weights)
 
 
 def load_weights(model: Any, config: Config, weights: dict) -> None:
@@ -165,25 +161,48 @@ def load_weights(model: Any, config: Config, weights: dict) -> None:
         config: the configuration it was built from.
         weights: arrays by the names of `config.weight_shapes`, correlation kernels.
     """
-    for name, (variable, flip) in _variables(model, config).items():
-        compat.set_value(variable, _flipped(weights[name]) if flip else weights[name])
+    write_arrays(model, config, model.trainable_weights, weights)
 
 
-def _variables(model: Any, config: Config) -> dict:
-    """Name to (variable, whether the backend wants its kernel flipped)."""
+def read_arrays(model: Any, config: Config, variables: list) -> dict:
+    """Variables that lie beside the trainable weights, as arrays by weight name.
+
+    Args:
+        model: the model.
+        config: the configuration it was built from.
+        variables: one for each of `model.trainable_weights`, in their order: the
+            weights themselves or the optimizer's moments.
+
+    Returns:
+        A dict with the names and the order of `config.weight_shapes`; kernels in the
+        correlation convention.
+    """
+    arrays = {}
+    for (name, flip), variable in zip(_weight_names(model, config), variables):
+        array = compat.get_value(variable)
+        arrays[name] = _flipped(array) if flip else array
+    return {name: arrays[name] for name in config.weight_shapes}
+
+
+def write_arrays(model: Any, config: Config, variables: list, arrays: dict) -> None:
+    """The inverse of `read_arrays`."""
+    for (name, flip), variable in zip(_weight_names(model, config), variables):
+        compat.set_value(variable, _flipped(arrays[name]) if flip else arrays[name])
+
+
+def _weight_names(model: Any, config: Config) -> list:
+    """(name, whether the backend wants it flipped) of each trainable weight."""
+    count = config.num_residual_blocks
     flips = compat.kernel_convention() == "theano"
-    variables = {}
+    names = []
     for layer in model.layers:
         if isinstance(layer, layers.MergedHead):
-            count = config.num_residual_blocks
-            variables[f"conv1d_{count + 2}/kernel"] = (layer.first_kernel, False)
-            variables[f"conv1d_{count + 3}/kernel"] = (layer.last_kernel, False)
-            variables[f"conv1d_{count + 3}/bias"] = (layer.bias, False)
+            names += [(f"conv1d_{count + 2}/kernel", False)]
+            names += [(f"conv1d_{count + 3}/{kind}", False) for kind in ("kernel", "bias")]
         elif isinstance(layer, keras.layers.Conv1D):
-            variables[f"{layer.name}/kernel"] = (layer.kernel, flips)
-            if layer.use_bias:
-                variables[f"{layer.name}/bias"] = (layer.bias, False)
-    return variables
+            names += [(f"{layer.name}/kernel", flips)]
+            names += [(f"{layer.name}/bias", False)] if layer.use_bias else []
+    return names
 
 
 def _flipped(kernel: np.ndarray) -> np.ndarray:

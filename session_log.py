@@ -1,0 +1,165 @@
+"""What a session remembers of its epochs: history, best checkpoint, curves.
+
+All of it follows from the rows of the history, so a resumed training only needs to
+read them back. Files are rewritten whole and renamed, an epoch is either in all of
+them or is trained again.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import pathlib
+from typing import Any
+
+import checkpoints
+import util
+from config import Config, UserError
+
+logger = logging.getLogger(__name__)
+
+OWN_COLUMNS = ("learning_rate", "seconds")  # not in the 2018 program's history
+
+
+class SessionLog:
+    """The history of a session's epochs and the files drawn from it.
+
+    Args:
+        session: the session's folder; nothing is read or written before a method is
+            called.
+        config: the session's configuration.
+    """
+
+    def __init__(self, session: pathlib.Path, config: Config):
+        name = f"history_{config.task_name.replace('-', '_')}.csv"
+        self.session = session
+        self.path = session / name
+        self.config = config
+        self.rows: list[dict] = []
+
+    def rewind(self, epoch: int) -> None:
+        """Read the history back and keep the epochs before `epoch`.
+
+        Raises:
+            UserError: the file is not a history.
+        """
+        self.rows = []
+        if not self.path.is_file():
+            return
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                for row in csv.DictReader(file):
+                    numbers = {name: float(value) for name, value in row.items()}
+                    if numbers["epoch"] < epoch:
+                        self.rows.append({**numbers, "epoch": int(numbers["epoch"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.path}: expected a history as CSV with a column epoch, got "
+                f"{error!r}"
+            ) from None
+
+    @property
+    def best(self) -> dict:
+        """The row of the lowest validation loss so far; empty before the first."""
+        return min(self.rows, key=lambda row: row["val_loss"], default={})
+
+    @property
+    def best_loss(self) -> float:
+        """The lowest validation loss so far."""
+        return self.best.get("val_loss", float("inf"))
+
+    @property
+    def best_name(self) -> str:
+        """The best checkpoint's file name."""
+        return checkpoint_name(self.best) if self.rows else ""
+
+    def should_stop(self) -> bool:
+        """Whether the monitored loss has not improved for `patience` epochs."""
+        best, waited = float("inf"), 0
+        for row in self.rows:
+            value = row[self.config.early_stopping_monitor]
+            best, waited = (value, 0) if value < best else (best, waited + 1)
+        return waited >= self.config.early_stopping_patience
+
+    def add_epoch(self, epoch: int, row: dict) -> None:
+        """Append an epoch and bring every file of the session up to date.
+
+        Args:
+            epoch: counted from 0, as the 2018 program's history does.
+            row: means of the metrics, validation metrics and `OWN_COLUMNS`.
+        """
+        self.rows.append({"epoch": epoch, **row})
+        self._write_history()
+        util.write_json(
+            self.session / "best.json",
+            {
+                "checkpoint": self.best_name,
+                "epoch": self.best["epoch"] + 1,
+                "val_loss": self.best["val_loss"],
+            },
+        )
+        self._draw_curves()
+        if self.config.tensorboard:
+            self._write_tensorboard(epoch, row)
+        self._remove_old_checkpoints()
+
+    def _write_history(self) -> None:
+        metrics = sorted(set(self.rows[-1]) - {"epoch", *OWN_COLUMNS})
+        metrics.sort(key=lambda name: name.startswith("val_"))
+        with util.replacing(self.path) as temporary, temporary.open(
+            "w", newline="", encoding="utf-8"
+        ) as file:
+            writer = csv.DictWriter(
+                file, ["epoch", *metrics, *OWN_COLUMNS], restval="nan"
+            )
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def _draw_curves(self) -> None:
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            logger.info("no learning curves: matplotlib is not installed")
+            return
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.add_subplot(
+            xlabel="epoch", ylabel="loss", title=self.config.task_name
+        )
+        epochs = [row["epoch"] + 1 for row in self.rows]
+        for name, label in (("loss", "training"), ("val_loss", "validation")):
+            axes.plot(epochs, [row[name] for row in self.rows], ".-", label=label)
+        axes.legend()
+        axes.grid(alpha=0.3)
+        with util.replacing(self.session / "learning_curve.png") as temporary:
+            figure.savefig(temporary, dpi=100)
+
+    def _write_tensorboard(self, epoch: int, row: dict) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise UserError(
+                "training.tensorboard needs a package that is not installed: "
+                "pip install tensorboardX"
+            ) from None
+        with SummaryWriter(str(self.session / "tensorboard")) as writer:
+            for name, value in row.items():
+                writer.add_scalar(name, value, epoch)
+
+    def _remove_old_checkpoints(self) -> None:
+        """Keep the newest `keep_checkpoints` and the best; 0 keeps all."""
+        if not self.config.keep_checkpoints:
+            return
+        folder = self.session / "checkpoints"
+        files: list[Any] = [
+            (checkpoints.epoch_of(path), path)
+            for path in folder.glob("*.hdf5")
+            if checkpoints.epoch_of(path) is not None
+        ]
+        for _, path in sorted(files)[: -self.config.keep_checkpoints]:
+            if path.name != self.best_name:
+                path.unlink()
+
+
+def checkpoint_name(row: dict) -> str:
+    """As in the original: the epoch counted from 1 and the validation loss."""
+    return f"checkpoint.{row['epoch'] + 1:05d}-{row['val_loss']:.3f}.hdf5"
