@@ -12,7 +12,8 @@ import math
 import os
 import pathlib
 import tempfile
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -21,6 +22,10 @@ from scipy import signal
 from config import UserError
 
 MAX_JSON_BYTES = 16 * 2**20
+BLOCK_FRAMES = 2**20
+
+# What a written sample may be, and its bits.
+SAMPLE_BITS = {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}
 
 
 @contextlib.contextmanager
@@ -113,16 +118,72 @@ def resample(audio: np.ndarray, *, from_rate: int, to_rate: int) -> np.ndarray:
 def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:
     """Read an audio file as float32 mono at `sample_rate` Hz.
 
-    Every format that libsndfile reads; channels are averaged, then resampled.
+    Every format that libsndfile reads; channels are averaged, then resampled. The
+    file is decoded in blocks, so that a long one never lies in memory with all its
+    channels.
 
     Returns:
         Shape (frames,), float32.
 
     Raises:
-        UserError: the file is missing or cannot be decoded.
+        UserError: the file is missing, cannot be decoded, or ends early.
     """
     try:
-        audio, rate = soundfile.read(os.fspath(path), dtype="float32")
+        with soundfile.SoundFile(os.fspath(path)) as file:
+            rate, expected = file.samplerate, file.frames
+            blocks = [
+                to_mono(block) for block in file.blocks(BLOCK_FRAMES, dtype="float32")
+            ]
+    except (OSError, RuntimeError, TypeError) as error:
+        reason = getattr(error, "error_string", error)
+        raise UserError(f"{path}: expected an audio file, got: {reason}") from None
+    audio = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if len(audio) < expected:
+        raise UserError(f"{path}: expected {expected} frames, got {len(audio)}")
+    return resample(audio, from_rate=rate, to_rate=sample_rate)
+
+
+def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
+    """What reading a file gives back after `audio` was written to it.
+
+    An integer k of a file of b bits stands for k / 2**(b - 1); a sample becomes the
+    nearest such number. `FLOAT` keeps every sample as it is.
+
+    Args:
+        audio: float32, any shape.
+        subtype: a key of `SAMPLE_BITS`.
+
+    Returns:
+        The audio, same shape and type, and how many samples lay outside of what
+        the file can hold and were clipped.
+    """
+    if subtype == "FLOAT":
+        return audio, 0
+    scale = np.float32(2 ** (SAMPLE_BITS[subtype] - 1))
+    steps = np.rint(audio * scale)
+    kept = np.clip(steps, -scale, scale - 1)
+    return kept / scale, int(np.count_nonzero(kept != steps))
+
+
+def write_audio(
+    path: os.PathLike, audio: np.ndarray, *, sample_rate: int, subtype: str
+) -> None:
+    """Write a mono WAV file whose samples are exactly `as_written(audio)`.
+
+    The integers are made here: libsndfile would scale floats by 2**(b - 1) - 1,
+    which changes the level.
+
+    Raises:
+        UserError: the file cannot be written, for example on a full disk.
+    """
+    samples, _ = as_written(audio, subtype)
+    if subtype != "FLOAT":
+        # libsndfile takes the high bits of an integer, so both depths fit in one.
+        samples = (samples * 2.0**31).astype(np.int32)
+    try:
+        soundfile.write(
+            os.fspath(path), samples, sample_rate, subtype=subtype, format="WAV"
+        )
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: expected an audio file, got {error}") from None
-    return resample(to_mono(audio), from_rate=rate, to_rate=sample_rate)
+        reason = getattr(error, "error_string", error)
+        raise UserError(f"cannot write {path}: {reason}") from None

@@ -1,0 +1,290 @@
+"""The command line: separate mixtures with a session, or train one.
+
+`python main.py --help` lists the arguments; README.md explains them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+# Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
+from config import MULTI_INSTRUMENT, TASKS, Config, UserError, parse_config
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("jax", "torch", "tensorflow", "theano")
+
+
+class OneLine(logging.Formatter):
+    """`level: message`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with the message."""
+        self.exit(2, f"error: {message}; --help lists the arguments\n")
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(
+            f"expected True or False, got {text!r}"
+        ) from None
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of at least 1, got {text!r}"
+        )
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def build_parser() -> Parser:
+    """The parser of the command line, with the 2018 program's flags and ours."""
+    parser = Parser(prog="main.py", description=__doc__, allow_abbrev=False)
+
+    def add_flag(group: Any, name: str, text: str) -> None:
+        group.add_argument(
+            name,
+            nargs="?",
+            const=True,
+            default=False,
+            type=_boolean,
+            metavar="True|False",
+            help=f"{text} (default: False)",
+        )
+
+    parser.add_argument(
+        "--mode",
+        choices=["training", "inference"],
+        default="training",
+        help="what to do (default: training)",
+    )
+    parser.add_argument(
+        "--target",
+        choices=list(TASKS),
+        help="task of the model, where the config has no model.type "
+        f"(default: {MULTI_INSTRUMENT})",
+    )
+    parser.add_argument(
+        "--config",
+        default="config.json",
+        metavar="FILE",
+        help="JSON configuration (default: config.json)",
+    )
+    add_flag(parser, "--print_model_summary", "print the network, layer by layer")
+    parser.add_argument(
+        "--load_checkpoint",
+        metavar="FILE",
+        help="weights to use (default: the session's newest)",
+    )
+    parser.add_argument(
+        "--kernel_convention",
+        choices=["theano", "tensorflow"],
+        help="backend that wrote a checkpoint which does not say so itself",
+    )
+    inference = parser.add_argument_group("separation")
+    add_flag(inference, "--one_shot", "separate each file in one forward pass")
+    inference.add_argument(
+        "--target_field_length",
+        type=_count,
+        metavar="N",
+        help="samples separated at a time (default: chosen to fit the memory; with "
+        "--original_framing as defined in the config)",
+    )
+    inference.add_argument(
+        "--batch_size",
+        type=_count,
+        metavar="N",
+        help="fragments per batch (default: as for --target_field_length)",
+    )
+    inference.add_argument(
+        "--mixture_input_path", metavar="PATH", help="audio file or folder of them"
+    )
+    add_flag(inference, "--recursive", "look into the folder's folders, too")
+    inference.add_argument(
+        "--output_path",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="where the stems go (default: a new <session>/samples/samples_N)",
+    )
+    inference.add_argument(
+        "--subtype",
+        choices=["PCM_16", "PCM_24", "FLOAT"],
+        default="PCM_16",
+        help="sample type of the stems (default: PCM_16)",
+    )
+    inference.add_argument(
+        "--stems",
+        type=_names,
+        metavar="NAME,...",
+        help="stems to write, separated by commas (default: all)",
+    )
+    add_flag(
+        inference,
+        "--original_framing",
+        "cut fragments like the 2018 program: stems are shorter than the mixture",
+    )
+    return parser
+
+
+def _read_config(args: argparse.Namespace) -> Config:
+    import util
+
+    document = util.read_json(args.config)
+    return parse_config(document, source=args.config, task_name=args.target)
+
+
+def _choose_backend() -> None:
+    """Settle KERAS_BACKEND before Keras is imported for the first time."""
+    name = os.environ.setdefault("KERAS_BACKEND", "jax")
+    if name not in BACKENDS:
+        raise UserError(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}, got {name!r}"
+        )
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"KERAS_BACKEND is {name}, but {name} is not installed")
+
+
+def infer(args: argparse.Namespace) -> int:
+    """Separate mixtures; returns the exit status."""
+    import checkpoints
+    import mixtures
+    import separate
+
+    if args.mixture_input_path is None:
+        raise UserError("--mode inference needs --mixture_input_path")
+    config = _read_config(args)
+    found = mixtures.find_mixtures(
+        args.mixture_input_path,
+        sample_rate=config.sample_rate,
+        recursive=args.recursive,
+    )
+    session = checkpoints.find_session(args.config, config)
+    checkpoint = checkpoints.read_checkpoint(
+        args.load_checkpoint or checkpoints.find_latest(session),
+        config,
+        args.kernel_convention,
+    )
+    _choose_backend()
+    import models
+
+    logger.info("%s", models.describe_backend())
+    logger.info("checkpoint %s, epoch %s", checkpoint.path, checkpoint.epoch)
+    notice = session / "NOTICE.txt"
+    if notice.is_file():
+        logger.warning("%s", " ".join(notice.read_text(encoding="utf-8").split()))
+    if args.print_model_summary:
+        models.build_wavenet(config).summary()
+    summary = separate.separate_all(
+        found,
+        config,
+        functools.partial(models.build_predict, config, checkpoint.weights),
+        separate.Settings(
+            output_path=args.output_path,
+            stems=args.stems,
+            subtype=args.subtype,
+            original_framing=args.original_framing,
+            one_shot=args.one_shot,
+            target_field_length=args.target_field_length,
+            batch_size=args.batch_size,
+        ),
+        session,
+    )
+    sys.stdout.write(
+        f"stems in {summary.folder}\n"
+        f"{summary.num_separated} of {summary.num_files} files, "
+        f"{summary.audio_seconds:.1f} s of audio in {summary.wall_seconds:.1f} s, "
+        f"real-time factor {summary.audio_seconds / summary.wall_seconds:.2f}\n"
+    )
+    return 0 if summary.num_separated == summary.num_files else 1
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train a session; returns the exit status."""
+    config = _read_config(args)
+    _choose_backend()
+    import training
+
+    training.train(
+        config,
+        load_checkpoint=args.load_checkpoint,
+        print_model_summary=args.print_model_summary,
+    )
+    return 0
+
+
+@contextlib.contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine())
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.getLogger("jax").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments. Defaults to the process's.
+
+    Returns:
+        The exit status: 0 if everything asked for was done, 1 if a file failed, 2
+        if the arguments, the config or the checkpoint cannot be used, 130 after an
+        interrupt.
+    """
+    args = build_parser().parse_args(argv)
+    run = {"training": train, "inference": infer}[args.mode]
+    with _logging_to_stderr():
+        try:
+            status = run(args)
+            sys.stdout.flush()
+        except UserError as error:
+            logger.error("%s", " ".join(str(error).split()))
+            return 2
+        except KeyboardInterrupt:
+            logger.error("interrupted")
+            return 130
+        except BrokenPipeError:
+            # Whoever read stdout is gone: what is still buffered goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Which files a separation reads and which it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import soundfile
+
+from config import UserError
+
+# libsndfile's formats by the extensions in use; RAW has no header, hence no rate.
+EXTENSIONS = frozenset(
+    {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
+    | {".aif", ".aifc", ".bwf", ".iff", ".mp3", ".oga", ".opus", ".snd", ".sph"}
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """One input: where it is, and where its stems belong.
+
+    Args:
+        path: the file.
+        name: path of the stems below the output folder, up to `_<stem>.wav`.
+        length: samples at the model's rate, from the header; 0 if that is unreadable.
+        description: rate and channels, for logs.
+    """
+
+    path: pathlib.Path
+    name: pathlib.PurePath
+    length: int
+    description: str
+
+    def stem_paths(
+        self, folder: pathlib.Path, stems: Sequence[str]
+    ) -> dict[str, pathlib.Path]:
+        """Where the stems go, by their names."""
+        return {
+            stem: folder / self.name.parent / f"{self.name.name}_{stem}.wav"
+            for stem in stems
+        }
+
+
+def find_mixtures(
+    path: os.PathLike, *, sample_rate: int, recursive: bool = False
+) -> list[Mixture]:
+    """List the mixtures at `path` in sorted order, and read their headers.
+
+    Args:
+        path: a file, taken whatever its name is, or a folder, of which every file
+            with an extension that libsndfile knows is taken, but for hidden ones.
+        sample_rate: the model's, Hz.
+        recursive: whether to look into a folder's folders. Defaults to False.
+
+    Raises:
+        UserError: there are none, or two would write the same stems.
+    """
+    root = pathlib.Path(path)
+    if not root.exists():
+        raise UserError(f"{root}: expected an audio file or a folder, found nothing")
+    files = _list_folder(root, recursive) if root.is_dir() else [root]
+    names: dict[pathlib.PurePath, pathlib.Path] = {}
+    for file in files:
+        name = pathlib.PurePath(file.stem)
+        if root.is_dir():
+            name = file.parent.relative_to(root) / name
+        if name in names:
+            raise UserError(f"{names[name]} and {file} would write the same stems")
+        names[name] = file
+    return [_read_header(file, name, sample_rate) for name, file in names.items()]
+
+
+def _list_folder(root: pathlib.Path, recursive: bool) -> list[pathlib.Path]:
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot list {error.filename}: {error.strerror}")
+
+    files = []
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if recursive and name[0] != "."]
+        files += [pathlib.Path(folder, name) for name in names if name[0] != "."]
+    files = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    if not files:
+        raise UserError(f"{root}: expected at least one audio file in the folder")
+    return sorted(files)
+
+
+def _read_header(
+    path: pathlib.Path, name: pathlib.PurePath, sample_rate: int
+) -> Mixture:
+    length, description = 0, "unreadable"
+    # A file that cannot be read fails when its turn comes, with its reason.
+    with contextlib.suppress(OSError, RuntimeError, TypeError):
+        info = soundfile.info(os.fspath(path))
+        length = -(-info.frames * sample_rate // info.samplerate)
+        description = f"{info.samplerate} Hz, mean of {info.channels} channel(s)"
+    return Mixture(path, name, length, description)
+
+
+def output_folder(path: os.PathLike) -> pathlib.Path:
+    """Make a folder for stems where there is none.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
+    return folder
+
+
+def new_samples_folder(session: pathlib.Path) -> pathlib.Path:
+    """Make the next free `<session>/samples/samples_N`; no two runs get the same.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    parent = output_folder(session / "samples")
+    taken = [folder.name[len("samples_") :] for folder in parent.glob("samples_*")]
+    number = max([0, *(int(text) for text in taken if text.isdecimal())])
+    while True:
+        number += 1
+        folder = parent / f"samples_{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot make {folder}: {error.strerror}") from None
+        return folder
+
+
+def check_outputs(
+    mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
+) -> None:
+    """Refuse to write a stem over a mixture.
+
+    Raises:
+        UserError: a stem would have a mixture's path.
+    """
+    inputs = {mixture.path.resolve() for mixture in mixtures}
+    for mixture in mixtures:
+        for path in mixture.stem_paths(folder, stems).values():
+            if path.resolve() in inputs:
+                raise UserError(f"{path} is a mixture and would be overwritten")

@@ -1,0 +1,281 @@
+"""Separate a file or a folder of mixtures into stems, each file all or nothing.
+
+The network comes as a function `build_predict(target_field_length=...,
+target_padding=..., input_length=...)` that returns what `framing` calls `predict`.
+
+Conventions: stems are mono WAV files at the model's rate,
+`<output folder>/<mixture name>_<stem>.wav`; the remainder is the mixture minus the
+estimates as they are written, so that the written stems sum to the mixture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any, Callable
+
+import numpy as np
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+import util
+from config import Config, UserError
+from framing import Framing, Predict, check_memory, choose_shape, estimate_stems
+from mixtures import Mixture, check_outputs, new_samples_folder, output_folder
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_FORMAT = (
+    "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
+    "[{elapsed}<{remaining}]"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What one run is asked for.
+
+    Args:
+        output_path: folder for the stems. Defaults to a new one in the session.
+        stems: names of those to write. Defaults to all.
+        subtype: `PCM_16`, `PCM_24` or `FLOAT`. Defaults to `PCM_16`.
+        original_framing: frame like the 2018 program. Defaults to False.
+        one_shot: one forward pass for each file. Defaults to False.
+        target_field_length: samples. Defaults to a fitting number, or to the
+            config's in the original framing.
+        batch_size: fragments. Defaults to a fitting number, or to the config's in
+            the original framing.
+    """
+
+    output_path: pathlib.Path | None = None
+    stems: Sequence[str] | None = None
+    subtype: str = "PCM_16"
+    original_framing: bool = False
+    one_shot: bool = False
+    target_field_length: int | None = None
+    batch_size: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run did; `audio_seconds` counts the separated mixtures only."""
+
+    folder: pathlib.Path
+    num_files: int
+    num_separated: int
+    audio_seconds: float
+    wall_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network built for one shape of its input."""
+
+    framing: Framing
+    batch_size: int
+    predict: Predict
+
+
+def separate_all(
+    mixtures: Sequence[Mixture],
+    config: Config,
+    build_predict: Callable[..., Predict],
+    settings: Settings,
+    session: pathlib.Path,
+) -> Summary:
+    """Separate mixtures one after the other; a bad one does not end the run.
+
+    Each that fails is logged as an error of one line, and none of its stems is
+    written.
+
+    Args:
+        mixtures: what to separate.
+        config: the session's configuration.
+        build_predict: makes the network for a framing.
+        settings: what was asked for.
+        session: folder of the session, which holds the default output folder.
+
+    Raises:
+        UserError: with these settings nothing can be separated.
+    """
+    started = time.monotonic()
+    stems = _chosen_stems(config, settings)
+    if settings.output_path:
+        check_outputs(mixtures, settings.output_path, stems)
+    network_for = _network_source(config, build_predict, settings, mixtures)
+    if settings.output_path:
+        folder = output_folder(settings.output_path)
+    else:
+        folder = new_samples_folder(session)
+    total = sum(mixture.length for mixture in mixtures)
+    num_separated, num_samples = 0, 0
+    with logging_redirect_tqdm(), _bar("all files", total, config) as bar:
+        for mixture in mixtures:
+            try:
+                num_samples += separate_file(
+                    mixture,
+                    mixture.stem_paths(folder, stems),
+                    config,
+                    network_for,
+                    settings.subtype,
+                )
+                num_separated += 1
+            except (OSError, MemoryError, RuntimeError, UserError) as error:
+                logger.error("%s", _one_line(mixture, error))
+            bar.update(mixture.length / config.sample_rate)
+    if not num_separated and not settings.output_path:
+        folder.rmdir()
+    return Summary(
+        folder=folder.resolve(),
+        num_files=len(mixtures),
+        num_separated=num_separated,
+        audio_seconds=num_samples / config.sample_rate,
+        wall_seconds=time.monotonic() - started,
+    )
+
+
+def separate_file(
+    mixture: Mixture,
+    paths: dict[str, pathlib.Path],
+    config: Config,
+    network_for: Callable[[int], Network],
+    subtype: str,
+) -> int:
+    """Separate one file; its stems appear together, or not at all.
+
+    Args:
+        mixture: what to separate.
+        paths: where the stems go, by their names.
+        config: the session's configuration.
+        network_for: gives the network for a mixture of so many samples.
+        subtype: the stems' sample type.
+
+    Returns:
+        The mixture's samples at the model's rate.
+
+    Raises:
+        UserError: the mixture, or what the network made of it, cannot be used.
+        OSError: the stems cannot be written.
+    """
+    logger.info("%s: %s", mixture.path, mixture.description)
+    audio = util.read_mono(mixture.path, sample_rate=config.sample_rate)
+    if not np.isfinite(audio).all():
+        raise UserError("expected finite samples, got NaN or infinity")
+    network = network_for(len(audio))
+    with _bar(mixture.path.name, len(audio), config) as bar:
+        estimates = estimate_stems(
+            audio,
+            network.framing,
+            network.predict,
+            num_estimates=len(config.task.estimates),
+            batch_size=network.batch_size,
+            on_progress=lambda samples: bar.update(samples / config.sample_rate),
+        )
+    if not np.isfinite(estimates).all():
+        raise UserError("the network's output has NaN or infinity")
+    written = [util.as_written(estimate, subtype) for estimate in estimates]
+    remainder = network.framing.aligned(audio) - sum(stem for stem, _ in written)
+    written.append(util.as_written(remainder, subtype))
+    with contextlib.ExitStack() as files:
+        for name, (stem, num_clipped) in zip(config.task.stems, written):
+            if name not in paths:
+                continue
+            if num_clipped:
+                logger.warning(
+                    "%s: %d samples of %s clipped", mixture.path, num_clipped, name
+                )
+            temporary = files.enter_context(util.replacing(paths[name]))
+            util.write_audio(
+                temporary, stem, sample_rate=config.sample_rate, subtype=subtype
+            )
+    return len(audio)
+
+
+def _one_line(mixture: Mixture, error: Exception) -> str:
+    path = " ".join(str(mixture.path).split())
+    reason = getattr(error, "strerror", None) or error
+    text = " ".join(str(reason).split()) or type(error).__name__
+    return text if text.startswith(path) else f"{path}: {text}"
+
+
+def _chosen_stems(config: Config, settings: Settings) -> Sequence[str]:
+    known = config.task.stems
+    unknown = [stem for stem in settings.stems or () if stem not in known]
+    if unknown:
+        raise UserError(
+            f"--stems must be some of {','.join(known)} for {config.task_name}, "
+            f"got {','.join(unknown)}"
+        )
+    return settings.stems or known
+
+
+def _network_source(
+    config: Config,
+    build_predict: Callable[..., Predict],
+    settings: Settings,
+    mixtures: Sequence[Mixture],
+) -> Callable[[int], Network]:
+    """How to get the network for a mixture of so many samples."""
+    make_framing = Framing.original if settings.original_framing else Framing.seamless
+    lost = make_framing(config, 1).lost
+
+    def build(framing: Framing, batch_size: int) -> Network:
+        predict = build_predict(
+            target_field_length=framing.target_field_length,
+            target_padding=framing.target_padding,
+            input_length=framing.input_length,
+        )
+        return Network(framing, batch_size, predict)
+
+    def stem_length(num_samples: int) -> int:
+        if num_samples <= lost:
+            raise UserError(
+                f"expected at least {lost + 1} samples at {config.sample_rate} Hz, "
+                f"got {num_samples}"
+            )
+        return num_samples - lost
+
+    def one_shot(num_samples: int) -> Network:
+        framing = make_framing(config, stem_length(num_samples))
+        check_memory(config, framing, 1)
+        return build(framing, 1)
+
+    def fixed(num_samples: int) -> Network:
+        stem_length(num_samples)
+        return network
+
+    if settings.one_shot:
+        return one_shot
+    field, batch_size = settings.target_field_length, settings.batch_size
+    if settings.original_framing:
+        # As in the original: what is not given comes from the config.
+        field = field or config.target_field_length
+        batch_size = batch_size or config.batch_size
+    framing, batch_size = choose_shape(
+        config,
+        make_framing,
+        [mixture.length for mixture in mixtures],
+        target_field_length=field,
+        batch_size=batch_size,
+    )
+    network = build(framing, batch_size)
+    logger.info(
+        "target field %d samples, batch size %d",
+        framing.target_field_length,
+        batch_size,
+    )
+    return fixed
+
+
+def _bar(name: str, num_samples: int, config: Config) -> Any:
+    """A progress bar in seconds of audio; silent where stderr is no terminal."""
+    return tqdm(
+        desc=name,
+        total=num_samples / config.sample_rate,
+        bar_format=PROGRESS_FORMAT,
+        disable=None,
+    )
