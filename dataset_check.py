@@ -9,8 +9,9 @@ from typing import Optional, Sequence
 import numpy as np
 
 import dataset_cache
+import dataset_tracks
 from config import Config, UserError
-from dataset_cache import TrackFacts
+from dataset_tracks import TrackFacts
 
 NUM_VALIDATION_TRACKS = 25
 SPLIT_SEED = 1337
@@ -63,7 +64,7 @@ def split_tracks(names: Sequence[str]) -> tuple[list[str], list[str]]:
 def _notes(facts: TrackFacts) -> list[str]:
     """What is odd about a track that can be used."""
     notes = []
-    if facts.level_db <= dataset_cache.SILENCE_DB:
+    if facts.level_db <= dataset_tracks.SILENCE_DB:
         notes.append("silent mixture")
     if facts.silent_stems:
         notes.append(f"silent: {', '.join(facts.silent_stems)}")
@@ -170,4 +171,14 @@ def check_dataset(
             if facts is not None:
                 tracks[subset].append(facts)
                 warnings.extend(f"{place}: {note}" for note in _notes(facts))
-    return Report(_table(rows), errors, warnings, tracks)
+    seconds = sum(
+        facts.num_frames / config.sample_rate
+        for subset in tracks.values()
+        for facts in subset
+    )
+    counts = ", ".join(f"{len(facts)} {subset}" for subset, facts in tracks.items())
+    table = (
+        f"{_table(rows)}\n{counts}; {seconds / 60:.1f} minutes; "
+        f"{len(errors)} errors, {len(warnings)} warnings"
+    )
+    return Report(table, errors, warnings, tracks)

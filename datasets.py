@@ -83,6 +83,9 @@ class Dataset:
         report = check_dataset(
             config, subsets=subsets, cache_folder=folder, progress=progress
         )
+        logger.info("tracks of %s\n%s", config.dataset_path, report.table)
+        for warning in report.warnings:
+            logger.warning("%s", warning)
         if report.errors:
             raise UserError("\n".join(report.errors))
         places = [
