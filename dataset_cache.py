@@ -18,7 +18,8 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -82,7 +83,7 @@ def _sources(folder: pathlib.Path, task: Task) -> dict[str, list[int]]:
 
 def _cached_facts(
     path: pathlib.Path, key: dict[str, Any], num_stems: int
-) -> Optional[TrackFacts]:
+) -> TrackFacts | None:
     """The facts written earlier, where they and the audio are still good."""
     try:
         document = util.read_json(path.with_suffix(".json"))
@@ -97,7 +98,7 @@ def _cached_facts(
 
 def prepare_track(
     folder: pathlib.Path, path: pathlib.Path, task: Task, sample_rate: int
-) -> tuple[Optional[TrackFacts], list[str]]:
+) -> tuple[TrackFacts | None, list[str]]:
     """Decode one track into the cache unless it is there.
 
     Args:
@@ -141,10 +142,10 @@ def prepare_tracks(
     names: Sequence[str],
     cache_folder: pathlib.Path,
     progress: bool = False,
-) -> list[tuple[Optional[TrackFacts], list[str]]]:
+) -> list[tuple[TrackFacts | None, list[str]]]:
     """`prepare_track` for several tracks, on all cores, in the order of `names`."""
 
-    def prepare(name: str) -> tuple[Optional[TrackFacts], list[str]]:
+    def prepare(name: str) -> tuple[TrackFacts | None, list[str]]:
         folder = pathlib.Path(config.dataset_path, part, name)
         path = audio_path(cache_folder, config.task_name, part, name)
         return prepare_track(folder, path, config.task, config.sample_rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def _notes(facts: TrackFacts) -> list[str]:
     return notes
 
 
-def _row(name: str, subset: str, facts: Optional[TrackFacts], rate: int) -> list[str]:
+def _row(name: str, subset: str, facts: TrackFacts | None, rate: int) -> list[str]:
     if facts is None:
         return [name, subset, "", "", "", "", "", "ERROR"]
     voiced = sum(stop - start for start, stop in facts.segments) / facts.num_frames
@@ -114,7 +114,7 @@ def check_dataset(
     config: Config,
     *,
     subsets: Sequence[str] = ("train", "validation"),
-    cache_folder: Optional[pathlib.Path] = None,
+    cache_folder: pathlib.Path | None = None,
     progress: bool = True,
 ) -> Report:
     """Check every track that training will read, decoding it into the cache.
@@ -133,7 +133,9 @@ def check_dataset(
     """
     cache_folder = cache_folder or dataset_cache.default_cache_folder(config)
     dataset_folder = pathlib.Path(config.dataset_path)
-    rows, errors, warnings = [], [], []
+    rows: list[list[str]] = []
+    errors: list[str] = []
+    warnings: list[str] = []
     tracks: dict[str, list[TrackFacts]] = {subset: [] for subset in subsets}
     for part in sorted({PARTS[subset] for subset in subsets}, reverse=True):
         try:

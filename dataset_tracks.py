@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import soundfile
@@ -43,7 +43,7 @@ class TrackFacts:
     num_frames: int
     source_rates: Sequence[int]
     level_db: float
-    difference_db: Optional[float]
+    difference_db: float | None
     silent_stems: Sequence[str]
     segments: Sequence[Sequence[int]]
 
@@ -114,7 +114,7 @@ def _read_source(path: pathlib.Path, sample_rate: int) -> tuple[np.ndarray, int]
 
 def decode_track(
     folder: pathlib.Path, task: Task, sample_rate: int
-) -> tuple[Optional[np.ndarray], Optional[TrackFacts], list[str]]:
+) -> tuple[np.ndarray | None, TrackFacts | None, list[str]]:
     """Read a track.
 
     Args:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import fft
@@ -57,8 +57,9 @@ class Dataset:
     """
 
     def __init__(
-        self, config: Config, *, cache_folder: Optional[pathlib.Path] = None
+        self, config: Config, *, cache_folder: pathlib.Path | None = None
     ) -> None:
+        """Remember the settings; nothing is read before `load`."""
         self.config = config
         self.cache_folder = cache_folder
         self._tracks: dict[str, list[_Track]] = {}
@@ -150,7 +151,7 @@ class Dataset:
         start, stop = 0, num_frames
         wants_voice = rng.random() < self.config.extract_voice_percentage
         if wants_voice and len(track.segments):
-            start, stop = track.segments[rng.integers(len(track.segments))]
+            start, stop = track.segments[int(rng.integers(len(track.segments)))]
         if stop - start >= length:
             return track, int(rng.integers(start, stop - length + 1))
         # A segment shorter than a fragment: its middle is the fragment's, unless

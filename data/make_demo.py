@@ -63,10 +63,10 @@ def _fade(sound: np.ndarray, seconds: float) -> np.ndarray:
 def _pluck(midi: float, seconds: float) -> np.ndarray:
     """A bass note: a few harmonics, the higher the shorter."""
     time, hertz = _time(seconds), _hertz(midi)
-    sound = sum(
-        np.sin(2 * np.pi * hertz * k * time) * np.exp(-time * (1.5 + 2.5 * k)) / k
-        for k in range(1, 5)
-    )
+    sound = np.zeros(len(time))
+    for k in range(1, 5):
+        decay = np.exp(-time * (1.5 + 2.5 * k))
+        sound += np.sin(2 * np.pi * hertz * k * time) * decay / k
     return _fade(sound, 0.004)
 
 
@@ -123,7 +123,7 @@ def make_stems(rng: np.random.Generator) -> dict[str, np.ndarray]:
     frames = int(DURATION_SECONDS * SAMPLE_RATE)
     stems = {name: np.zeros(frames) for name in ("vocals", "drums", "bass", "other")}
     beat = 60 / rng.uniform(85, 140)
-    root = rng.integers(33, 45)
+    root = int(rng.integers(33, 45))
     kick, snare, hat = _kick(), _snare(rng), _hat(rng)
     num_beats = int(DURATION_SECONDS / beat) + 1
     chord = CHORDS[0]
