@@ -1,0 +1,82 @@
+# `make` lists the targets. Each one sets up what it needs.
+
+# The first Python of at least 3.11 among these (a pyenv shim may exist and not run).
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+# Theano 1.0.5 runs on Python 3.9 or 3.8, pyenv's included.
+THEANO_PYTHON ?= $(shell for python in python3.9 python3.8 \
+	$(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.9.*/bin/python) \
+	$(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.8.*/bin/python); do \
+	$$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 8), (3, 9)))' \
+	2>/dev/null && echo $$python && break; done)
+
+RUN := .venv/bin/python
+RUN_THEANO := .venv-theano/bin/python
+# What holds on every backend. Tests marked `keras3` are left out.
+THEANO_TESTS := $(wildcard $(foreach module,config layers models checkpoints \
+	losses separate training,tests/test_$(module).py))
+# Compiled code stays in the environment. Without a BLAS to link, Theano calls NumPy's,
+# which is an OpenBLAS, so that no system library is needed.
+THEANO := KERAS_BACKEND=theano MPLBACKEND=Agg \
+	THEANO_FLAGS=device=cpu,floatX=float32,blas.ldflags=,base_compiledir=.venv-theano/theano
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv .venv-theano separate test test-theano theano-python train-demo \
+	bench corpus corpus-packages clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
+
+.venv: .venv/installed ## the environment of the main backend (Python >= 3.11)
+
+.venv/installed: requirements.txt requirements-dev.txt
+	@if [ -z "$(PYTHON)" ]; then echo "make: needs Python 3.11 or newer as python3," \
+		"python3.11, ... or PYTHON=/path/to/python" >&2; exit 1; fi
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	touch $@
+
+.venv-theano: .venv-theano/installed ## the environment of the Theano backend
+
+.venv-theano/installed: requirements-theano.txt
+	@if [ -z "$(THEANO_PYTHON)" ]; then echo "make: Theano needs Python 3.9 or 3.8 as" \
+		"python3.9, python3.8, in pyenv, or THEANO_PYTHON=/path/to/python" >&2; \
+		exit 1; fi
+	$(THEANO_PYTHON) -m venv .venv-theano
+	$(RUN_THEANO) -m pip install --quiet -r requirements-theano.txt
+	touch $@
+
+theano-python: # prints the Python that .venv-theano is made with, or nothing
+	@echo "$(THEANO_PYTHON)"
+
+separate: .venv ## separate what lies in audio/ into its stems
+	$(RUN) main.py --mode inference --config sessions/multi-instrument/config.json \
+		--mixture_input_path audio/
+
+test: .venv ## lint, format, types and tests
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(RUN) -m pytest
+
+test-theano: .venv-theano ## the backend-independent tests on Keras 2.3.1 and Theano
+	$(THEANO) $(RUN_THEANO) -m pytest -m "not keras3" -W ignore $(THEANO_TESTS)
+
+train-demo: .venv ## make a small data set, train on it, separate one of its mixtures
+	$(RUN) data/make_demo.py data/demo
+
+bench: .venv ## measure separation and training speed on this machine
+	$(RUN) bench.py
+
+corpus-packages: ## install the Debian packages the synthetic corpus is rendered with
+	$(SUDO) apt-get update
+	grep -v '^#' data/corpus-packages.txt | \
+		xargs $(SUDO) apt-get install --yes --no-install-recommends
+
+corpus: .venv ## render the synthetic corpus (see data/README.md)
+	$(RUN) data/make_corpus.py
+
+clean: ## remove both environments and the tools' caches
+	rm -rf .venv .venv-theano .mypy_cache .pytest_cache .ruff_cache
