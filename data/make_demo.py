@@ -18,6 +18,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 import soundfile
@@ -88,7 +89,7 @@ def _hat(rng: np.random.Generator) -> np.ndarray:
     return 0.12 * noise * np.exp(-time * 90)
 
 
-def _pad(midis: list[float], seconds: float) -> np.ndarray:
+def _pad(midis: Sequence[float], seconds: float) -> np.ndarray:
     """A chord: three soft, slightly detuned harmonics for each note."""
     time, sound = _time(seconds), np.zeros(int(seconds * SAMPLE_RATE))
     for midi in midis:
