@@ -1,4 +1,4 @@
-"""The command line: separate mixtures with a session, or train one.
+"""The command line: separate mixtures with a session, train or evaluate one.
 
 `python main.py --help` lists the arguments; README.md explains them.
 """
@@ -82,7 +82,7 @@ def build_parser() -> Parser:
 
     parser.add_argument(
         "--mode",
-        choices=["training", "inference"],
+        choices=["training", "inference", "evaluation"],
         default="training",
         help="what to do (default: training)",
     )
@@ -132,7 +132,8 @@ def build_parser() -> Parser:
         "--output_path",
         type=pathlib.Path,
         metavar="FOLDER",
-        help="where the stems go (default: a new <session>/samples/samples_N)",
+        help="where the stems go (default: a new <session>/samples/samples_N) or the "
+        "results of an evaluation (default: <session>/evaluation)",
     )
     inference.add_argument(
         "--subtype",
@@ -150,6 +151,34 @@ def build_parser() -> Parser:
         inference,
         "--original_framing",
         "cut fragments like the 2018 program: stems are shorter than the mixture",
+    )
+    evaluation = parser.add_argument_group("evaluation")
+    evaluation.add_argument(
+        "--dataset_path",
+        metavar="FOLDER",
+        help="MUSDB18 tree to evaluate on (default: the config's)",
+    )
+    evaluation.add_argument(
+        "--subset",
+        choices=["train", "validation", "test"],
+        default="test",
+        help="tracks to evaluate on (default: test)",
+    )
+    evaluation.add_argument(
+        "--metrics",
+        type=_names,
+        default=("si_sdr", "bss"),
+        metavar="NAME,...",
+        help="si_sdr (quick), bss (BSS Eval v4, slow) or both (default: si_sdr,bss)",
+    )
+    add_flag(evaluation, "--oracle", "score the ideal ratio mask, too, as a ceiling")
+    evaluation.add_argument(
+        "--jobs",
+        type=_count,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that compute BSS Eval, each with one track in memory "
+        "(default: one for each core)",
     )
     return parser
 
@@ -240,6 +269,58 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
+def evaluate_session(args: argparse.Namespace) -> int:
+    """Score a session on a data set; returns the exit status."""
+    import checkpoints
+    import evaluate
+    import separate
+
+    config = _read_config(args)
+    if args.dataset_path is not None:
+        config = config.replace(dataset_path=args.dataset_path)
+    session = checkpoints.find_session(args.config, config)
+    checkpoint = checkpoints.read_checkpoint(
+        args.load_checkpoint or checkpoints.find_latest(session),
+        config,
+        args.kernel_convention,
+    )
+    _choose_backend()
+
+    def make_separate(lengths: Sequence[int]) -> Any:
+        # Not before it is needed: scores made earlier may be all there is to read.
+        import models
+
+        logger.info("%s", models.describe_backend())
+        return separate.make_separate(
+            config,
+            functools.partial(models.build_predict, config, checkpoint.weights),
+            lengths,
+            target_field_length=args.target_field_length,
+            batch_size=args.batch_size,
+        )
+
+    summary = evaluate.evaluate(
+        config,
+        make_separate,
+        evaluate.fingerprint(checkpoint.weights),
+        evaluate.Settings(
+            output_path=args.output_path or session / "evaluation",
+            subset=args.subset,
+            metrics=args.metrics,
+            oracle=args.oracle,
+            jobs=args.jobs,
+        ),
+        heading=[
+            f"# Evaluation of {config.task_name}",
+            f"Checkpoint {checkpoint.path.name}, epoch {checkpoint.epoch}; "
+            f"{args.subset} tracks of {pathlib.Path(config.dataset_path).name}, mono "
+            f"at {config.sample_rate} Hz.",
+        ],
+    )
+    sys.stdout.write(f"{summary.text}\nresults in {summary.folder}\n")
+    return 1 if summary.num_failed else 0
+
+
 @contextlib.contextmanager
 def _logging_to_stderr() -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
@@ -268,7 +349,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupt.
     """
     args = build_parser().parse_args(argv)
-    run = {"training": train, "inference": infer}[args.mode]
+    run = {"training": train, "inference": infer, "evaluation": evaluate_session}[
+        args.mode
+    ]
     with _logging_to_stderr():
         try:
             status = run(args)

@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterable, Sequence
 
 import soundfile
 
@@ -143,8 +144,23 @@ def check_outputs(
     Raises:
         UserError: a stem would have a mixture's path.
     """
-    inputs = {mixture.path.resolve() for mixture in mixtures}
+    inputs = {os.path.realpath(mixture.path) for mixture in mixtures}
     for mixture in mixtures:
         for path in mixture.stem_paths(folder, stems).values():
-            if path.resolve() in inputs:
+            if os.path.realpath(path) in inputs:
                 raise UserError(f"{path} is a mixture and would be overwritten")
+
+
+def check_writable(paths: Iterable[pathlib.Path]) -> None:
+    """Find out before the work whether files can get their names.
+
+    A later rename that fails would leave some of a mixture's stems without the others.
+
+    Raises:
+        UserError: there is a folder of that name.
+        OSError: a name is too long, or the folder cannot be looked into.
+    """
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.stat().st_mode):
+                raise UserError(f"cannot write {path}: there is a folder of that name")

@@ -25,7 +25,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 import util
 from config import Config, UserError
 from framing import Framing, Predict, check_memory, choose_shape, estimate_stems
-from mixtures import Mixture, check_outputs, new_samples_folder, output_folder
+from mixtures import (
+    Mixture,
+    check_outputs,
+    check_writable,
+    new_samples_folder,
+    output_folder,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +168,7 @@ def separate_file(
         OSError: the stems cannot be written.
     """
     logger.info("%s: %s", mixture.path, mixture.description)
+    check_writable(paths.values())
     audio = util.read_mono(mixture.path, sample_rate=config.sample_rate)
     if not np.isfinite(audio).all():
         raise UserError("expected finite samples, got NaN or infinity")
@@ -213,6 +220,65 @@ def _chosen_stems(config: Config, settings: Settings) -> Sequence[str]:
     return settings.stems or known
 
 
+def make_separate(
+    config: Config,
+    build_predict: Callable[..., Predict],
+    lengths: Sequence[int],
+    *,
+    target_field_length: int | None = None,
+    batch_size: int | None = None,
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """A function that separates mixtures in memory, framed seamlessly.
+
+    Args:
+        config: the session's configuration.
+        build_predict: makes the network for a framing.
+        lengths: samples of the mixtures to come; longer ones work, too.
+        target_field_length: samples. Defaults to a fitting number.
+        batch_size: fragments. Defaults to a fitting number.
+
+    Returns:
+        A function from a mixture (frames,) to each stem (frames,) by name, remainder
+        included; float32, and the stems sum to the mixture.
+
+    Raises:
+        UserError: what was given does not fit into the memory.
+    """
+    framing, batch_size = choose_shape(
+        config,
+        Framing.seamless,
+        lengths,
+        target_field_length=target_field_length,
+        batch_size=batch_size,
+    )
+    network = _build(build_predict, framing, batch_size)
+
+    def separate(mixture: np.ndarray) -> dict[str, np.ndarray]:
+        estimates = estimate_stems(
+            mixture,
+            network.framing,
+            network.predict,
+            num_estimates=len(config.task.estimates),
+            batch_size=network.batch_size,
+        )
+        stems = dict(zip(config.task.estimates, estimates))
+        stems[config.task.remainder] = mixture - estimates.sum(axis=0)
+        return stems
+
+    return separate
+
+
+def _build(
+    build_predict: Callable[..., Predict], framing: Framing, batch_size: int
+) -> Network:
+    predict = build_predict(
+        target_field_length=framing.target_field_length,
+        target_padding=framing.target_padding,
+        input_length=framing.input_length,
+    )
+    return Network(framing, batch_size, predict)
+
+
 def _network_source(
     config: Config,
     build_predict: Callable[..., Predict],
@@ -222,14 +288,6 @@ def _network_source(
     """How to get the network for a mixture of so many samples."""
     make_framing = Framing.original if settings.original_framing else Framing.seamless
     lost = make_framing(config, 1).lost
-
-    def build(framing: Framing, batch_size: int) -> Network:
-        predict = build_predict(
-            target_field_length=framing.target_field_length,
-            target_padding=framing.target_padding,
-            input_length=framing.input_length,
-        )
-        return Network(framing, batch_size, predict)
 
     def stem_length(num_samples: int) -> int:
         if num_samples <= lost:
@@ -242,7 +300,7 @@ def _network_source(
     def one_shot(num_samples: int) -> Network:
         framing = make_framing(config, stem_length(num_samples))
         check_memory(config, framing, 1)
-        return build(framing, 1)
+        return _build(build_predict, framing, 1)
 
     def fixed(num_samples: int) -> Network:
         stem_length(num_samples)
@@ -262,7 +320,7 @@ def _network_source(
         target_field_length=field,
         batch_size=batch_size,
     )
-    network = build(framing, batch_size)
+    network = _build(build_predict, framing, batch_size)
     logger.info(
         "target field %d samples, batch size %d",
         framing.target_field_length,

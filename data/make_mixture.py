@@ -112,8 +112,8 @@ def make_parts(rng: np.random.Generator) -> dict[str, np.ndarray]:
         _place(parts["drums"], beat, hit)
         for half in (0, 0.5):
             _place(parts["drums"], beat + half, 0.04 * noise(rng, 0.06, bright=2))
-    for beat, beats, midi, formants in MELODY:
-        _place(parts["voice"], beat, sung(midi, beats * BEAT_SECONDS, formants))
+    for start, beats, midi, formants in MELODY:
+        _place(parts["voice"], start, sung(midi, beats * BEAT_SECONDS, formants))
     return {name: part / np.abs(part).max() for name, part in parts.items()}
 
 

@@ -42,9 +42,7 @@ def test_an_integer_k_is_written_for_the_sample_k_over_full_scale(
 @hypothesis.given(
     audio=strategies.lists(strategies.floats(-1.5, 1.5, width=32), min_size=1)
 )
-def test_as_written_foretells_what_a_file_gives_back(
-    subtype, audio, tmp_path_factory
-):
+def test_as_written_foretells_what_a_file_gives_back(subtype, audio, tmp_path_factory):
     path = tmp_path_factory.mktemp("written") / "a.wav"
     audio = np.array(audio, np.float32)
     expected, num_clipped = util.as_written(audio, subtype)
@@ -132,7 +130,7 @@ def test_what_is_no_audio_is_refused_by_name(name, content, tmp_path):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="missing.wav"):
+    with pytest.raises(UserError, match=r"missing\.wav"):
         util.read_mono(tmp_path / "missing.wav", sample_rate=16000)
 
 
@@ -161,9 +159,14 @@ def test_replacing_renames_on_success_only(tmp_path):
         temporary.write_text("first")
         assert not path.exists()
     assert path.read_text() == "first"
-    with pytest.raises(KeyError), util.replacing(path) as temporary:
-        temporary.write_text("second")
-        raise KeyError
+
+    def fail_halfway():
+        with util.replacing(path) as temporary:
+            temporary.write_text("second")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_halfway()
     assert path.read_text() == "first"
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
 
