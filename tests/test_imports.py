@@ -13,9 +13,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
     {"main", "bench"},
     {"training", "separate", "evaluate"},
-    {"session_log"},
+    {"session_log", "score_report", "score_store"},
     {"models", "checkpoints", "datasets", "losses", "framing", "mixtures"},
-    {"layers", "dataset_check"},
+    {"layers", "dataset_check", "scores"},
     {"dataset_cache"},
     {"dataset_tracks"},
     {"compat", "util"},
