@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 GOLDEN = pathlib.Path(__file__).parent / "data" / "golden"
-TASK_NAMES = ("multi-instrument", "singing-voice")
 
 # The same examples each time, however busy the machine, and nothing written.
 hypothesis.settings.register_profile(
@@ -32,23 +31,5 @@ def rng():
 
 @pytest.fixture(scope="session")
 def golden():
-    """The folder of what the 2018 program computed: facts, mixtures, both tasks."""
+    """The folder of what the 2018 program computed; one folder per task in it."""
     return GOLDEN
-
-
-@pytest.fixture(scope="session", params=TASK_NAMES)
-def golden_task(request):
-    """One task's folder of golden data; a test that asks for it runs for both."""
-    return GOLDEN / request.param
-
-
-@pytest.fixture(scope="session")
-def golden_multi_instrument():
-    """The golden data of the multi-instrument task."""
-    return GOLDEN / "multi-instrument"
-
-
-@pytest.fixture(scope="session")
-def golden_singing_voice():
-    """The golden data of the singing-voice task."""
-    return GOLDEN / "singing-voice"
