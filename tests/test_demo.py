@@ -1,0 +1,170 @@
+"""The tools in data/ that make and decode data sets."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from config import parse_config
+from datasets import Dataset, check_dataset
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "data"))
+
+import decode_stems  # noqa: E402
+import make_demo  # noqa: E402
+
+STEMS = ("vocals", "drums", "bass", "other")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "set"
+    assert make_demo.make_demo(folder, seed=1337)
+    return folder
+
+
+def demo_config(folder, **changes):
+    document = json.loads((ROOT / "config_demo.json").read_text())
+    document["dataset"]["path"] = str(folder)
+    return parse_config(document, "config_demo.json").replace(**changes)
+
+
+def test_demo_set_passes_the_check(demo, tmp_path):
+    config = demo_config(demo)
+    report = check_dataset(
+        config, subsets=("train", "validation", "test"), cache_folder=tmp_path
+    )
+    assert report.errors == []
+    assert report.warnings == []
+    counts = {subset: len(facts) for subset, facts in report.tracks.items()}
+    assert counts == {"train": 5, "validation": 25, "test": 3}
+    for facts in report.tracks["train"] + report.tracks["validation"]:
+        assert facts.source_rates == [22050]
+        assert facts.segments  # voiced fragments can be drawn
+
+
+def test_demo_set_is_drawn_for_both_tasks(demo, tmp_path):
+    for task_name, count in (("multi-instrument", 3), ("singing-voice", 2)):
+        config = demo_config(demo, task_name=task_name)
+        dataset = Dataset(config, cache_folder=tmp_path)
+        dataset.load(("validation",), progress=False)
+        inputs, targets = dataset.draw_batch("validation", 4, np.random.default_rng(0))
+        assert inputs.shape == (4, config.input_length)
+        assert len(targets) == count
+
+
+def test_demo_mixture_is_the_exact_sum(demo):
+    for folder in sorted((demo / "test").iterdir()):
+        stems = [
+            soundfile.read(str(folder / f"{stem}.wav"), dtype="int16")[0]
+            for stem in STEMS
+        ]
+        mixture, rate = soundfile.read(str(folder / "mixture.wav"), dtype="int16")
+        assert rate == 22050
+        assert mixture.shape == (6 * 22050, 2)
+        assert np.array_equal(mixture, np.sum(stems, axis=0))
+        assert np.abs(mixture).max() < 32000
+        assert all(np.abs(stem).max() > 1000 for stem in stems)
+
+
+def test_demo_songs_depend_on_the_seed_alone():
+    first, again, other = (
+        make_demo.make_stems(np.random.default_rng([seed, 0, 0])) for seed in (1, 1, 2)
+    )
+    for stem in STEMS:
+        assert np.array_equal(first[stem], again[stem])
+        assert not np.array_equal(first[stem], other[stem])
+
+
+def test_demo_set_is_made_once_and_overwrites_nothing(demo, tmp_path, caplog):
+    assert make_demo.main([str(demo)]) == 0
+    assert not make_demo.make_demo(demo, seed=1337)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert make_demo.main([str(tmp_path)]) == 1
+    assert "holds something else" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+# Decoding of stem files
+
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs ffmpeg")
+
+
+def write_stem_file(path, audio, rate=44100):
+    """A file of one AAC stream for each stereo signal in `audio`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = ["ffmpeg", "-nostdin", "-v", "error"]
+    for k, signal in enumerate(audio):
+        wav = path.parent / f"{k}.wav"
+        soundfile.write(str(wav), signal, rate)
+        command += ["-i", str(wav)]
+    for k in range(len(audio)):
+        command += ["-map", str(k)]
+    subprocess.run([*command, "-c:a", "aac", "-b:a", "256k", str(path)], check=True)
+    for k in range(len(audio)):
+        (path.parent / f"{k}.wav").unlink()
+
+
+def tones(rate=44100, seconds=0.5):
+    """Five stereo signals, each with a frequency of its own."""
+    time = np.arange(int(seconds * rate)) / rate
+    tone = [0.2 * np.sin(2 * np.pi * 500 * (k + 1) * time) for k in range(5)]
+    return [np.stack([one, -one / 2], axis=1) for one in tone]
+
+
+@needs_ffmpeg
+def test_decoded_stems_are_the_streams(tmp_path):
+    source, target = tmp_path / "stems", tmp_path / "wav"
+    write_stem_file(source / "train" / "A - B.stem.mp4", tones())
+    write_stem_file(source / "test" / "C.stem.mp4", tones())
+    assert decode_stems.main([str(source), str(target)]) == 0
+    assert sorted(path.name for path in target.iterdir()) == ["test", "train"]
+    folder = target / "train" / "A - B"
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(["mixture", *STEMS])
+    order = ("mixture", "drums", "bass", "other", "vocals")
+    for stem, expected in zip(order, tones()):
+        audio, rate = soundfile.read(str(folder / f"{stem}.wav"))
+        assert rate == 44100
+        # AAC is lossy, but neither late nor short by more than its frame's padding.
+        kept = slice(4096, 16384)
+        np.testing.assert_allclose(audio[kept], expected[kept], atol=0.02)
+        assert abs(len(audio) - len(expected)) <= 1024
+
+
+@needs_ffmpeg
+def test_decoding_skips_what_is_there_and_goes_on_after_errors(tmp_path, caplog):
+    source, target = tmp_path / "stems", tmp_path / "wav"
+    write_stem_file(source / "train" / "good.stem.mp4", tones())
+    write_stem_file(source / "train" / "four.stem.mp4", tones()[:4])
+    (source / "train" / "bad.stem.mp4").write_text("no stem file")
+    (target / "train" / "done").mkdir(parents=True)
+    shutil.copy(source / "train" / "good.stem.mp4", source / "train" / "done.stem.mp4")
+    assert decode_stems.main([str(source), str(target)]) == 1
+    folders = sorted(path.name for path in (target / "train").iterdir())
+    assert folders == ["done", "good"]
+    assert list((target / "train" / "done").iterdir()) == []
+    errors = [record.message for record in caplog.records]
+    assert [error for error in errors if "bad.stem.mp4: ffmpeg failed" in error]
+    assert [error for error in errors if "four.stem.mp4: ffmpeg failed" in error]
+    assert all("\n" not in error for error in errors)
+
+
+def test_decoding_without_ffmpeg_says_so(tmp_path, monkeypatch, caplog):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.stem.mp4").write_bytes(b"")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert decode_stems.main([str(tmp_path), str(tmp_path / "wav")]) == 1
+    assert "ffmpeg is missing: install it" in caplog.text
+    assert not (tmp_path / "wav").exists()
+
+
+def test_decoding_nothing_says_so(tmp_path, caplog):
+    assert decode_stems.main([str(tmp_path), str(tmp_path / "wav")]) == 1
+    assert "expected train/*.stem.mp4" in caplog.text
