@@ -152,18 +152,17 @@ def prepare_tracks(
 
     num_threads = min(os.cpu_count() or 1, MAX_DECODERS)
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        results = pool.map(prepare, names)
+        jobs = [pool.submit(prepare, name) for name in names]
         # disable=None: no bar where stderr is no terminal.
         bar = tqdm.tqdm(
-            results,
-            total=len(names),
+            jobs,
             desc=f"{part} tracks",
             unit="track",
             disable=None if progress else True,
         )
         try:
-            return list(bar)
-        except BaseException:
-            # Leave at once: without this, the tracks that wait are decoded first.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            return [job.result() for job in bar]
+        finally:
+            # After an error or Ctrl-C, the tracks that still wait are not decoded.
+            for job in jobs:
+                job.cancel()

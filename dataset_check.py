@@ -26,7 +26,7 @@ class Report:
     Args:
         table: one line per track and a summary, for people.
         errors: one line each; training is refused unless there are none.
-        warnings: one line each; what training can live with.
+        warnings: one line for each kind; what training can live with.
         tracks: facts of the usable tracks of each subset, in the split's order.
     """
 
@@ -135,7 +135,7 @@ def check_dataset(
     dataset_folder = pathlib.Path(config.dataset_path)
     rows: list[list[str]] = []
     errors: list[str] = []
-    warnings: list[str] = []
+    odd: dict[str, list[str]] = {}
     tracks: dict[str, list[TrackFacts]] = {subset: [] for subset in subsets}
     for part in sorted({PARTS[subset] for subset in subsets}, reverse=True):
         try:
@@ -172,7 +172,12 @@ def check_dataset(
             rows.append(_row(name, subset, facts, config.sample_rate))
             if facts is not None:
                 tracks[subset].append(facts)
-                warnings.extend(f"{place}: {note}" for note in _notes(facts))
+                for note in _notes(facts):
+                    odd.setdefault(note, []).append(name)
+    warnings = []
+    for note, places in odd.items():
+        shown = ", ".join([*places[:3], *(["..."] if len(places) > 3 else [])])
+        warnings.append(f"{note}: {len(places)} tracks ({shown})")
     seconds = sum(
         facts.num_frames / config.sample_rate
         for subset in tracks.values()

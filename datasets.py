@@ -86,7 +86,7 @@ class Dataset:
         )
         logger.info("tracks of %s\n%s", config.dataset_path, report.table)
         for warning in report.warnings:
-            logger.warning("%s", warning)
+            logger.warning("%s: %s", config.dataset_path, warning)
         if report.errors:
             raise UserError("\n".join(report.errors))
         places = [

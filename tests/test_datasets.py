@@ -535,8 +535,8 @@ def test_check_measures_mixture_against_sum(tree, make_config, tmp_path):
     (line,) = [line for line in report.table.splitlines() if line.startswith(name)]
     assert "-14.0" in line
     assert "-6.0" in line  # dB of full scale
-    (warning,) = [w for w in report.warnings if "not the sum" in w]
-    assert name in warning
+    expected = f"mixture is not the sum of the stems: 1 tracks ({name})"
+    assert expected in report.warnings
 
 
 def test_check_notes_silence_and_rates(tree, make_config, tmp_path, caplog):
@@ -550,9 +550,10 @@ def test_check_notes_silence_and_rates(tree, make_config, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         Dataset(config, cache_folder=tmp_path / "cache").load()
     warnings = [r.message for r in caplog.records if r.levelname == "WARNING"]
-    assert f"{silent}: silent mixture" in warnings
-    assert f"{voiceless}: silent: vocals, drums, other" in warnings
-    assert f"{mixed}: several sample rates" in warnings
+    assert f"{tree}: silent mixture: 1 tracks ({silent.name})" in warnings
+    notes = f"silent: vocals, drums, other: 1 tracks ({voiceless.name})"
+    assert f"{tree}: {notes}" in warnings
+    assert f"{tree}: several sample rates: 1 tracks ({mixed.name})" in warnings
     assert "8000/16000" in caplog.text
     assert "5 train, 25 validation; 0.4 minutes; 0 errors" in caplog.text
 
