@@ -70,12 +70,16 @@ train-demo: .venv ## make a small data set, train on it, separate one of its mix
 bench: .venv ## measure separation and training speed on this machine
 	$(RUN) bench.py
 
-corpus-packages: ## install the Debian packages the synthetic corpus is rendered with
+.venv/corpus-installed: .venv/installed requirements-corpus.txt
+	$(RUN) -m pip install --quiet -r requirements-corpus.txt
+	touch $@
+
+corpus-packages: .venv/corpus-installed ## install what the synthetic corpus is rendered with
 	$(SUDO) apt-get update
 	grep -v '^#' data/corpus-packages.txt | \
 		xargs $(SUDO) apt-get install --yes --no-install-recommends
 
-corpus: .venv ## render the synthetic corpus (see data/README.md)
+corpus: .venv/corpus-installed ## render the synthetic corpus (see data/README.md)
 	$(RUN) data/make_corpus.py
 
 clean: ## remove both environments and the tools' caches
