@@ -12,23 +12,14 @@ Conventions: audio is float32 at the model's rate, time last: a mixture has shap
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import pathlib
-from collections.abc import Sequence
 from typing import Callable
 
 import numpy as np
 
-from config import Config, UserError
+from config import Config
 
 Predict = Callable[[np.ndarray], np.ndarray]
-
-# Target samples of one pass: enough to keep the context's share of the work low,
-# few enough to keep the activations near the processor's caches.
-PASS_LENGTH = 16000
-MEMORY_BUDGET = 2 * 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +71,32 @@ class Framing:
         return mixture[self.lost // 2 : len(mixture) - self.lost // 2]
 
 
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network built for one shape of its input."""
+
+    framing: Framing
+    batch_size: int
+    predict: Predict
+
+    @classmethod
+    def build(
+        cls, build_predict: Callable[..., Predict], framing: Framing, batch_size: int
+    ) -> Network:
+        """Have the network made that fits a framing."""
+        predict = build_predict(
+            target_field_length=framing.target_field_length,
+            target_padding=framing.target_padding,
+            input_length=framing.input_length,
+        )
+        return cls(framing, batch_size, predict)
+
+
 def estimate_stems(
     mixture: np.ndarray,
-    framing: Framing,
-    predict: Predict,
+    network: Network,
     *,
     num_estimates: int,
-    batch_size: int,
     on_progress: Callable[[int], object] = lambda num_samples: None,
 ) -> np.ndarray:
     """Run the network over one mixture.
@@ -94,16 +104,15 @@ def estimate_stems(
     Every batch has the same shape; the last one is filled up with zeros.
 
     Args:
-        mixture: shape (frames,), more than `framing.lost` of them.
-        framing: how to cut it.
-        predict: the network, built for `framing`.
+        mixture: shape (frames,), more than the framing's `lost` of them.
+        network: what to run.
         num_estimates: stems that it puts out.
-        batch_size: fragments of one call.
         on_progress: called with the number of new stem samples after each call.
 
     Returns:
-        Shape (estimates, frames - framing.lost).
+        Shape (estimates, frames - lost).
     """
+    framing, batch_size = network.framing, network.batch_size
     hop, padding = framing.target_field_length, framing.target_padding
     num_fragments = framing.num_fragments(len(mixture))
     padded = np.zeros((num_fragments - 1) * hop + framing.input_length, np.float32)
@@ -116,88 +125,8 @@ def estimate_stems(
             start = (first + row) * hop
             fragments[row] = padded[start : start + framing.input_length]
         fragments[count:] = 0
-        fields = predict(fragments)[:, :count, padding : padding + hop]
+        fields = network.predict(fragments)[:, :count, padding : padding + hop]
         new = estimates[:, first * hop : (first + count) * hop]
         new[:] = fields.reshape(num_estimates, -1)[:, : new.shape[1]]
         on_progress(new.shape[1])
     return estimates
-
-
-def bytes_needed(config: Config, framing: Framing, batch_size: int) -> int:
-    """Estimated peak of memory for one pass of the network.
-
-    What the blocks put out lives until the skips are summed; its length falls from
-    the fragment's to the target field's. Then the head's widest layer, before and
-    after its ReLU. Measured peaks lie within 25 % of this, plus 200 MiB for compiling.
-    """
-    channels = config.num_residual_blocks * (
-        config.residual_channels + config.skip_channels
-    )
-    blocks = channels * (framing.input_length + framing.target_field_length) // 2
-    head = 2 * config.final_channels[0] * framing.target_field_length
-    return 4 * batch_size * max(blocks, head)
-
-
-def available_memory() -> int:
-    """Bytes to be had without swapping; where that is unknown, all there are."""
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def check_memory(config: Config, framing: Framing, batch_size: int) -> None:
-    """Refuse a pass that does not fit into the memory.
-
-    Raises:
-        UserError: with the memory needed and the memory available.
-    """
-    needed, available = bytes_needed(config, framing, batch_size), available_memory()
-    if needed > available:
-        raise UserError(
-            f"a target field of {framing.target_field_length} samples, {batch_size} "
-            f"a batch, needs about {needed / 2**20:.0f} MiB of memory, but "
-            f"{available / 2**20:.0f} MiB are available"
-        )
-
-
-def choose_shape(
-    config: Config,
-    make_framing: Callable[[Config, int], Framing],
-    mixture_lengths: Sequence[int],
-    *,
-    target_field_length: int | None = None,
-    batch_size: int | None = None,
-) -> tuple[Framing, int]:
-    """The framing and the batch size of a run, within a budget of memory.
-
-    Args:
-        config: the session's configuration.
-        make_framing: `Framing.seamless` or `Framing.original`.
-        mixture_lengths: samples of each mixture.
-        target_field_length: samples. Defaults to about `PASS_LENGTH` a batch, less
-            where the longest mixture needs less.
-        batch_size: fragments. Defaults to about `PASS_LENGTH` samples a batch.
-
-    Raises:
-        UserError: what was given does not fit into the memory.
-    """
-    budget = min(MEMORY_BUDGET, available_memory() // 4)
-    if target_field_length is None:
-        longest = max([1, *mixture_lengths])
-        most = max(1, PASS_LENGTH // (batch_size or 1))
-        num_fragments = -(-longest // most)
-        target_field_length = -(-longest // num_fragments)
-        while target_field_length > 1 and budget < bytes_needed(
-            config, make_framing(config, target_field_length), batch_size or 1
-        ):
-            target_field_length //= 2
-    framing = make_framing(config, target_field_length)
-    if batch_size is None:
-        fitting = budget // bytes_needed(config, framing, 1)
-        wanted = (PASS_LENGTH + 2 * config.context_length) // framing.input_length
-        needed = framing.num_fragments(max([1, *mixture_lengths]))
-        batch_size = max(1, min(fitting, wanted, needed))
-    check_memory(config, framing, batch_size)
-    return framing, batch_size

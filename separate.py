@@ -24,7 +24,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import util
 from config import Config, UserError
-from framing import Framing, Predict, check_memory, choose_shape, estimate_stems
+from framing import Network, Predict, estimate_stems
 from mixtures import (
     Mixture,
     check_outputs,
@@ -32,6 +32,7 @@ from mixtures import (
     new_samples_folder,
     output_folder,
 )
+from shapes import network_source
 
 logger = logging.getLogger(__name__)
 
@@ -77,15 +78,6 @@ class Summary:
     wall_seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A network built for one shape of its input."""
-
-    framing: Framing
-    batch_size: int
-    predict: Predict
-
-
 def separate_all(
     mixtures: Sequence[Mixture],
     config: Config,
@@ -112,7 +104,15 @@ def separate_all(
     stems = _chosen_stems(config, settings)
     if settings.output_path:
         check_outputs(mixtures, settings.output_path, stems)
-    network_for = _network_source(config, build_predict, settings, mixtures)
+    network_for = network_source(
+        config,
+        build_predict,
+        [mixture.length for mixture in mixtures],
+        original_framing=settings.original_framing,
+        one_shot=settings.one_shot,
+        target_field_length=settings.target_field_length,
+        batch_size=settings.batch_size,
+    )
     if settings.output_path:
         folder = output_folder(settings.output_path)
     else:
@@ -176,10 +176,8 @@ def separate_file(
     with _bar(mixture.path.name, len(audio), config) as bar:
         estimates = estimate_stems(
             audio,
-            network.framing,
-            network.predict,
+            network,
             num_estimates=len(config.task.estimates),
-            batch_size=network.batch_size,
             on_progress=lambda samples: bar.update(samples / config.sample_rate),
         )
     if not np.isfinite(estimates).all():
@@ -244,89 +242,25 @@ def make_separate(
     Raises:
         UserError: what was given does not fit into the memory.
     """
-    framing, batch_size = choose_shape(
+    network_for = network_source(
         config,
-        Framing.seamless,
+        build_predict,
         lengths,
         target_field_length=target_field_length,
         batch_size=batch_size,
     )
-    network = _build(build_predict, framing, batch_size)
 
     def separate(mixture: np.ndarray) -> dict[str, np.ndarray]:
         estimates = estimate_stems(
             mixture,
-            network.framing,
-            network.predict,
+            network_for(len(mixture)),
             num_estimates=len(config.task.estimates),
-            batch_size=network.batch_size,
         )
         stems = dict(zip(config.task.estimates, estimates))
         stems[config.task.remainder] = mixture - estimates.sum(axis=0)
         return stems
 
     return separate
-
-
-def _build(
-    build_predict: Callable[..., Predict], framing: Framing, batch_size: int
-) -> Network:
-    predict = build_predict(
-        target_field_length=framing.target_field_length,
-        target_padding=framing.target_padding,
-        input_length=framing.input_length,
-    )
-    return Network(framing, batch_size, predict)
-
-
-def _network_source(
-    config: Config,
-    build_predict: Callable[..., Predict],
-    settings: Settings,
-    mixtures: Sequence[Mixture],
-) -> Callable[[int], Network]:
-    """How to get the network for a mixture of so many samples."""
-    make_framing = Framing.original if settings.original_framing else Framing.seamless
-    lost = make_framing(config, 1).lost
-
-    def stem_length(num_samples: int) -> int:
-        if num_samples <= lost:
-            raise UserError(
-                f"expected at least {lost + 1} samples at {config.sample_rate} Hz, "
-                f"got {num_samples}"
-            )
-        return num_samples - lost
-
-    def one_shot(num_samples: int) -> Network:
-        framing = make_framing(config, stem_length(num_samples))
-        check_memory(config, framing, 1)
-        return _build(build_predict, framing, 1)
-
-    def fixed(num_samples: int) -> Network:
-        stem_length(num_samples)
-        return network
-
-    if settings.one_shot:
-        return one_shot
-    field, batch_size = settings.target_field_length, settings.batch_size
-    if settings.original_framing:
-        # As in the original: what is not given comes from the config.
-        field = field or config.target_field_length
-        batch_size = batch_size or config.batch_size
-    framing, batch_size = choose_shape(
-        config,
-        make_framing,
-        [mixture.length for mixture in mixtures],
-        target_field_length=field,
-        batch_size=batch_size,
-    )
-    network = _build(build_predict, framing, batch_size)
-    logger.info(
-        "target field %d samples, batch size %d",
-        framing.target_field_length,
-        batch_size,
-    )
-    return fixed
 
 
 def _bar(name: str, num_samples: int, config: Config) -> Any:

@@ -12,8 +12,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 # From the top down; those of one line do not import each other.
 LEVELS = (
     {"main", "bench"},
+    {"arguments"},
     {"training", "separate", "evaluate"},
-    {"session_log", "score_report", "score_store"},
+    {"session_log", "shapes", "score_report", "score_store"},
     {"models", "checkpoints", "datasets", "losses", "framing", "mixtures"},
     {"layers", "dataset_check", "scores"},
     {"dataset_cache"},

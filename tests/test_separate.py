@@ -19,12 +19,12 @@ from networks import (
 )
 
 import checkpoints
-import framing
 import mixtures
 import models
+import shapes
 import util
 from config import UserError
-from framing import Framing, estimate_stems
+from framing import Framing, Network, estimate_stems
 from separate import Settings, separate_all
 
 
@@ -45,10 +45,8 @@ def run_network(config, weights, shape, mixture, batch_size, **variant):
     )
     return estimate_stems(
         mixture,
-        shape,
-        predict,
+        Network(shape, batch_size, predict),
         num_estimates=len(config.task.estimates),
-        batch_size=batch_size,
     )
 
 
@@ -455,7 +453,7 @@ def test_one_shot_refuses_a_file_that_does_not_fit(
 ):
     soundfile.write(folder / "long.wav", np.zeros(30000), 16000)
     soundfile.write(folder / "short.wav", np.zeros(300), 16000)
-    monkeypatch.setattr(framing, "available_memory", lambda: 2**22)
+    monkeypatch.setattr(shapes, "available_memory", lambda: 2**22)
     summary = run(folder, config, tmp_path, one_shot=True)
     assert (summary.num_files, summary.num_separated) == (2, 1)
     assert "long.wav: a target field of 30000" in caplog.text

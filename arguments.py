@@ -1,0 +1,168 @@
+"""The arguments of main.py: the 2018 program's, and ours.
+
+Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+from typing import Any, NoReturn
+
+from config import MULTI_INSTRUMENT, TASKS
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with the message."""
+        self.exit(2, f"error: {message}; --help lists the arguments\n")
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(
+            f"expected True or False, got {text!r}"
+        ) from None
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of at least 1, got {text!r}"
+        )
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def build_parser() -> Parser:
+    """The parser of the command line, with the 2018 program's flags and ours."""
+    parser = Parser(
+        prog="main.py",
+        description="Separate music into stems, train a session, or evaluate one.",
+        allow_abbrev=False,
+    )
+
+    def add_flag(group: Any, name: str, text: str) -> None:
+        group.add_argument(
+            name,
+            nargs="?",
+            const=True,
+            default=False,
+            type=_boolean,
+            metavar="True|False",
+            help=f"{text} (default: False)",
+        )
+
+    parser.add_argument(
+        "--mode",
+        choices=["training", "inference", "evaluation"],
+        default="training",
+        help="what to do (default: training)",
+    )
+    parser.add_argument(
+        "--target",
+        choices=list(TASKS),
+        help="task of the model, where the config has no model.type "
+        f"(default: {MULTI_INSTRUMENT})",
+    )
+    parser.add_argument(
+        "--config",
+        default="config.json",
+        metavar="FILE",
+        help="JSON configuration (default: config.json)",
+    )
+    add_flag(parser, "--print_model_summary", "print the network, layer by layer")
+    parser.add_argument(
+        "--load_checkpoint",
+        metavar="FILE",
+        help="weights to use (default: the session's newest)",
+    )
+    parser.add_argument(
+        "--kernel_convention",
+        choices=["theano", "tensorflow"],
+        help="backend that wrote a checkpoint which does not say so itself",
+    )
+    inference = parser.add_argument_group("separation")
+    add_flag(inference, "--one_shot", "separate each file in one forward pass")
+    inference.add_argument(
+        "--target_field_length",
+        type=_count,
+        metavar="N",
+        help="samples separated at a time (default: chosen to fit the memory; with "
+        "--original_framing as defined in the config)",
+    )
+    inference.add_argument(
+        "--batch_size",
+        type=_count,
+        metavar="N",
+        help="fragments per batch (default: as for --target_field_length)",
+    )
+    inference.add_argument(
+        "--mixture_input_path", metavar="PATH", help="audio file or folder of them"
+    )
+    add_flag(inference, "--recursive", "look into the folder's folders, too")
+    inference.add_argument(
+        "--output_path",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="where the stems go (default: a new <session>/samples/samples_N) or the "
+        "results of an evaluation (default: <session>/evaluation)",
+    )
+    inference.add_argument(
+        "--subtype",
+        choices=["PCM_16", "PCM_24", "FLOAT"],
+        default="PCM_16",
+        help="sample type of the stems (default: PCM_16)",
+    )
+    inference.add_argument(
+        "--stems",
+        type=_names,
+        metavar="NAME,...",
+        help="stems to write, separated by commas (default: all)",
+    )
+    add_flag(
+        inference,
+        "--original_framing",
+        "cut fragments like the 2018 program: stems are shorter than the mixture",
+    )
+    evaluation = parser.add_argument_group("evaluation")
+    evaluation.add_argument(
+        "--dataset_path",
+        metavar="FOLDER",
+        help="MUSDB18 tree to evaluate on (default: the config's)",
+    )
+    evaluation.add_argument(
+        "--subset",
+        choices=["train", "validation", "test"],
+        default="test",
+        help="tracks to evaluate on (default: test)",
+    )
+    evaluation.add_argument(
+        "--metrics",
+        type=_names,
+        default=("si_sdr", "bss"),
+        metavar="NAME,...",
+        help="si_sdr (quick), bss (BSS Eval v4, slow) or both (default: si_sdr,bss)",
+    )
+    add_flag(evaluation, "--oracle", "score the ideal ratio mask, too, as a ceiling")
+    evaluation.add_argument(
+        "--jobs",
+        type=_count,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that compute BSS Eval, each with one track in memory "
+        "(default: one for each core)",
+    )
+    return parser
