@@ -22,6 +22,8 @@ Targets = Sequence[Mapping[str, Any]]
 Found = Mapping[str, Mapping[str, Targets]]
 
 BASELINE = "mixture"
+# Without information where the estimate is the mixture: no artifacts, no change.
+NOT_OF_BASELINE = ("SAR", "SDR improvement", "SI-SDR improvement")
 # Songs in which each stem's level, from the mixture's, lies between these.
 BALANCED_DB = (-12.0, 3.0)
 PANEL_SIZE = (5.0, 3.4)  # inches
@@ -158,18 +160,22 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def left_out_lines(found: Found) -> list[str]:
-    """What does not count and why, a line for each reason, stem and metric."""
-    tracks_by_reason: dict[str, list[str]] = {}
+    """What does not count and why, a line for each metric, stem and reason."""
+    names = {"bss": "BSS Eval", "si_sdr": "SI-SDR"}
+    methods: dict[tuple[str, str, str], list[str]] = {}
     for method, tracks in found.items():
         for track, targets in tracks.items():
             for target in targets:
                 for metric, reason in target["left_out"].items():
-                    name = {"bss": "BSS Eval", "si_sdr": "SI-SDR"}[metric]
-                    place = f"{name}, {method}, {target['name']}: {reason}"
-                    tracks_by_reason.setdefault(place, []).append(track)
+                    what = f"{names[metric]} of {target['name']}"
+                    methods.setdefault((what, reason, track), []).append(method)
+    places: dict[str, list[str]] = {}
+    for (what, reason, track), concerned in methods.items():
+        place = f"{what} ({', '.join(concerned)}): {reason}"
+        places.setdefault(place, []).append(track)
     return [
-        f"- {place} in {len(tracks)}: {', '.join(tracks)}"
-        for place, tracks in tracks_by_reason.items()
+        f"- {place}, {len(tracks)} track(s): {', '.join(tracks)}"
+        for place, tracks in places.items()
     ]
 
 
@@ -222,7 +228,10 @@ def write_report(
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow(
+            {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
+        )
     for name, content in (("summary.md", text), ("summary.csv", table.getvalue())):
         with util.replacing(folder / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
@@ -248,6 +257,8 @@ def draw_scores(
     for panel, name in enumerate(names, 1):
         axes = figure.add_subplot(num_rows, 2, panel)
         for k, method in enumerate(methods):
+            if method == BASELINE and name in NOT_OF_BASELINE:
+                continue
             boxes = axes.boxplot(
                 [
                     [
