@@ -44,13 +44,12 @@ def default_cache_folder(config: Config) -> pathlib.Path:
     return pathlib.Path(base) / "sswavenet" / "datasets" / place / name
 
 
-def track_names(dataset_folder: pathlib.Path, part: str) -> list[str]:
-    """Names of the track folders of one part of the tree, sorted.
+def track_names(folder: pathlib.Path) -> list[str]:
+    """Names of the track folders in one part of the tree, sorted.
 
     Raises:
         UserError: there are none.
     """
-    folder = dataset_folder / part
     try:
         names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
     except OSError as error:
@@ -141,9 +140,22 @@ def prepare_tracks(
     part: str,
     names: Sequence[str],
     cache_folder: pathlib.Path,
-    progress: bool = False,
+    title: str,
+    progress: bool,
 ) -> list[tuple[TrackFacts | None, list[str]]]:
-    """`prepare_track` for several tracks, on all cores, in the order of `names`."""
+    """`prepare_track` for several tracks, on all cores.
+
+    Args:
+        config: says where the tree lies, for which task, at which rate.
+        part: the folder that holds the tracks.
+        names: of the tracks.
+        cache_folder: where decoded tracks go.
+        title: of the progress bar.
+        progress: whether to show it, on a terminal.
+
+    Returns:
+        What `prepare_track` returned, in the order of `names`.
+    """
 
     def prepare(name: str) -> tuple[TrackFacts | None, list[str]]:
         folder = pathlib.Path(config.dataset_path, part, name)
@@ -156,7 +168,7 @@ def prepare_tracks(
         # disable=None: no bar where stderr is no terminal.
         bar = tqdm.tqdm(
             jobs,
-            desc=f"{part} tracks",
+            desc=title,
             unit="track",
             disable=None if progress else True,
         )

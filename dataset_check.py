@@ -61,15 +61,32 @@ def split_tracks(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return [names[i] for i in train], [names[i] for i in drawn]
 
 
+def _subset_names(config: Config, subset: str) -> list[str]:
+    """Names of a subset's tracks.
+
+    Raises:
+        UserError: there are none, or too few for the split.
+    """
+    folder = pathlib.Path(config.dataset_path, PARTS[subset])
+    names = dataset_cache.track_names(folder)
+    if subset == "test":
+        return names
+    try:
+        train, validation = split_tracks(names)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
+    return train if subset == "train" else validation
+
+
 def _notes(facts: TrackFacts) -> list[str]:
     """What is odd about a track that can be used."""
     notes = []
     if facts.level_db <= dataset_tracks.SILENCE_DB:
         notes.append("silent mixture")
     if facts.silent_stems:
-        notes.append(f"silent: {', '.join(facts.silent_stems)}")
-    elif not facts.segments:
-        notes.append("vocals without onset and offset: drawn as a whole")
+        notes.append(f"silent {', '.join(facts.silent_stems)}")
+    if not facts.segments and "vocals" not in facts.silent_stems:
+        notes.append("no voiced segment")
     if facts.difference_db is not None and facts.difference_db > MAX_DIFFERENCE_DB:
         notes.append("mixture is not the sum of the stems")
     if len(facts.source_rates) > 1:
@@ -132,38 +149,26 @@ def check_dataset(
         The report; errors name the file.
     """
     cache_folder = cache_folder or dataset_cache.default_cache_folder(config)
-    dataset_folder = pathlib.Path(config.dataset_path)
     rows: list[list[str]] = []
     errors: list[str] = []
     odd: dict[str, list[str]] = {}
     tracks: dict[str, list[TrackFacts]] = {subset: [] for subset in subsets}
-    for part in sorted({PARTS[subset] for subset in subsets}, reverse=True):
+    seconds = 0.0
+    for subset in subsets:
         try:
-            names = dataset_cache.track_names(dataset_folder, part)
+            names = _subset_names(config, subset)
         except UserError as error:
-            errors.append(str(error))
+            if str(error) not in errors:
+                errors.append(str(error))
             continue
-        order = {"test": names}
-        if part == "train":
-            try:
-                order = dict(zip(("train", "validation"), split_tracks(names)))
-            except UserError as error:
-                errors.append(f"{dataset_folder / part}: {error}")
-                order = {"train": names}
-        wanted = [
-            (subset, name)
-            for subset in subsets
-            if subset in order
-            for name in order[subset]
-        ]
         results = dataset_cache.prepare_tracks(
-            config, part, [name for _, name in wanted], cache_folder, progress
+            config, PARTS[subset], names, cache_folder, f"{subset} tracks", progress
         )
-        for (subset, name), (facts, track_errors) in zip(wanted, results):
-            place = dataset_folder / part / name
+        for name, (facts, track_errors) in zip(names, results):
             if facts is not None and facts.num_frames < config.input_length:
+                path = pathlib.Path(config.dataset_path, PARTS[subset], name)
                 track_errors = [
-                    f"{place / 'mixture.wav'}: {facts.num_frames} samples at "
+                    f"{path / 'mixture.wav'}: {facts.num_frames} samples at "
                     f"{config.sample_rate} Hz are shorter than a fragment of "
                     f"{config.input_length}"
                 ]
@@ -172,17 +177,13 @@ def check_dataset(
             rows.append(_row(name, subset, facts, config.sample_rate))
             if facts is not None:
                 tracks[subset].append(facts)
+                seconds += facts.num_frames / config.sample_rate
                 for note in _notes(facts):
                     odd.setdefault(note, []).append(name)
     warnings = []
     for note, places in odd.items():
-        shown = ", ".join([*places[:3], *(["..."] if len(places) > 3 else [])])
-        warnings.append(f"{note}: {len(places)} tracks ({shown})")
-    seconds = sum(
-        facts.num_frames / config.sample_rate
-        for subset in tracks.values()
-        for facts in subset
-    )
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        warnings.append(f"{note}: {', '.join(places[:3])}{more}")
     counts = ", ".join(f"{len(facts)} {subset}" for subset, facts in tracks.items())
     table = (
         f"{_table(rows)}\n{counts}; {seconds / 60:.1f} minutes; "
