@@ -102,8 +102,8 @@ def adam_state(model: Any) -> tuple:
 def get_value(variable: Any) -> Any:
     """A variable as a NumPy array."""
     if IS_KERAS_3:
-        return ops.convert_to_numpy(variable)
-    return backend.get_value(variable)
+        return ops.convert_to_numpy(ops.convert_to_tensor(variable))
+    return backend.eval(variable)
 
 
 def set_value(variable: Any, value: Any) -> None:
@@ -153,3 +153,10 @@ def distribute() -> None:
         keras.distribution.initialize()
     if num_devices() > 1:
         keras.distribution.set_distribution(keras.distribution.DataParallel())
+
+
+def constant(array: Any) -> Any:
+    """An array as a tensor of the backend."""
+    if IS_KERAS_3:
+        return ops.convert_to_tensor(array)
+    return backend.constant(array)

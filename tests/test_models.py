@@ -90,7 +90,7 @@ def test_shipped_networks_have_the_original_size(name, parameters):
     assert config.input_length == 9785
     assert config.padded_target_field_length == 1603
     assert config.context_length == 4095  # the true field is 8191
-    shapes = [tuple(np.shape(array)) for array in model.get_weights()]
+    shapes = [tuple(weight.shape) for weight in model.trainable_weights]
     assert sorted(shapes) == sorted(config.weight_shapes.values())
 
 

@@ -1,0 +1,380 @@
+"""Training: golden steps, sessions, resuming, signals, devices."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from networks import (
+    GOLDEN,
+    TASK_NAMES,
+    golden_checkpoint,
+    golden_config,
+    tiny_config,
+    tiny_document,
+)
+
+import checkpoints
+import compat
+import losses
+import models
+import session_log
+import training
+from config import UserError, parse_config
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEMS = ("vocals", "drums", "bass", "other")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A MUSDB tree of 27 tracks of 200 samples at 16 kHz."""
+    folder, rng = tmp_path_factory.mktemp("musdb"), np.random.default_rng(5)
+    for number in range(27):
+        track = folder / "train" / f"track {number:02d}"
+        track.mkdir(parents=True)
+        stems = rng.integers(-4000, 4000, (4, 200)).astype("int16")
+        for stem, audio in zip(("mixture", *STEMS), [stems.sum(0), *stems]):
+            soundfile.write(str(track / f"{stem}.wav"), audio.astype("int16"), 16000)
+    return folder
+
+
+def session_config(tree, session, task_name="multi-instrument", **training_keys):
+    document = tiny_document(
+        task_name,
+        dataset={"path": str(tree)},
+        training={"path": str(session), "num_epochs": 2, **training_keys},
+    )
+    document["optimizer"]["lr"] = 0.01
+    return parse_config(document)
+
+
+def history(session):
+    (path,) = pathlib.Path(session).glob("history_*.csv")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def final_weights(session, config):
+    path = checkpoints.find_latest(session)
+    return checkpoints.read_checkpoint(path, config)
+
+
+def assert_same_training(one, other, config):
+    """The same losses and weights, to 1e-5, and the same epochs."""
+    assert [row["epoch"] for row in history(one)] == [
+        row["epoch"] for row in history(other)
+    ]
+    for left, right in zip(history(one), history(other)):
+        for name in set(left) - {"seconds"}:
+            assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-5)
+    left, right = final_weights(one, config), final_weights(other, config)
+    assert left.epoch == right.epoch
+    for name, array in left.weights.items():
+        np.testing.assert_allclose(array, right.weights[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_five_steps_equal_those_of_2018(task_name):
+    config = golden_config(task_name)
+    checkpoint = checkpoints.read_checkpoint(golden_checkpoint(task_name), config)
+    golden = np.load(GOLDEN / task_name / "training.npz")
+    names = [name.decode() for name in golden["metric_names"]]
+    model = models.build_wavenet(config)
+    models.load_weights(model, config, checkpoint.weights)
+    model.compile(
+        optimizer=compat.make_optimizer(config.learning_rate, config.epsilon),
+        **losses.compile_arguments(config),
+    )
+    for inputs, targets, expected in zip(
+        golden["data_input"], golden["targets"], golden["metrics"]
+    ):
+        logs = compat.train_on_batch(model, inputs, list(targets))
+        assert sorted(logs) == sorted(names)
+        for name, value in zip(names, expected):
+            assert float(logs[name]) == pytest.approx(value, abs=1e-5), name
+    fragments = np.load(GOLDEN / task_name / "forward.npz")["data_input"]
+    for k, output in enumerate(model.predict_on_batch(fragments)):
+        expected = golden[f"after_output_{k + 1}"]
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
+
+
+def test_learning_rate_decays_with_the_steps():
+    config = tiny_config().replace(learning_rate=0.5, decay=0.25)
+    assert training.learning_rate(config, 0) == 0.5
+    assert training.learning_rate(config, 4) == 0.25
+
+
+def test_cooldown_leads_to_zero_at_the_end():
+    config = tiny_config(training={"num_epochs": 5, "num_steps_train": 8})
+    config = config.replace(learning_rate=1.0, cooldown=0.5)  # 40 steps, 20 of them
+    rates = [training.learning_rate(config, step) for step in (0, 19, 20, 30, 39, 40)]
+    assert rates == [1.0, 1.0, 1.0, 0.5, 0.05, 0.0]
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_a_session_has_what_2018_wrote(task_name, tree, tmp_path):
+    session = tmp_path / "session"
+    config = session_config(tree, session, task_name)
+    training.train(config)
+    document = json.loads((session / "config.json").read_text())
+    golden = json.loads((GOLDEN / task_name / "config.json").read_text())
+    assert set(golden["model"]) == set(document["model"])
+    assert parse_config(document) == config
+    rows = history(session)
+    (golden_history,) = (GOLDEN / task_name).glob("history_*.csv")
+    columns = golden_history.read_text().splitlines()[0].split(",")
+    assert list(rows[0]) == [*columns, "learning_rate", "seconds"]
+    assert (session / golden_history.name).is_file()
+    names = sorted(path.name for path in (session / "checkpoints").iterdir())
+    assert names == [
+        f"checkpoint.{k + 1:05d}-{float(row['val_loss']):.3f}.hdf5"
+        for k, row in enumerate(rows)
+    ]
+    best = json.loads((session / "best.json").read_text())
+    losses_of_epochs = [float(row["val_loss"]) for row in rows]
+    assert best["epoch"] == 1 + int(np.argmin(losses_of_epochs))
+    assert best["checkpoint"] == names[best["epoch"] - 1]
+
+
+def test_learning_curve_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="drawn only where matplotlib is")
+    log = session_log.SessionLog(tmp_path, tiny_config())
+    log.add_epoch(0, {"loss": 1.0, "val_loss": 2.0})
+    content = (tmp_path / "learning_curve.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+
+
+def test_training_learns(tmp_path, rng):
+    # Only the vocals sound: they are the mixture, the other estimates are silent.
+    for number in range(27):
+        track = tmp_path / "musdb" / "train" / f"{number:02d}"
+        track.mkdir(parents=True)
+        audio = rng.integers(-4000, 4000, 200).astype("int16")
+        for stem in ("mixture", *STEMS):
+            loud = stem in ("mixture", "vocals")
+            soundfile.write(str(track / f"{stem}.wav"), audio * loud, 16000)
+    config = session_config(
+        tmp_path / "musdb", tmp_path / "s", num_epochs=3, num_steps_train=60
+    )
+    training.train(config)
+    rows = history(tmp_path / "s")
+    silence = 2000 / 32768  # mean |vocals|, the loss of putting out nothing
+    assert float(rows[-1]["val_loss"]) < 0.6 * silence
+
+
+def test_more_epochs_continue_a_session(tree, tmp_path, caplog):
+    whole = session_config(tree, tmp_path / "whole")
+    training.train(whole)
+    parts = session_config(tree, tmp_path / "parts")
+    training.train(parts.replace(num_epochs=1))
+    caplog.set_level("INFO")
+    training.train(parts)
+    assert "epoch 1, step 0, optimizer state restored" in caplog.text
+    assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_training_goes_on(
+    number, tree, tmp_path, monkeypatch
+):
+    whole = session_config(tree, tmp_path / "whole")
+    training.train(whole)
+    config = session_config(tree, tmp_path / "parts")
+    steps = []
+
+    def interrupt(self, *arguments, real=training.Trainer._draw):
+        steps.append(arguments)
+        if len(steps) == 8:  # in the second epoch, after training and validation
+            os.kill(os.getpid(), number)
+        return real(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Trainer, "_draw", interrupt)
+        with pytest.raises(training.Interrupted) as stopped:
+            training.train(config)
+    assert stopped.value.exit_status == 128 + number
+    assert (tmp_path / "parts" / "checkpoints" / "interrupted.hdf5").is_file()
+    training.train(config)
+    assert not (tmp_path / "parts" / "checkpoints" / "interrupted.hdf5").exists()
+    assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
+
+
+KILLED = """
+import json, os, pathlib, signal, sys
+import training
+from config import parse_config
+steps = []
+def kill(self, *arguments, real=training.Trainer._draw):
+    steps.append(arguments)
+    if len(steps) == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, *arguments)
+training.Trainer._draw = kill
+training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
+"""
+
+
+def test_training_goes_on_after_sigkill(tree, tmp_path):
+    from config import to_document
+
+    whole = session_config(tree, tmp_path / "whole")
+    training.train(whole)
+    config = session_config(tree, tmp_path / "parts")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_document(config)))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False, timeout=300
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert len(history(tmp_path / "parts")) == 1
+    training.train(config)
+    assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
+
+
+def test_early_stopping_counts_epochs_without_improvement(tmp_path):
+    config = tiny_config(training={"early_stopping_patience": 2})
+    log = session_log.SessionLog(tmp_path, config)
+    for loss, stops in [(3, False), (2, False), (2, False), (1, False), (1, False)]:
+        log.rows.append({"epoch": len(log.rows), "loss": loss, "val_loss": 0})
+        assert log.should_stop() == stops
+    log.rows.append({"epoch": 5, "loss": 1.5, "val_loss": 0})
+    assert log.should_stop()
+
+
+def test_training_stops_early(tree, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    config = session_config(
+        tree, tmp_path / "s", num_epochs=9, early_stopping_patience=1
+    ).replace(learning_rate=1e-30)
+    training.train(config)
+    assert len(history(tmp_path / "s")) < 9
+    assert "has not improved for 1 epochs" in caplog.text
+
+
+def test_old_checkpoints_are_removed_but_the_best(tmp_path):
+    config = tiny_config(training={"keep_checkpoints": 2})
+    log = session_log.SessionLog(tmp_path, config)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for epoch, loss in enumerate([5.0, 1.0, 4.0, 3.0, 2.0]):
+        row = {"epoch": epoch, "loss": loss, "val_loss": loss}
+        (folder / session_log.checkpoint_name(row)).touch()
+        log.add_epoch(epoch, row)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.00002-1.000.hdf5",
+        "checkpoint.00004-3.000.hdf5",
+        "checkpoint.00005-2.000.hdf5",
+    ]
+
+
+def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
+    first = session_config(tree, tmp_path / "first")
+    training.train(first)
+    source = checkpoints.find_latest(tmp_path / "first")
+    second = session_config(tree, tmp_path / "second", num_epochs=1)
+    training.train(second.replace(learning_rate=1e-30), load_checkpoint=str(source))
+    expected = checkpoints.read_checkpoint(source, first).weights
+    got = final_weights(tmp_path / "second", second)
+    assert got.epoch == 1
+    for name, array in expected.items():
+        np.testing.assert_allclose(got.weights[name], array, rtol=0, atol=1e-7)
+    with pytest.raises(UserError, match="has checkpoints of its own"):
+        training.train(second, load_checkpoint=str(source))
+
+
+def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
+    session = tmp_path / "s"
+    config = session_config(tree, session)
+    training.train(config)
+    before = history(session)
+    first = next((session / "checkpoints").glob("checkpoint.00001-*"))
+    training.train(config, load_checkpoint=str(first))
+    after = history(session)
+    assert [row["epoch"] for row in after] == ["0", "1"]
+    assert float(after[1]["loss"]) == pytest.approx(float(before[1]["loss"]), abs=1e-5)
+
+
+def test_a_session_of_2018_goes_on_with_a_fresh_optimizer(tree, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = golden_config("multi-instrument").replace(
+        dataset_path=str(tree),
+        session_path=str(tmp_path / "s"),
+        num_epochs=3,
+        target_field_length=31,
+        num_steps_train=1,
+        num_steps_validation=1,
+    )
+    folder = tmp_path / "s" / "checkpoints"
+    folder.mkdir(parents=True)
+    golden = golden_checkpoint("multi-instrument")
+    (folder / golden.name).write_bytes(golden.read_bytes())
+    training.train(config)
+    assert "epoch 2, step 0, optimizer state not in the file" in caplog.text
+    assert checkpoints.find_latest(tmp_path / "s").name.startswith("checkpoint.00003-")
+
+
+def test_another_network_is_refused_in_a_session(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    training.train(config)
+    with pytest.raises(UserError, match="describes another network"):
+        training.train(config.replace(residual_channels=5))
+
+
+def test_a_broken_set_is_refused_before_any_compute(tmp_path):
+    config = session_config(tmp_path / "none", tmp_path / "s")
+    with pytest.raises(UserError, match="none"):
+        training.train(config)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_loss_that_explodes_ends_training(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s", num_steps_train=40)
+    with pytest.raises(UserError, match="not finite any more"):
+        training.train(config.replace(learning_rate=1e30))
+
+
+def test_a_spoiled_history_is_refused(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    training.train(config)
+    (tmp_path / "s" / "history_multi_instrument.csv").write_text("a,b\n1,x\n")
+    with pytest.raises(UserError, match="expected a history"):
+        training.train(config.replace(num_epochs=2))
+
+
+RUN = """
+import json, pathlib, sys
+import training
+from config import parse_config
+training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
+"""
+
+
+def run_training(path, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(path)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.keras3
+def test_two_devices_train_like_one(tree, tmp_path):
+    from config import to_document
+
+    one = session_config(tree, tmp_path / "one")
+    training.train(one)
+    two = session_config(tree, tmp_path / "two")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_document(two)))
+    flags = "--xla_force_host_platform_device_count=2"
+    assert run_training(path, XLA_FLAGS=flags).wait(timeout=300) == 0
+    for left, right in zip(history(one.session_path), history(two.session_path)):
+        for name in ("loss", "val_loss"):
+            assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
