@@ -77,18 +77,22 @@ class Dataset:
             progress: whether to show a progress bar on a terminal. Defaults to True.
 
         Raises:
-            UserError: the check found errors; the message has one line for each.
+            UserError: the check found errors; it is the first, the others are logged.
         """
         config = self.config
         folder = self.cache_folder or dataset_cache.default_cache_folder(config)
         report = check_dataset(
             config, subsets=subsets, cache_folder=folder, progress=progress
         )
-        logger.info("tracks of %s\n%s", config.dataset_path, report.table)
+        for line in report.table.splitlines():
+            logger.info("%s", line)
         for warning in report.warnings:
             logger.warning("%s: %s", config.dataset_path, warning)
         if report.errors:
-            raise UserError("\n".join(report.errors))
+            first, *others = report.errors
+            for error in others:
+                logger.error("%s", error)
+            raise UserError(first)
         places = [
             (subset, facts) for subset in subsets for facts in report.tracks[subset]
         ]

@@ -504,7 +504,7 @@ def test_check_names_the_broken_file(tree, make_config, check, load, damage, wor
     assert str(raised.value) == error
 
 
-def test_check_finds_all_errors_of_both_subsets(tree, make_config, check):
+def test_check_finds_all_errors_of_both_subsets(tree, make_config, check, load, caplog):
     first, other = (own(tree / "train" / names_of(30)[k]) for k in (3, 20))
     paths = [first / "mixture.wav", first / "other.wav", other / "vocals.wav"]
     for path in paths:
@@ -513,6 +513,10 @@ def test_check_finds_all_errors_of_both_subsets(tree, make_config, check):
     assert sorted(error.split(":")[0] for error in report.errors) == [
         str(path) for path in paths
     ]
+    with pytest.raises(UserError) as raised:
+        load(make_config(tree), ("train", "validation"))
+    logged = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert [str(raised.value), *logged] == report.errors
 
 
 def test_check_of_tracks_shorter_than_a_fragment(tree, make_config, check):
