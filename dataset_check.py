@@ -61,15 +61,26 @@ def split_tracks(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return [names[i] for i in train], [names[i] for i in drawn]
 
 
-def _subset_names(config: Config, subset: str) -> list[str]:
+def part_of(config: Config, subset: str) -> str:
+    """The folder within the data set that holds a subset's tracks.
+
+    MUSDB18 has `train` and `test`; validation tracks are split off the training
+    tracks. A set with a folder `validation` of its own is taken at its word.
+    """
+    if subset == "validation" and pathlib.Path(config.dataset_path, subset).is_dir():
+        return subset
+    return PARTS[subset]
+
+
+def subset_names(config: Config, subset: str) -> list[str]:
     """Names of a subset's tracks.
 
     Raises:
         UserError: there are none, or too few for the split.
     """
-    folder = pathlib.Path(config.dataset_path, PARTS[subset])
+    folder = pathlib.Path(config.dataset_path, part_of(config, subset))
     names = dataset_cache.track_names(folder)
-    if subset == "test":
+    if subset == "test" or part_of(config, "validation") == "validation":
         return names
     try:
         train, validation = split_tracks(names)
@@ -156,17 +167,17 @@ def check_dataset(
     seconds = 0.0
     for subset in subsets:
         try:
-            names = _subset_names(config, subset)
+            names = subset_names(config, subset)
         except UserError as error:
             if str(error) not in errors:
                 errors.append(str(error))
             continue
         results = dataset_cache.prepare_tracks(
-            config, PARTS[subset], names, cache_folder, f"{subset} tracks", progress
+            config, part_of(config, subset), names, cache_folder, f"{subset} tracks", progress
         )
         for name, (facts, track_errors) in zip(names, results):
             if facts is not None and facts.num_frames < config.input_length:
-                path = pathlib.Path(config.dataset_path, PARTS[subset], name)
+                path = pathlib.Path(config.dataset_path, part_of(config, subset), name)
                 track_errors = [
                     f"{path / 'mixture.wav'}: {facts.num_frames} samples at "
                     f"{config.sample_rate} Hz are shorter than a fragment of "
