@@ -33,14 +33,12 @@ import score_report
 import scores
 import util
 from config import Config, UserError
-from dataset_check import PARTS, split_tracks
+from dataset_check import part_of, subset_names
 from score_store import ScoreStore, fingerprint, state_of_files
 
-__all__ = ["SUBSETS", "Settings", "Summary", "evaluate", "fingerprint"]
+__all__ = ["Settings", "Summary", "evaluate", "fingerprint"]
 
 logger = logging.getLogger(__name__)
-
-SUBSETS = tuple(PARTS)
 
 Separate = Callable[[np.ndarray], "dict[str, np.ndarray]"]
 
@@ -184,14 +182,14 @@ def _check(settings: Settings) -> None:
 
 def _find_tracks(config: Config, subset: str) -> tuple[list[_Track], dict[str, str]]:
     """The usable tracks, decoded, and why each of the others is not, by name."""
-    part = PARTS[subset]
+    part = part_of(config, subset)
     dataset_folder = pathlib.Path(config.dataset_path)
     cache_folder = dataset_cache.default_cache_folder(config)
-    names = dataset_cache.track_names(dataset_folder, part)
-    if part == "train":
-        names = sorted(dict(zip(("train", "validation"), split_tracks(names)))[subset])
+    names = sorted(subset_names(config, subset))
     tracks, failed = [], {}
-    results = dataset_cache.prepare_tracks(config, part, names, cache_folder, True)
+    results = dataset_cache.prepare_tracks(
+        config, part, names, cache_folder, title=f"{subset} tracks", progress=True
+    )
     for name, (facts, errors) in zip(names, results):
         if facts is None or not facts.num_frames:
             failed[name] = "; ".join(errors) or f"{name}: expected audio, got 0 samples"
@@ -240,7 +238,7 @@ def _scored(
         metrics=tuple(settings.metrics),
     )
     bar = tqdm.tqdm(
-        desc=f"{settings.subset} tracks", total=total, unit="track", disable=None
+        desc=f"{settings.subset} scores", total=total, unit="track", disable=None
     )
     with logging_redirect_tqdm(), bar:
         if settings.jobs == 1 or "bss" not in settings.metrics or total < 2:
