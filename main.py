@@ -59,6 +59,11 @@ def infer(args: argparse.Namespace) -> int:
 
     if args.mixture_input_path is None:
         raise UserError("--mode inference needs --mixture_input_path")
+    if args.one_shot and (args.target_field_length or args.batch_size):
+        logger.warning(
+            "--one_shot takes each file whole: --target_field_length and --batch_size "
+            "change nothing"
+        )
     config = _read_config(args)
     found = mixtures.find_mixtures(
         args.mixture_input_path,
@@ -75,7 +80,8 @@ def infer(args: argparse.Namespace) -> int:
     import models
 
     logger.info("%s", models.describe_backend())
-    logger.info("checkpoint %s, epoch %s", checkpoint.path, checkpoint.epoch)
+    epoch = "unknown" if checkpoint.epoch is None else checkpoint.epoch
+    logger.info("checkpoint %s, epoch %s", checkpoint.path, epoch)
     notice = session / "NOTICE.txt"
     if notice.is_file():
         logger.warning("%s", " ".join(notice.read_text(encoding="utf-8").split()))
@@ -111,11 +117,15 @@ def train(args: argparse.Namespace) -> int:
     _choose_backend()
     import training
 
-    training.train(
-        config,
-        load_checkpoint=args.load_checkpoint,
-        print_model_summary=args.print_model_summary,
-    )
+    try:
+        training.train(
+            config,
+            load_checkpoint=args.load_checkpoint,
+            print_model_summary=args.print_model_summary,
+        )
+    except training.Interrupted as error:
+        logger.warning("stopped by %s", error)
+        return error.exit_status
     return 0
 
 

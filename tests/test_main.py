@@ -1,0 +1,446 @@
+"""The command line: flags, exit status, what is said and where."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+from networks import (
+    GOLDEN,
+    TASK_NAMES,
+    golden_checkpoint,
+)
+
+import checkpoints
+import main as program
+import models
+import separate
+import util
+from arguments import build_parser
+from config import TASKS
+from main import main
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A session of 2018, whose config still names its folder of then."""
+    return make_session(tmp_path, "multi-instrument")
+
+
+def make_session(tmp_path, task_name):
+    folder = tmp_path / f"session {task_name}"
+    (folder / "checkpoints").mkdir(parents=True)
+    source = golden_checkpoint(task_name)
+    (folder / "checkpoints" / source.name).write_bytes(source.read_bytes())
+    config = GOLDEN / task_name / "config.json"
+    (folder / "config.json").write_bytes(config.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def song(tmp_path):
+    path = tmp_path / "audio" / "song.wav"
+    path.parent.mkdir()
+    rng = np.random.default_rng(3)
+    soundfile.write(path, rng.uniform(-0.5, 0.5, 600), 16000)
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Stands in for the network; gives the framings it was built for."""
+    shapes = []
+
+    def build_predict(config, weights, **shape):
+        assert set(weights) == set(config.weight_shapes)
+        shapes.append(shape)
+        count = shape["target_field_length"] + 2 * shape["target_padding"]
+        num_estimates = len(config.task.estimates)
+        return lambda fragments: np.zeros(
+            (num_estimates, len(fragments), count), np.float32
+        )
+
+    monkeypatch.setattr(models, "build_predict", build_predict)
+    return shapes
+
+
+def infer(session, mixture, *flags):
+    return main(
+        [
+            "--mode=inference",
+            f"--config={session / 'config.json'}",
+            f"--mixture_input_path={mixture}",
+            *flags,
+        ]
+    )
+
+
+def one_error(capsys):
+    """The only line of level error on stderr."""
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1, lines
+    assert not any("Traceback" in line for line in lines)
+    return errors[0]
+
+
+# Flags.
+
+
+def test_the_flags_of_2018_have_their_defaults():
+    args = vars(build_parser().parse_args([]))
+    expected = {
+        "mode": "training",
+        "target": None,  # where neither it nor the config says, multi-instrument
+        "config": "config.json",
+        "print_model_summary": False,
+        "load_checkpoint": None,
+        "one_shot": False,
+        "target_field_length": None,
+        "batch_size": None,
+        "mixture_input_path": None,
+    }
+    assert {name: args[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "flag", ["print_model_summary", "one_shot", "recursive", "original_framing"]
+)
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], True), (["True"], True), (["true"], True), (["False"], False)],
+)
+def test_booleans_work_bare_and_with_a_value(flag, values, expected):
+    args = build_parser().parse_args([f"--{flag}", *values, "--mode", "inference"])
+    assert getattr(args, flag) is expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--mode", "separate"], "--mode: invalid choice: 'separate'"),
+        (["--target", "piano"], "--target: invalid choice: 'piano'"),
+        (["--one_shot", "maybe"], "--one_shot: expected True or False, got 'maybe'"),
+        (["--batch_size", "0"], "--batch_size: expected a whole number of at least 1"),
+        (["--batch_size", "x"], "--batch_size: expected a whole number of at least 1"),
+        (["--target_field_length", "-5"], "whole number of at least 1, got '-5'"),
+        (["--target_field_length", "1.5"], "whole number of at least 1, got '1.5'"),
+        (["--subtype", "PCM_8"], "--subtype: invalid choice: 'PCM_8'"),
+        (["--kernel_convention", "x"], "--kernel_convention: invalid choice: 'x'"),
+        (["--mixture", "x"], "unrecognized arguments: --mixture"),
+        (["song.wav"], "unrecognized arguments: song.wav"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_in_one_line(argv, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert message in one_error(capsys)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, main\n"
+        "try: main.main(['--help'])\n"
+        "except SystemExit as done: print(done.code, *sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--mixture_input_path" in done.stdout
+    status, *modules = done.stdout.splitlines()[-1].split()
+    assert status == "0"
+    heavy = {"keras", "jax", "theano", "torch", "numpy", "scipy", "soundfile", "h5py"}
+    assert heavy.isdisjoint(modules)
+
+
+# A whole run.
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_a_session_of_2018_separates_a_folder(
+    task_name, tmp_path, song, capsys, monkeypatch
+):
+    session = make_session(tmp_path, task_name)
+    monkeypatch.chdir(tmp_path)
+    assert infer(session, song.parent) == 0
+    out, err = capsys.readouterr()
+    folder = session / "samples" / "samples_1"
+    assert out.splitlines()[-2] == f"stems in {folder}"
+    assert out.splitlines()[-1].startswith("1 of 1 files, 0.0 s of audio in ")
+    assert "real-time factor " in out.splitlines()[-1]
+    stems = {
+        path.name: util.read_mono(path, sample_rate=16000) for path in folder.iterdir()
+    }
+    assert set(stems) == {f"song_{stem}.wav" for stem in TASKS[task_name].stems}
+    mixture = util.read_mono(song, sample_rate=16000)
+    assert all(len(stem) == len(mixture) for stem in stems.values())
+    np.testing.assert_allclose(sum(stems.values()), mixture, rtol=0, atol=2**-15)
+    assert all(np.abs(stem).max() > 0 for stem in stems.values())
+    assert f"{golden_checkpoint(task_name).name}, epoch 2" in err
+    assert os.environ["KERAS_BACKEND"] in err
+    assert "target field 600 samples, batch size 1" in err
+    assert "song.wav: 16000 Hz, mean of 1 channel(s)" in err
+
+
+def test_flags_reach_the_separation(session, song, tmp_path, quick, capsys):
+    status = infer(
+        session,
+        song,
+        "--original_framing",
+        "--target_field_length=101",
+        "--batch_size=3",
+        "--subtype=PCM_24",
+        "--stems=vocals, other",
+        f"--output_path={tmp_path / 'out' / 'deeper'}",
+    )
+    assert status == 0
+    assert quick == [
+        {"target_field_length": 101, "target_padding": 1, "input_length": 225}
+    ]
+    assert "batch size 3" in capsys.readouterr().err
+    stems = sorted((tmp_path / "out" / "deeper").iterdir())
+    assert [stem.name for stem in stems] == ["song_other.wav", "song_vocals.wav"]
+    file = soundfile.info(stems[0])
+    assert (file.subtype, file.frames) == ("PCM_24", 600 - 124)
+
+
+def test_one_shot_is_true_only_where_it_is_asked_for(session, song, quick, capsys):
+    assert infer(session, song, "--one_shot", "False", "--target_field_length=70") == 0
+    assert infer(session, song, "--one_shot", "--target_field_length=70") == 0
+    assert [shape["target_field_length"] for shape in quick] == [70, 600]
+    assert "--one_shot takes each file whole" in capsys.readouterr().err
+
+
+def test_recursive_reaches_the_separation(session, song, quick):
+    deep = song.parent / "deep"
+    deep.mkdir()
+    (deep / "b.wav").write_bytes(song.read_bytes())
+    assert infer(session, song.parent, "--recursive") == 0
+    samples = session / "samples" / "samples_1"
+    assert len(list(samples.rglob("*.wav"))) == 8
+    assert (samples / "deep" / "b_bass.wav").exists()
+
+
+def test_a_bad_file_gives_one_line_and_status_1(session, song, quick, capsys):
+    (song.parent / "bad.wav").write_text("not audio")
+    assert infer(session, song.parent) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith("1 of 2 files, ")
+    (line,) = (line for line in err.splitlines() if line.startswith("error: "))
+    assert line.startswith(f"error: {song.parent / 'bad.wav'}: expected an audio file")
+    assert len(list((session / "samples" / "samples_1").iterdir())) == 4
+
+
+def test_a_notice_in_the_session_is_shown(session, song, quick, capsys):
+    (session / "NOTICE.txt").write_text("These weights are\nfor tests.\n")
+    assert infer(session, song) == 0
+    assert "warning: These weights are for tests." in capsys.readouterr().err
+
+
+def test_the_model_summary_is_printed(session, song, quick, capsys):
+    assert infer(session, song, "--print_model_summary") == 0
+    out = capsys.readouterr().out
+    assert "initial_causal_conv" in out
+    assert "5,887" in out
+
+
+# Weights.
+
+
+def test_the_newest_checkpoint_is_the_one_of_the_highest_epoch(
+    session, song, quick, capsys
+):
+    (file,) = (session / "checkpoints").iterdir()
+    newest = file.with_name("checkpoint.00010-0.200.hdf5")
+    newest.write_bytes(file.read_bytes())
+    os.utime(newest, (0, 0))
+    assert infer(session, song) == 0
+    assert "checkpoint.00010-0.200.hdf5" in capsys.readouterr().err
+
+
+def test_load_checkpoint_is_honoured_in_a_session_without_checkpoints(
+    tmp_path, song, quick, capsys
+):
+    config = tmp_path / "config.json"
+    document = json.loads((GOLDEN / "singing-voice" / "config.json").read_text())
+    document["training"]["path"] = str(tmp_path / "new session")
+    config.write_text(json.dumps(document))
+    checkpoint = golden_checkpoint("singing-voice")
+    assert infer(tmp_path, song, f"--load_checkpoint={checkpoint}") == 0
+    assert checkpoint.name in capsys.readouterr().err
+    assert len(list((tmp_path / "new session/samples/samples_1").iterdir())) == 2
+
+
+def test_without_weights_nothing_is_separated(session, song, quick, capsys):
+    for file in (session / "checkpoints").iterdir():
+        file.unlink()
+    assert infer(session, song) == 2
+    assert "expected a checkpoint" in one_error(capsys)
+    assert not (session / "samples").exists()
+
+
+def test_a_file_that_does_not_name_its_backend_needs_the_flag(
+    session, song, quick, capsys
+):
+    (file,) = (session / "checkpoints").iterdir()
+    with h5py.File(file, "r+") as checkpoint:
+        for group in (checkpoint, checkpoint["model_weights"]):
+            group.attrs.pop("backend", None)
+    assert infer(session, song) == 2
+    assert "--kernel_convention" in one_error(capsys)
+    assert infer(session, song, "--kernel_convention=theano") == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"not HDF5", None])
+def test_a_checkpoint_that_cannot_be_read_is_refused(
+    content, session, song, tmp_path, quick, capsys
+):
+    path = tmp_path / "weights.hdf5"
+    if content is not None:
+        path.write_bytes(content)
+    assert infer(session, song, f"--load_checkpoint={path}") == 2
+    assert "weights.hdf5" in one_error(capsys)
+    assert not (session / "samples").exists()
+
+
+def test_a_checkpoint_of_the_other_task_is_refused(session, song, quick, capsys):
+    checkpoint = golden_checkpoint("singing-voice")
+    assert infer(session, song, f"--load_checkpoint={checkpoint}") == 2
+    assert "conv1d" in one_error(capsys)
+
+
+# Configuration.
+
+
+def test_the_target_fills_in_the_type(session, song, quick, capsys):
+    path = session / "config.json"
+    document = json.loads(path.read_text())
+    del document["model"]["type"]
+    path.write_text(json.dumps(document))
+    assert infer(session, song) == 0
+    assert infer(session, song, "--target=multi-instrument") == 0
+    assert infer(session, song, "--target=singing-voice") == 2
+
+
+def test_a_target_that_contradicts_the_config_is_refused(session, song, capsys):
+    assert infer(session, song, "--target=singing-voice") == 2
+    line = one_error(capsys)
+    assert "'multi-instrument'" in line
+    assert "'singing-voice'" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot read"), ("{", "expected JSON"), ("{}", "is missing")],
+)
+def test_a_config_that_cannot_be_used_is_refused(
+    content, message, tmp_path, song, capsys
+):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    assert infer(tmp_path, song) == 2
+    line = one_error(capsys)
+    assert message in line
+    assert "config.json" in line
+
+
+def test_a_missing_mixture_is_refused(session, tmp_path, capsys):
+    assert infer(session, tmp_path / "missing.wav") == 2
+    assert "missing.wav" in one_error(capsys)
+    assert main(["--mode=inference", f"--config={session / 'config.json'}"]) == 2
+    assert "--mixture_input_path" in one_error(capsys)
+
+
+def test_an_unknown_stem_is_refused(session, song, quick, capsys):
+    assert infer(session, song, "--stems=vocals,piano") == 2
+    assert "vocals,drums,bass,other" in one_error(capsys)
+    assert not (session / "samples").exists()
+
+
+# The process.
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [("numpyro", "jax, torch, tensorflow, theano"), ("tensorflow", "not installed")],
+)
+def test_a_backend_that_cannot_be_used_is_refused(
+    backend, message, session, song, capsys, monkeypatch
+):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
+    assert infer(session, song) == 2
+    line = one_error(capsys)
+    assert message in line
+    assert backend in line
+
+
+def test_an_interrupt_gives_status_130(session, song, quick, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(separate, "separate_all", interrupt)
+    assert infer(session, song) == 130
+    assert "interrupted" in one_error(capsys)
+
+
+def test_a_closed_pipe_ends_quietly(session, song):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "main.py",
+            "--mode=inference",
+            f"--config={session / 'config.json'}",
+            f"--mixture_input_path={song}",
+        ],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert len(list((session / "samples" / "samples_1").iterdir())) == 4
+
+
+def test_logging_is_left_as_it_was(session, song, quick):
+    root = program.logging.getLogger()
+    before = (root.level, list(root.handlers))
+    infer(session, song)
+    assert (root.level, list(root.handlers)) == before
+
+
+# What the repository holds.
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_the_shipped_sessions_load(task_name):
+    folder = ROOT / "sessions" / task_name
+    config = program._read_config(
+        build_parser().parse_args([f"--config={folder / 'config.json'}"])
+    )
+    assert config.task_name == task_name
+    checkpoint = checkpoints.read_checkpoint(checkpoints.find_latest(folder), config)
+    assert sum(array.size for array in checkpoint.weights.values()) == config.num_params
+
+
+def test_the_mixture_in_audio_is_ten_seconds_of_stereo():
+    (path,) = (ROOT / "audio").glob("demo.*")
+    file = soundfile.info(path)
+    assert (file.samplerate, file.channels) == (44100, 2)
+    assert file.duration >= 10
