@@ -1,0 +1,193 @@
+"""Effects, levels and the exact mixture of a song's stems.
+
+Conventions: stems are float64 (samples,) until `quantise`, which makes 16-bit
+integers whose sum is the mixture to the sample.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from corpus_sources import RATE, STEMS
+from scipy.signal import butter, fftconvolve, lfilter, sosfilt
+
+# Level of a stem while it plays, dB: mean and deviation.
+LEVELS = {
+    "vocals": (-17.0, 3.0),
+    "drums": (-18.0, 3.5),
+    "bass": (-20.0, 3.0),
+    "other": (-19.5, 3.5),
+}
+# Energy of a stem relative to that of the mixture, dB, in songs that are balanced.
+LOWEST, HIGHEST = -12.0, 3.0
+PEAK = 0.95
+DRAWS = 200
+
+
+def eq(y: np.ndarray, rng: random.Random) -> np.ndarray:
+    """Raises or lowers one band, and sometimes tilts or dulls the whole."""
+    centre = np.exp(rng.uniform(np.log(80), np.log(5000)))
+    band = [centre / 1.5, min(centre * 1.5, 7500)]
+    y = y + rng.uniform(-0.6, 1.2) * sosfilt(
+        butter(1, band, "bandpass", fs=RATE, output="sos"), y
+    )
+    if rng.random() < 0.4:  # first-order tilt: brighter below 0, darker above
+        pole = rng.uniform(-0.5, 0.5)
+        y = lfilter([1 - abs(pole)], [1, -pole], y)
+    if rng.random() < 0.15:
+        edge = rng.uniform(2500, 6500)
+        y = sosfilt(butter(2, edge, fs=RATE, output="sos"), y)
+    return y
+
+
+def drive(y: np.ndarray, strength: float) -> np.ndarray:
+    """Saturates: the peak is driven `strength` times into the curve."""
+    return np.tanh(y / (np.abs(y).max() + 1e-9) * strength)
+
+
+def reverb(y: np.ndarray, rng: random.Random) -> np.ndarray:
+    """Adds a room: decaying noise of a drawn length, delay and share."""
+    noise = np.random.default_rng(rng.randrange(1 << 30))
+    count = int(rng.uniform(0.2, 1.8) * RATE)
+    tail = noise.normal(size=count) * np.exp(-6.9 * np.arange(count) / count)
+    tail[: int(rng.uniform(0.002, 0.04) * RATE)] = 0
+    tail = lfilter([1], [1, -rng.uniform(0.0, 0.7)], tail)
+    tail /= np.sqrt((tail**2).sum())
+    return y + rng.uniform(0.05, 0.4) * fftconvolve(y, tail)[: len(y)]
+
+
+def rest(y: np.ndarray, rng: random.Random) -> np.ndarray:
+    """Silences a stem for 10 to 35 % of the song, with fades of 30 ms."""
+    count = int(len(y) * rng.uniform(0.1, 0.35))
+    at = rng.choice((0, rng.randrange(len(y) - count), len(y) - count))
+    gate = np.ones(len(y))
+    gate[at : at + count] = 0
+    fade = int(0.03 * RATE)
+    # A constant history keeps the edges of the song from being faded.
+    padded = np.pad(gate, (fade, fade), mode="edge")
+    smooth = np.convolve(padded, np.ones(fade) / fade, mode="same")[fade:-fade]
+    return y * smooth
+
+
+def effects(y: np.ndarray, rng: random.Random, stem: str) -> np.ndarray:
+    """Drawn effects for a stem; the result has no offset and no defined level."""
+    if rng.random() < 0.45:
+        y = drive(y, rng.uniform(1, 6 if stem in ("bass", "other") else 2.5))
+    if rng.random() < 0.65:
+        y = eq(y, rng)
+    if stem == "vocals":
+        y = sosfilt(butter(2, 90, "highpass", fs=RATE, output="sos"), y)
+    if rng.random() < {"vocals": 0.7, "bass": 0.08}.get(stem, 0.3):
+        y = reverb(y, rng)
+    if stem != "vocals" and rng.random() < 0.2:
+        y = rest(y, rng)
+    return remove_offset(y)
+
+
+def remove_offset(y: np.ndarray) -> np.ndarray:
+    """Takes out the constant part: what lies below 20 Hz."""
+    return sosfilt(butter(2, 20, "highpass", fs=RATE, output="sos"), y - y.mean())
+
+
+def polish(y: np.ndarray, rng: random.Random, stem: str) -> np.ndarray:
+    """The little that produced music gets, in half of the songs: another balance."""
+    y = eq(y, rng) if rng.random() < 0.5 else y
+    return remove_offset(y)
+
+
+def active_rms(y: np.ndarray) -> float:
+    """Root mean square over the blocks of 0.1 s within 30 dB of the loudest."""
+    size = RATE // 10
+    blocks = (y[: len(y) // size * size].reshape(-1, size) ** 2).mean(axis=1)
+    return float(np.sqrt(blocks[blocks >= blocks.max() * 1e-3].mean()))
+
+
+def relative_levels(stems: np.ndarray) -> np.ndarray:
+    """Energy of each stem relative to their sum's, in dB.
+
+    Args:
+        stems: (stems, samples).
+    """
+    stems = stems.astype(np.float64)
+    energy = (stems**2).sum(axis=1)
+    total = (stems.sum(axis=0) ** 2).sum()
+    return 10 * np.log10((energy + 1e-12) / (total + 1e-12))
+
+
+def balanced(levels: np.ndarray) -> bool:
+    """Whether each level lies between -12 and +3 dB."""
+    return bool(np.all((levels >= LOWEST) & (levels <= HIGHEST)))
+
+
+def draw_gains(stems: np.ndarray, rng: random.Random, strict: bool) -> np.ndarray:
+    """Draws the gains of the playing stems (stems, samples) of `STEMS`.
+
+    Silent rows keep the gain 0. In strict songs, and in most others, gains are drawn
+    again until the song is balanced.
+
+    Returns:
+        Gains (stems,).
+    """
+    playing = [i for i in range(len(STEMS)) if np.abs(stems[i]).max() > 0]
+    rms = np.array([active_rms(stems[i]) for i in playing])
+    unit = stems[playing] / rms[:, None]
+    gram = unit @ unit.T  # energies of any mixture follow from it
+    wanted = strict or rng.random() < 0.85
+    gains = np.zeros(len(STEMS))
+    for _ in range(DRAWS):
+        drawn = [rng.gauss(*LEVELS[STEMS[i]]) for i in playing]
+        gain = 10 ** (np.array(drawn) / 20)
+        share = gain**2 * np.diag(gram) / (gain @ gram @ gain)
+        if not wanted or balanced(10 * np.log10(share)):
+            break
+    gains[playing] = gain / rms
+    return gains
+
+
+def bus_compression(mixture: np.ndarray, rng: random.Random) -> np.ndarray:
+    """The gain over time of a compressor that listens to the mixture.
+
+    Applied to each stem it sounds as on the mixture, and the stems still add up.
+    """
+    smooth = np.exp(-1 / (rng.uniform(0.02, 0.2) * RATE))
+    level = np.sqrt(lfilter([1 - smooth], [1, -smooth], mixture**2)) + 1e-9
+    threshold = rng.uniform(0.5, 1.2) * np.sqrt((mixture**2).mean())
+    ratio = rng.uniform(1.3, 4.0)
+    return np.minimum(1.0, (level / threshold) ** (1 / ratio - 1))
+
+
+def quantise(stems: np.ndarray, peak: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scales to a peak and rounds to 16 bits.
+
+    Args:
+        stems: (stems, samples).
+        peak: Of the loudest of the mixture and the stems; full scale is 1.
+
+    Returns:
+        The stems and their exact sum, int16.
+    """
+    loudest = max(np.abs(stems.sum(axis=0)).max(), np.abs(stems).max())
+    if loudest > 0:
+        stems = stems * (peak / loudest)
+    whole = np.round(stems * 32767).astype(np.int32)
+    return whole.astype(np.int16), whole.sum(axis=0).astype(np.int16)
+
+
+def mix(
+    stems: np.ndarray, rng: random.Random, strict: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Balances the stems (4, samples) and adds them up, as `quantise` returns them.
+
+    Args:
+        stems: In the order of `STEMS`; an unused one is zero.
+        rng: Draws the gains, the compression and the peak.
+        strict: Whether the song must be balanced.
+    """
+    stems = stems * draw_gains(stems, rng, strict)[:, None]
+    if rng.random() < 0.4:
+        compressed = stems * bus_compression(stems.sum(axis=0), rng)
+        playing = np.abs(stems).max(axis=1) > 0
+        if not strict or balanced(relative_levels(compressed)[playing]):
+            stems = compressed
+    return quantise(stems, PEAK * 10 ** (-rng.uniform(0, 12) / 20))

@@ -1,0 +1,102 @@
+"""Produced music: pieces of instrumental tracks, and the guitars of some."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+
+import corpus_sources
+import numpy as np
+import soundfile
+from corpus_scores import Chord, chords_of
+from corpus_sources import RATE
+from corpus_voices import to_rate
+
+GUITAR = "guitar.ogg"  # lies beside the song of a Frets on Fire song, and is not in it
+DRAWS = 20
+
+
+def length(path: pathlib.Path) -> float:
+    """Seconds of an audio file."""
+    return float(soundfile.info(path).duration)
+
+
+def read_piece(path: pathlib.Path, start: float, seconds: float) -> np.ndarray:
+    """Reads a piece of a track as mono at the corpus' rate, padded at its end."""
+    with soundfile.SoundFile(path) as track:
+        track.seek(min(int(start * track.samplerate), track.frames))
+        piece = track.read(int(seconds * track.samplerate), always_2d=True)
+        mono = to_rate(piece, track.samplerate)
+    count = int(seconds * RATE)
+    return np.pad(mono, (0, max(0, count - len(mono))))[:count]
+
+
+def read_track(path: pathlib.Path, start: float, seconds: float) -> np.ndarray:
+    """A piece of a track, with the guitar where that lies apart."""
+    music = read_piece(path, start, seconds)
+    guitar = path.parent / GUITAR
+    if path.stem == "song" and guitar.exists():
+        music += read_piece(guitar, start, seconds)
+    return music
+
+
+def draw_piece(
+    rng: random.Random, split: str, seed: int, seconds: float
+) -> tuple[str, float, np.ndarray]:
+    """Draws a piece of a track of a split that is loud enough to be heard.
+
+    Args:
+        rng: Draws the track and where the piece begins.
+        split: Of the track. In "real" the tracks take turns by `seed`.
+        seed: Of the song.
+        seconds: Length of the piece.
+
+    Returns:
+        The track's name, where the piece begins in seconds, and the waveform.
+    """
+    tracks = [p for p in corpus_sources.music_tracks(split) if length(p) > seconds]
+    for _ in range(DRAWS):
+        path = rng.choice(tracks)
+        if split == "real":
+            path = tracks[seed % len(tracks)]
+        start = rng.uniform(0, length(path) - seconds)
+        music = read_track(path, start, seconds)
+        if audible(music):
+            break
+    return corpus_sources.track_name(path), start, music
+
+
+def draw_guitar(rng: random.Random, seconds: float) -> tuple[str, np.ndarray]:
+    """Draws a piece of a recorded guitar of a training track.
+
+    Returns:
+        Its name and the waveform.
+    """
+    songs = [p for p in corpus_sources.music_tracks("train") if p.stem == "song"]
+    for _ in range(DRAWS):
+        path = rng.choice(songs).parent / GUITAR
+        guitar = read_piece(path, rng.uniform(0, length(path) - seconds), seconds)
+        if audible(guitar):
+            break
+    return f"guitar of {path.parent.name}", guitar
+
+
+def audible(waveform: np.ndarray) -> bool:
+    """Whether two thirds of its seconds are above -50 dB of full scale."""
+    seconds = waveform[: len(waveform) // RATE * RATE].reshape(-1, RATE)
+    loud = np.sqrt((seconds**2).mean(axis=1)) > 10 ** (-50 / 20)
+    return bool(loud.mean() > 2 / 3)
+
+
+def audio_chords(waveform: np.ndarray) -> list[Chord]:
+    """Guesses a chord for each 2 s of audio from its spectrum, 80 to 1000 Hz."""
+    size = 2 * RATE
+    count = max(1, len(waveform) // size)
+    blocks = np.resize(waveform, (count, size)) * np.hanning(size)
+    spectrum = np.abs(np.fft.rfft(blocks, axis=1))
+    hertz = np.fft.rfftfreq(size, 1 / RATE)
+    used = (hertz > 80) & (hertz < 1000)
+    classes = np.round(69 + 12 * np.log2(hertz[used] / 440)).astype(int) % 12
+    histogram = np.zeros((count, 12))
+    np.add.at(histogram.T, classes, spectrum[:, used].T)
+    return chords_of(histogram, 2.0)

@@ -1,0 +1,208 @@
+"""One song of the procedural corpus: drawn, made and written from its seed alone.
+
+Each part draws from a generator of its own that is seeded by source, split, seed and
+part. So a song depends on nothing that was made before it, and a change in how one
+stem is made leaves the others as they were.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shutil
+
+import corpus_mix
+import corpus_music
+import corpus_render
+import corpus_scores
+import corpus_singer
+import corpus_speakers
+import corpus_synth
+import corpus_voices
+import numpy as np
+import soundfile
+from corpus_sources import RATE, STEMS
+from corpus_speakers import REAL_SPEAKERS, SPEAKERS
+
+RECORD = "song.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A song to make.
+
+    Attributes:
+        source: "scores" (four stems) or "music" (vocals over a produced track).
+        split: One of `corpus_sources.SPLITS`; "real" with "music" only.
+        seed: From 0 on.
+        seconds: Length.
+        cache: Folder of the analysed voices.
+        speech: Seconds of speech analysed per speaker.
+    """
+
+    source: str
+    split: str
+    seed: int
+    seconds: float
+    cache: pathlib.Path
+    speech: float
+
+    def rng(self, part: str) -> random.Random:
+        """The generator of one part of the song."""
+        return random.Random(f"{self.source}/{self.split}/{self.seed}/{part}")
+
+    @property
+    def test(self) -> bool:
+        """Whether held-out speakers, banks and scores are used."""
+        return self.split != "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is drawn before anything is made: enough to name the song."""
+
+    kind: str  # "mma", "doom" or "music"
+    speaker: str
+    style: str  # "sung", "said" or "both"
+
+    def name(self, seed: int) -> str:
+        """The song's folder, such as `mma-00012-june-fr-sung`."""
+        return f"{self.kind}-{seed:05d}-{self.speaker}-{self.style}"
+
+
+def draw_plan(job: Job) -> Plan:
+    """Draws kind, speaker and style of a song."""
+    rng = job.rng("plan")
+    kind = "music"
+    if job.source == "scores":
+        kind = "mma" if rng.random() < 0.7 else "doom"
+    style = rng.choice(("said", "both")) if rng.random() < 0.4 else "sung"
+    names = corpus_speakers.speakers(job.test)
+    if style != "sung":
+        names = [name for name in names if SPEAKERS[name].phrases]
+    if job.split == "real":  # recorded people, as they were recorded
+        style, names = "said", list(REAL_SPEAKERS)
+    return Plan(kind, rng.choice(names), style)
+
+
+def make_drums(job: Job, events: list[corpus_scores.Event]) -> tuple[str, np.ndarray]:
+    """Plays the drums on a bank, a kit or as a loop; returns what on, and them."""
+    rng = job.rng("drums")
+    choice = rng.random()
+    if choice < 0.07:
+        return corpus_render.play_loop(rng, job.seconds, job.test)
+    if choice < 0.55:
+        name, hits = corpus_render.draw_kit(rng, job.test)
+        return name, corpus_render.play_hits(events, rng, job.seconds, hits)
+    bank = corpus_render.draw_bank(rng, "drums", job.test)
+    return bank, corpus_render.play_bank(events, rng, "drums", job.seconds, bank)
+
+
+def make_pitched(
+    job: Job, stem: str, events: list[corpus_scores.Event]
+) -> tuple[str, np.ndarray]:
+    """Plays bass or the rest on a bank or on a drawn instrument.
+
+    In a few songs a recorded guitar is the rest. Returns what on, and the stem.
+    """
+    rng = job.rng(stem)
+    choice = rng.random()
+    if not job.test and choice < {"bass": 0.35, "other": 0.12}[stem]:
+        return "synthetic", corpus_synth.play_patch(events, rng, stem, job.seconds)
+    if not job.test and stem == "other" and choice < 0.18:
+        return corpus_music.draw_guitar(rng, job.seconds)
+    bank = corpus_render.draw_bank(rng, stem, job.test)
+    return bank, corpus_render.play_bank(events, rng, stem, job.seconds, bank)
+
+
+def make_instruments(
+    job: Job, kind: str
+) -> tuple[dict[str, object], dict[str, np.ndarray], list[corpus_scores.Chord], float]:
+    """The song without its singer.
+
+    Returns:
+        What it was made from (for the manifest), stems, chords and beat.
+    """
+    if job.source == "music":
+        name, start, music = corpus_music.draw_piece(
+            job.rng("track"), job.split, job.seed, job.seconds
+        )
+        made = {"score": name, "start": round(start, 3)}
+        return made, {"other": music}, corpus_music.audio_chords(music), 0.5
+    score = corpus_scores.draw_score(job.rng("score"), kind, job.seconds, job.test)
+    part = {stem: [e for e in score.events if e.stem == stem] for stem in STEMS[1:]}
+    banks, stems = {}, {}
+    banks["drums"], stems["drums"] = make_drums(job, part["drums"])
+    for stem in ("bass", "other"):
+        banks[stem], stems[stem] = make_pitched(job, stem, part[stem])
+    made = {"score": "+".join(score.names), "banks": banks}
+    return made, stems, score.chords, score.beat
+
+
+def make(job: Job) -> tuple[dict[str, object], np.ndarray, np.ndarray]:
+    """Makes a song.
+
+    Returns:
+        Its record for the manifest, stems (4, samples) in the order of `STEMS` and
+        their sum (samples,), int16.
+    """
+    plan = draw_plan(job)
+    made, stems, chords, beat = make_instruments(job, plan.kind)
+    clips = corpus_voices.load(plan.speaker, job.cache, job.speech)
+    stems["vocals"] = corpus_singer.vocals(
+        clips, job.rng("vocals"), plan.style, chords, beat, job.seconds
+    )
+    rows = np.zeros((len(STEMS), int(job.seconds * RATE)))
+    for row, stem in zip(rows, STEMS):
+        if stem in stems:
+            produced = job.source == "music" and stem == "other"
+            treat = corpus_mix.polish if produced else corpus_mix.effects
+            row[:] = treat(stems[stem], job.rng(f"effects/{stem}"), stem)
+    whole, mixture = corpus_mix.mix(rows, job.rng("mix"), strict=job.test)
+    levels = corpus_mix.relative_levels(whole)
+    record: dict[str, object] = {
+        "name": plan.name(job.seed),
+        "split": job.split,
+        "source": job.source,
+        "seed": job.seed,
+        "seconds": job.seconds,
+        "kind": plan.kind,
+        "speaker": plan.speaker,
+        "person": SPEAKERS[plan.speaker].person,
+        "style": plan.style,
+        **made,
+        "levels_db": {
+            stem: round(float(level), 2)
+            for stem, level, row in zip(STEMS, levels, whole)
+            if row.any()
+        },
+    }
+    return record, whole, mixture
+
+
+def write(job: Job, folder: pathlib.Path) -> str:
+    """Makes a song and writes it as FOLDER/<split>/<name>/, unless it is there.
+
+    It is written beside its place and moved there when complete.
+
+    Returns:
+        The song's name.
+    """
+    name = draw_plan(job).name(job.seed)
+    target = folder / job.split / name
+    if target.exists():
+        return name
+    record, stems, mixture = make(job)
+    partial = folder / job.split / f".{name}.{os.getpid()}"
+    partial.mkdir(parents=True)
+    try:
+        for stem, waveform in [*zip(STEMS, stems), ("mixture", mixture)]:
+            soundfile.write(partial / f"{stem}.wav", waveform, RATE, subtype="PCM_16")
+        (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return name

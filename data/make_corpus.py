@@ -1,0 +1,111 @@
+"""Makes the procedural multitrack corpus: songs with exact stems, in MUSDB's layout.
+
+    python data/make_corpus.py OUT --split train --count 1000 --cache VOICES
+    python data/make_corpus.py OUT --split test --count 90 --cache VOICES
+    python data/make_corpus.py OUT-music --source music --split real --count 16 ...
+
+Finished songs are skipped, so the command may be stopped and given again. The same
+seed gives the same song to the sample in any order and in any number of processes.
+What it is made from, and under which licences: data/CORPUS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import multiprocessing
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import corpus_song
+import tqdm
+from corpus_sources import RATE, SPLITS, MissingPackageError
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(folder: pathlib.Path) -> None:
+    """Collects the records of all finished songs into FOLDER/manifest.json."""
+    records = [
+        json.loads(path.read_text())
+        for path in sorted(folder.glob(f"*/[!.]*/{corpus_song.RECORD}"))
+    ]
+    partial = folder / f".{MANIFEST}.{os.getpid()}"
+    text = json.dumps({"sample_rate": RATE, "songs": records}, indent=1)
+    partial.write_text(text + "\n")
+    partial.replace(folder / MANIFEST)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("out", type=pathlib.Path, help="folder of the corpus")
+    add("--source", choices=("scores", "music"), default="scores")
+    add("--split", choices=SPLITS, default="train")
+    add("--first", type=int, default=0, help="first seed")
+    add("--count", type=int, default=300, help="number of songs")
+    add("--seconds", type=float, default=30.0, help="length of a song")
+    add(
+        "--cache",
+        type=pathlib.Path,
+        default=pathlib.Path("corpus-cache"),
+        help="folder of analysed voices, made on demand",
+    )
+    add(
+        "--speech",
+        type=float,
+        default=300.0,
+        help="seconds of speech analysed per speaker; more adds little",
+    )
+    add("-j", "--jobs", type=int, default=1, help="processes")
+    options = parser.parse_args(argv)
+    if options.split == "real" and options.source != "music":
+        parser.error("--split real exists for --source music only")
+    if options.seconds < 5 or options.count < 1 or options.jobs < 1:
+        parser.error("expected 5 seconds or more, and a count and jobs of 1 or more")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Makes the songs asked for; returns the exit status."""
+    options = parse(argv)
+    jobs = [
+        corpus_song.Job(
+            options.source,
+            options.split,
+            seed,
+            options.seconds,
+            options.cache,
+            options.speech,
+        )
+        for seed in range(options.first, options.first + options.count)
+    ]
+    write = functools.partial(corpus_song.write, folder=options.out)
+    try:
+        # disable=None: no bar where stderr is no terminal.
+        with tqdm.tqdm(total=len(jobs), unit="song", disable=None) as bar:
+            if options.jobs == 1:
+                for job in jobs:
+                    write(job)
+                    bar.update()
+            else:
+                with multiprocessing.Pool(options.jobs) as pool:
+                    for _ in pool.imap_unordered(write, jobs):
+                        bar.update()
+    except MissingPackageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    finally:
+        if options.out.exists():
+            write_manifest(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
