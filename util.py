@@ -7,6 +7,7 @@ otherwise, full scale 1.0.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -173,17 +174,15 @@ def write_audio(
     The integers are made here: libsndfile would scale floats by 2**(b - 1) - 1,
     which changes the level.
 
+    It is laid out in memory first, since libsndfile does not say why a write failed.
+
     Raises:
-        UserError: the file cannot be written, for example on a full disk.
+        OSError: the file cannot be written, for example on a full disk.
     """
     samples, _ = as_written(audio, subtype)
     if subtype != "FLOAT":
         # libsndfile takes the high bits of an integer, so both depths fit in one.
         samples = (samples * 2.0**31).astype(np.int32)
-    try:
-        soundfile.write(
-            os.fspath(path), samples, sample_rate, subtype=subtype, format="WAV"
-        )
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "error_string", error)
-        raise UserError(f"cannot write {path}: {reason}") from None
+    layout = io.BytesIO()
+    soundfile.write(layout, samples, sample_rate, subtype=subtype, format="WAV")
+    pathlib.Path(path).write_bytes(layout.getbuffer())

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import resource
 import stat
 
 import h5py
@@ -425,14 +426,30 @@ def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeyp
 
 
 def test_a_full_disk_leaves_no_part_of_a_file(folder, tmp_path, config, caplog):
+    soundfile.write(folder / "a.wav", np.ones(1000) / 2, 16000)
+    soundfile.write(folder / "b.wav", np.ones(100) / 2, 16000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
+    try:
+        summary = run(folder, config, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert summary.num_separated == 1
+    assert f"{folder / 'a.wav'}: File too large" in caplog.text
+    assert names(tmp_path / "out") == sorted(
+        f"b_{stem}.wav" for stem in config.task.stems
+    )
+
+
+def test_a_folder_in_the_way_of_one_stem_keeps_all_from_being_written(
+    folder, tmp_path, config, caplog
+):
     soundfile.write(folder / "a.wav", np.ones(100) / 2, 16000)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "a_other.wav").mkdir()  # stands in the way of the last stem
+    (tmp_path / "out" / "a_vocals.wav").mkdir(parents=True)
     summary = run(folder, config, tmp_path)
     assert summary.num_separated == 0
-    assert names(out) == []
-    assert "a.wav: " in caplog.text
+    assert names(tmp_path / "out") == []
+    assert "a.wav: cannot write" in caplog.text
 
 
 def test_one_shot_is_one_pass_for_each_file(folder, tmp_path, config):
