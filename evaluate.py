@@ -21,6 +21,7 @@ import importlib.util
 import logging
 import multiprocessing
 import pathlib
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -248,7 +249,11 @@ def _scored(
             return
         # Spawned, not forked: the network's backend has threads by now.
         pool = concurrent.futures.ProcessPoolExecutor(
-            min(settings.jobs, total), mp_context=multiprocessing.get_context("spawn")
+            min(settings.jobs, total),
+            mp_context=multiprocessing.get_context("spawn"),
+            # Ctrl-C reaches all processes; this one ends the others.
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
         )
         waiting: collections.deque = collections.deque()
 
@@ -272,5 +277,9 @@ def _scored(
                 "a scoring process ended early, probably for want of memory; what is "
                 "scored so far is kept; try fewer --jobs"
             ) from None
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
