@@ -25,7 +25,8 @@ import os
 import pathlib
 import re
 import sys
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 import h5py
 import numpy as np
@@ -63,9 +64,9 @@ class Checkpoint:
     path: pathlib.Path
     weights: dict
     convention: str
-    backend: Optional[str]
-    keras_version: Optional[str]
-    epoch: Optional[int]
+    backend: str | None
+    keras_version: str | None
+    epoch: int | None
     state: dict
     slots: dict
 
@@ -107,14 +108,14 @@ def find_latest(session: os.PathLike) -> pathlib.Path:
     )
 
 
-def epoch_of(path: pathlib.Path) -> Optional[int]:
+def epoch_of(path: pathlib.Path) -> int | None:
     """The epoch in a checkpoint's name, or None."""
     match = NAME.fullmatch(path.name)
     return int(match.group(1)) if match else None
 
 
 def read_checkpoint(
-    path: os.PathLike, config: Config, convention: Optional[str] = None
+    path: os.PathLike, config: Config, convention: str | None = None
 ) -> Checkpoint:
     """Read and check all the weights that `config` describes.
 
@@ -148,17 +149,15 @@ def read_checkpoint(
         }
         state, slots = _read_state(file, config, flip, path)
     epoch = state.get("epoch", epoch_of(path))
-    return Checkpoint(
-        path, weights, convention, backend, version, epoch, state, slots
-    )
+    return Checkpoint(path, weights, convention, backend, version, epoch, state, slots)
 
 
 def write_checkpoint(
     path: os.PathLike,
     weights: dict,
     *,
-    state: Optional[dict] = None,
-    slots: Optional[dict] = None,
+    state: dict | None = None,
+    slots: dict | None = None,
 ) -> None:
     """Write weights in the layout of Keras 2.1, atomically.
 
@@ -236,7 +235,10 @@ def _layers(group: Any, path: pathlib.Path) -> dict:
     """Layer name to {"kernel": dataset, "bias": dataset} of those that have any."""
     layers = {}
     for layer, item in _members(group, path):
-        if not isinstance(item, h5py.Group) or layer in (STATE_GROUP, "optimizer_weights"):
+        if not isinstance(item, h5py.Group) or layer in (
+            STATE_GROUP,
+            "optimizer_weights",
+        ):
             continue
         arrays = {
             name.rsplit("/", 1)[-1].split(":")[0]: dataset
@@ -389,7 +391,7 @@ def main() -> int:
         sys.stderr.write("usage: python checkpoints.py FILE\n")
         return 2
     try:
-        sys.stdout.write(describe(sys.argv[1]) + "\n")
+        sys.stdout.write(describe(pathlib.Path(sys.argv[1])) + "\n")
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

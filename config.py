@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 MULTI_INSTRUMENT = "multi-instrument"
 SINGING_VOICE = "singing-voice"
@@ -88,7 +88,7 @@ class Key:
         added: whether the 2018 program did not have it. Defaults to False.
     """
 
-    field: Optional[str]
+    field: str | None
     convert: Callable[[Any], Any]
     expected: str
     default: Any = REQUIRED
@@ -204,14 +204,28 @@ KEYS: dict[str, Key] = {
     "dataset.in_memory_percentage": Key("in_memory_percentage", _share, _SHARE, 1),
     "dataset.augmentation.mix": Key("augmentation_mix", _share, _SHARE, 0, added=True),
     "dataset.augmentation.gain_db": Key(
-        "augmentation_gain_db", _number(0, 60), "a number of dB, 0 to 60", 0, added=True,
+        "augmentation_gain_db",
+        _number(0, 60),
+        "a number of dB, 0 to 60",
+        0,
+        added=True,
     ),
-    "dataset.augmentation.polarity": Key("augmentation_polarity", _share, _SHARE, 0, added=True),
+    "dataset.augmentation.polarity": Key(
+        "augmentation_polarity", _share, _SHARE, 0, added=True
+    ),
     "dataset.augmentation.resample": Key(
-        "augmentation_resample", _number(0, 0.5), "a number between 0 and 0.5", 0, added=True,
+        "augmentation_resample",
+        _number(0, 0.5),
+        "a number between 0 and 0.5",
+        0,
+        added=True,
     ),
     "dataset.augmentation.tilt": Key(
-        "augmentation_tilt", _number(0, 0.9), "a number between 0 and 0.9", 0, added=True,
+        "augmentation_tilt",
+        _number(0, 0.9),
+        "a number between 0 and 0.9",
+        0,
+        added=True,
     ),
     "model.type": Key("task_name", _choice(*TASKS), " or ".join(map(repr, TASKS))),
     "model.condition_encoding": Key(None, _any, "anything", "binary"),
@@ -257,22 +271,38 @@ KEYS: dict[str, Key] = {
         "early_stopping_patience", _count, _COUNT, 16
     ),
     "training.early_stopping_monitor": Key(
-        "early_stopping_monitor", _choice("loss", "val_loss"), "loss or val_loss", "loss", added=True,
+        "early_stopping_monitor",
+        _choice("loss", "val_loss"),
+        "loss or val_loss",
+        "loss",
+        added=True,
     ),
     "training.keep_checkpoints": Key(
         "keep_checkpoints",
         _integer(0, 10**9),
         "a whole number of at least 0 (0 keeps all)",
-        0, added=True,
+        0,
+        added=True,
     ),
     "training.tensorboard": Key(
-        "tensorboard", _choice(True, False), "true or false", False, added=True,
+        "tensorboard",
+        _choice(True, False),
+        "true or false",
+        False,
+        added=True,
     ),
-    "training.seed": Key("seed", _integer(0, 2**32 - 1), "a whole number", 1337, added=True),
+    "training.seed": Key(
+        "seed", _integer(0, 2**32 - 1), "a whole number", 1337, added=True
+    ),
     "training.verbosity": Key("verbosity", _choice(0, 1, 2), "0, 1 or 2", 1),
 }
 
-DERIVED = ("input_length", "receptive_field_length", "num_residual_blocks", "num_params")
+DERIVED = (
+    "input_length",
+    "receptive_field_length",
+    "num_residual_blocks",
+    "num_params",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,7 +375,9 @@ class Config:
     def context_length(self) -> int:
         """Samples per side that an output sample depends on, all layers counted."""
         return (
-            self.receptive_field_length // 2 + self.filter_length // 2 + self.head_margin
+            self.receptive_field_length // 2
+            + self.filter_length // 2
+            + self.head_margin
         )
 
     @property
@@ -427,7 +459,7 @@ def _converted(name: str, key: Key, value: Any, source: str) -> Any:
 
 
 def parse_config(
-    document: Any, source: str = "config", task_name: Optional[str] = None
+    document: Any, source: str = "config", task_name: str | None = None
 ) -> Config:
     """Check a parsed JSON document and make a `Config` of it.
 
@@ -530,4 +562,3 @@ def to_document(config: Config) -> dict:
         document["model"]["dilations"] = len(dilations) - 1
     document["model"].update({name: getattr(config, name) for name in DERIVED})
     return document
-

@@ -173,7 +173,12 @@ def check_dataset(
                 errors.append(str(error))
             continue
         results = dataset_cache.prepare_tracks(
-            config, part_of(config, subset), names, cache_folder, f"{subset} tracks", progress
+            config,
+            part_of(config, subset),
+            names,
+            cache_folder,
+            f"{subset} tracks",
+            progress,
         )
         for name, (facts, track_errors) in zip(names, results):
             if facts is not None and facts.num_frames < config.input_length:

@@ -22,7 +22,7 @@ from scipy import fft
 
 import dataset_cache
 from config import Config, UserError
-from dataset_check import PARTS, Report, check_dataset, split_tracks
+from dataset_check import Report, check_dataset, part_of, split_tracks
 
 __all__ = ["Dataset", "Report", "check_dataset", "split_tracks"]
 
@@ -102,7 +102,7 @@ class Dataset:
         self._tracks.update({subset: [] for subset in subsets})
         for k, (subset, facts) in enumerate(places):
             path = dataset_cache.audio_path(
-                folder, config.task_name, PARTS[subset], facts.name
+                folder, config.task_name, part_of(config, subset), facts.name
             )
             stems = np.load(path, mmap_mode=None if k in in_memory else "r")
             self._tracks[subset].append(_Track(facts.name, stems, facts.segments))

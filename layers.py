@@ -149,7 +149,9 @@ class MergedHead(keras.layers.Layer):
             compat.transpose(kernel, (1, 0, 2)), (self.channels, taps * self.outputs)
         )
         products = compat.pad_time(compat.matmul(inputs, kernel), margin, margin)
-        time = inputs.shape[1] if compat.IS_KERAS_3 else keras.backend.int_shape(inputs)[1]
+        time = (
+            inputs.shape[1] if compat.IS_KERAS_3 else keras.backend.int_shape(inputs)[1]
+        )
         summed = self.bias
         for tap in range(taps):
             channels = slice(tap * self.outputs, (tap + 1) * self.outputs)

@@ -18,7 +18,7 @@ from config import Config, OutputLoss
 
 
 def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:
-    """weight * (l1 * mean |error| + l2 * mean error^2).
+    """Make the loss weight * (l1 * mean |error| + l2 * mean error^2).
 
     Args:
         terms: the three factors.

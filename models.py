@@ -16,7 +16,8 @@ Reference: Lluis, Pons, Serra, arXiv 1810.12187.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+import importlib
+from typing import Any, Callable
 
 import keras
 import numpy as np
@@ -29,9 +30,9 @@ from config import Config
 def build_wavenet(
     config: Config,
     *,
-    target_field_length: Optional[int] = None,
-    target_padding: Optional[int] = None,
-    input_length: Optional[int] = None,
+    target_field_length: int | None = None,
+    target_padding: int | None = None,
+    input_length: int | None = None,
     merged_head: bool = True,
 ) -> Any:
     """Build the network, with fresh weights.
@@ -143,7 +144,6 @@ def _head(x: Any, config: Config, merged: bool) -> Any:
     return keras.layers.Conv1D(outputs, 1, name=f"conv1d_{count + 3}")(x)
 
 
-
 def weights_of(model: Any, config: Config) -> dict:
     """The model's weights by name, kernels in the correlation convention.
 
@@ -198,7 +198,9 @@ def _weight_names(model: Any, config: Config) -> list:
     for layer in model.layers:
         if isinstance(layer, layers.MergedHead):
             names += [(f"conv1d_{count + 2}/kernel", False)]
-            names += [(f"conv1d_{count + 3}/{kind}", False) for kind in ("kernel", "bias")]
+            names += [
+                (f"conv1d_{count + 3}/{kind}", False) for kind in ("kernel", "bias")
+            ]
         elif isinstance(layer, keras.layers.Conv1D):
             names += [(f"{layer.name}/kernel", flips)]
             names += [(f"{layer.name}/bias", False)] if layer.use_bias else []
@@ -236,10 +238,9 @@ def build_predict(
 def describe_backend() -> str:
     """Backend, version and device, for logs."""
     name = compat.backend_name()
-    version = __import__(name).__version__
-    if name == "jax":
-        import jax
-
-        devices = jax.devices()
-        return f"Keras {keras.__version__}, jax {version}, {len(devices)} x {devices[0].device_kind}"
-    return f"Keras {keras.__version__}, {name} {version}"
+    version = importlib.import_module(name).__version__
+    described = f"Keras {keras.__version__} on {name} {version}"
+    if name != "jax":
+        return described
+    devices = importlib.import_module("jax").devices()
+    return f"{described}, {len(devices)} x {devices[0].device_kind}"

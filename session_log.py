@@ -106,9 +106,10 @@ class SessionLog:
     def _write_history(self) -> None:
         metrics = sorted(set(self.rows[-1]) - {"epoch", *OWN_COLUMNS})
         metrics.sort(key=lambda name: name.startswith("val_"))
-        with util.replacing(self.path) as temporary, temporary.open(
-            "w", newline="", encoding="utf-8"
-        ) as file:
+        with (
+            util.replacing(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(
                 file, ["epoch", *metrics, *OWN_COLUMNS], restval="nan"
             )

@@ -23,7 +23,8 @@ import pathlib
 import signal
 import sys
 import time
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -81,7 +82,7 @@ class Trainer:
         self.epoch = 0  # complete epochs
         self.step = 0  # steps done in the epoch that runs
         self.sums: dict = {}  # sums of the metrics over those steps
-        self.stop_signal: Optional[int] = None
+        self.stop_signal: int | None = None
         self.processes, self.process = compat.processes()
         if config.batch_size % compat.num_devices():
             raise UserError(
@@ -196,12 +197,15 @@ class Trainer:
         return {name: total / self.step for name, total in self.sums.items()}
 
     def _validate(self) -> dict:
-        steps, sums = range(self.config.num_steps_validation), {}
+        steps = range(self.config.num_steps_validation)
+        sums: dict[str, float] = {}
         # The same fragments in every epoch, so that epochs can be compared.
         for _, (inputs, targets) in zip(
             self._progress(steps, "validation"), self._batches("validation", 0, steps)
         ):
-            for name, value in compat.test_on_batch(self.model, inputs, targets).items():
+            for name, value in compat.test_on_batch(
+                self.model, inputs, targets
+            ).items():
                 sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value)
             self._stop_if_asked()
         return {name: total / len(steps) for name, total in sums.items()}
@@ -243,7 +247,7 @@ class Trainer:
     def _batches(self, subset: str, epoch: int, steps: range) -> Iterator[tuple]:
         """Batches, the next one being drawn while the last one is used."""
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            pending = pool.submit(self._draw, subset, epoch, steps[0]) if steps else None
+            pending = pool.submit(self._draw, subset, epoch, steps.start)
             for step in steps:
                 batch = pending.result()
                 if step + 1 in steps:
@@ -267,7 +271,7 @@ class Trainer:
 def train(
     config: Config,
     *,
-    load_checkpoint: Optional[str] = None,
+    load_checkpoint: str | None = None,
     print_model_summary: bool = False,
 ) -> None:
     """Train the session that `config` describes, from where it stands.
@@ -311,7 +315,7 @@ def train(
     logger.info("finished: %d epochs in %s", trainer.epoch, session.resolve())
 
 
-def _source(session: pathlib.Path, load_checkpoint: Optional[str]) -> Any:
+def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:
     """The checkpoint to begin with, or None for fresh weights."""
     folder = session / "checkpoints"
     numbered = [p for p in folder.glob("*.hdf5") if checkpoints.epoch_of(p) is not None]

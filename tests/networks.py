@@ -64,7 +64,9 @@ def tiny_config(task_name: str = "multi-instrument", **sections: dict) -> Config
     return parse_config(tiny_document(task_name, **sections))
 
 
-def random_weights(config: Config, rng: np.random.Generator, scale: float = 0.4) -> dict:
+def random_weights(
+    config: Config, rng: np.random.Generator, scale: float = 0.4
+) -> dict:
     """Weights by name, correlation kernels."""
     return {
         name: (scale * rng.standard_normal(shape)).astype("float32")
@@ -87,7 +89,9 @@ def correlate_same(x: np.ndarray, kernel: np.ndarray, dilation: int = 1) -> np.n
     return y
 
 
-def oracle(config: Config, weights: dict, fragment: np.ndarray, padding: int, field: int):
+def oracle(
+    config: Config, weights: dict, fragment: np.ndarray, padding: int, field: int
+):
     """The network from its formulas alone: (estimates, field + 2 * padding)."""
     residual, count = config.residual_channels, config.num_residual_blocks
     start = (len(fragment) - field) // 2 - padding

@@ -18,7 +18,7 @@ import checkpoints
 from config import UserError
 
 
-@pytest.fixture()
+@pytest.fixture
 def copied(tmp_path):
     """A copy of the golden multi-instrument checkpoint to spoil."""
     path = tmp_path / "checkpoint.00002-0.169.hdf5"
@@ -110,9 +110,7 @@ def test_no_backend_is_refused_unless_told(copied):
     with pytest.raises(UserError, match="--kernel_convention"):
         read(copied)
     name = "res_1_dilated_conv_d1_s0/kernel"
-    np.testing.assert_array_equal(
-        read(copied, "theano").weights[name], expected[name]
-    )
+    np.testing.assert_array_equal(read(copied, "theano").weights[name], expected[name])
     np.testing.assert_array_equal(
         read(copied, "tensorflow").weights[name], expected[name][::-1]
     )

@@ -10,7 +10,8 @@ from config import OutputLoss
 
 
 @pytest.mark.parametrize(
-    ("weight", "l1", "l2"), [(1, 1, 0), (-0.05, 1, 0), (2, 0, 3), (0.5, 1, 2), (1, 0, 0)]
+    ("weight", "l1", "l2"),
+    [(1, 1, 0), (-0.05, 1, 0), (2, 0, 3), (0.5, 1, 2), (1, 0, 0)],
 )
 def test_loss_is_the_weighted_sum_of_means(weight, l1, l2, rng):
     target, estimate = rng.standard_normal((2, 3, 40)).astype("float32")
