@@ -84,7 +84,7 @@ def infer(args: argparse.Namespace) -> int:
     logger.info("checkpoint %s, epoch %s", checkpoint.path, epoch)
     notice = session / "NOTICE.txt"
     if notice.is_file():
-        logger.warning("%s", " ".join(notice.read_text(encoding="utf-8").split()))
+        logger.warning("%s", " ".join(notice.read_text("utf-8", "replace").split()))
     if args.print_model_summary:
         models.build_wavenet(config).summary()
     summary = separate.separate_all(

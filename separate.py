@@ -134,7 +134,8 @@ def separate_all(
                 logger.error("%s", _one_line(mixture, error))
             bar.update(mixture.length / config.sample_rate)
     if not num_separated and not settings.output_path:
-        folder.rmdir()
+        with contextlib.suppress(OSError):  # folders in it stay
+            folder.rmdir()
     return Summary(
         folder=folder.resolve(),
         num_files=len(mixtures),

@@ -192,6 +192,7 @@ def test_a_session_of_2018_separates_a_folder(
     assert os.environ["KERAS_BACKEND"] in err
     assert "target field 600 samples, batch size 1" in err
     assert "song.wav: 16000 Hz, mean of 1 channel(s)" in err
+    assert "%" not in err  # no progress bars where stderr is no terminal
 
 
 def test_flags_reach_the_separation(session, song, tmp_path, quick, capsys):

@@ -1,10 +1,14 @@
 """Separation: the numbers of 2018, seamless output, and files all or nothing."""
 
+import fcntl
 import logging
 import os
 import pathlib
+import pty
 import resource
 import stat
+import struct
+import termios
 
 import h5py
 import numpy as np
@@ -311,6 +315,20 @@ def test_floats_are_not_clipped(folder, tmp_path, config, caplog):
     run(folder, config, tmp_path, subtype="FLOAT")
     assert stems_of(tmp_path, "loud", config)["vocals"].tolist() == [1.5, -1]
     assert "clipped" not in caplog.text
+
+
+def test_bars_in_seconds_of_audio_on_a_terminal(folder, tmp_path, config, monkeypatch):
+    soundfile.write(folder / "song.wav", np.ones(24000) / 2, 16000)
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
+    with os.fdopen(terminal, "w") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        run(folder, config, tmp_path)
+        shown = os.read(screen, 10000).decode()
+    os.close(screen)
+    assert "song.wav: 100%" in shown
+    assert "all files: 100%" in shown
+    assert "1.5/1.5 s of audio" in shown
 
 
 def test_silence_stays_silent(folder, tmp_path, config):
