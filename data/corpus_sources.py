@@ -22,6 +22,7 @@ RATE = 16000  # Hz, of every waveform in the corpus
 
 SHARE = pathlib.Path("/usr/share")
 GROOVE_LIBRARY = SHARE / "mma/lib/stdlib"
+JINGLE = "D_INTROA"  # 10 s; the next shortest song of freedoom lasts over 30 s
 WADS = (SHARE / "games/doom/freedoom1.wad", SHARE / "games/doom/freedoom2.wad")
 KIT_FOLDER = SHARE / "hydrogen/data/drumkits"
 SONIC_PI = SHARE / "sonic-pi/samples"
@@ -124,7 +125,7 @@ def grooves(test: bool) -> tuple[str, ...]:
 
 @functools.cache
 def doom_lumps() -> dict[str, bytes]:
-    """The MIDI lumps of the two freedoom WADs by name, without repeats.
+    """The songs among the MIDI lumps of the freedoom WADs by name, without repeats.
 
     Reference: the WAD directory is a count and an offset, then 16 bytes a lump.
     """
@@ -139,7 +140,7 @@ def doom_lumps() -> dict[str, bytes]:
             lump = data[at : at + size]
             if lump[:4] == b"MThd":
                 names.setdefault(lump, name.strip(b"\0").decode())
-    return {name: lump for lump, name in names.items()}
+    return {name: lump for lump, name in names.items() if name != JINGLE}
 
 
 @functools.cache

@@ -1,0 +1,494 @@
+"""Tests of the maker of the procedural corpus.
+
+The logic is tested wherever `requirements-corpus.txt` is installed; the miniature, two
+minutes of songs, where the Debian packages are too.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+
+DATA = pathlib.Path(__file__).parents[1] / "data"
+sys.path.insert(0, str(DATA))
+
+
+def load(name):
+    """Imports a module of data/, or skips this file where it cannot be."""
+    with warnings.catch_warnings():
+        # Newer setuptools warn about pkg_resources, which pyworld imports.
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(
+            name,
+            reason="needs requirements-corpus.txt and libfluidsynth3",
+            exc_type=ImportError,
+        )
+
+
+mido = load("mido")
+corpus_mix = load("corpus_mix")
+corpus_scores = load("corpus_scores")
+corpus_singer = load("corpus_singer")
+corpus_song = load("corpus_song")
+corpus_sources = load("corpus_sources")
+corpus_speakers = load("corpus_speakers")
+corpus_synth = load("corpus_synth")
+corpus_voices = load("corpus_voices")
+make_corpus = load("make_corpus")
+
+RATE, STEMS = corpus_sources.RATE, corpus_sources.STEMS
+SECONDS = 10.0
+SPEECH = 6.0  # seconds analysed per speaker in the miniature
+# (source, split, number of songs): 12 songs, two minutes.
+MINIATURE = (
+    ("scores", "train", 5),
+    ("scores", "test", 3),
+    ("music", "train", 2),
+    ("music", "real", 2),
+)
+
+
+def installed(package: str) -> bool:
+    """Whether a Debian package left its documentation."""
+    return (corpus_sources.SHARE / "doc" / package).exists()
+
+
+PACKAGES = (DATA / "corpus-packages.txt").read_text().split()
+packages = pytest.mark.skipif(
+    not all(map(installed, PACKAGES)) or shutil.which("mma") is None,
+    reason="needs the packages of `make corpus-packages`",
+)
+
+
+def command(out, cache, source, split, count, *more):
+    return [
+        *(str(out), "--source", source, "--split", split, "--count", str(count)),
+        *("--seconds", str(SECONDS), "--cache", str(cache), "--speech", str(SPEECH)),
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A folder of analysed voices that the tests of this file share."""
+    return tmp_path_factory.mktemp("voices")
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory, cache):
+    """The miniature corpus: one folder a source.
+
+    The training songs are made in a pool of two processes, in a Python of its own.
+    """
+    out = tmp_path_factory.mktemp("corpus")
+    for source, split, count in MINIATURE:
+        arguments = command(out / source, cache, source, split, count, "-j", "2")
+        if split == "train":
+            program = [sys.executable, str(DATA / "make_corpus.py"), *arguments]
+            subprocess.run(program, check=True, timeout=300)
+        else:
+            assert make_corpus.main(arguments[:-2]) == 0
+    return out
+
+
+def songs_of(folder):
+    """The records of a corpus with the folder of each song."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return [(r, folder / r["split"] / r["name"]) for r in manifest["songs"]]
+
+
+def read(song):
+    return {
+        name: soundfile.read(song / f"{name}.wav", dtype="int16")[0].astype(int)
+        for name in (*STEMS, "mixture")
+    }
+
+
+def job(cache, split, seed, source="scores"):
+    return corpus_song.Job(source, split, seed, SECONDS, cache, SPEECH)
+
+
+# --- the miniature ---------------------------------------------------------------
+
+
+@packages
+def test_layout_is_musdbs(miniature):
+    for source, split, count in MINIATURE:
+        folders = list((miniature / source / split).iterdir())
+        assert len(folders) == count
+        for folder in folders:
+            wavs = sorted(path.name for path in folder.glob("*.wav"))
+            assert wavs == sorted(f"{name}.wav" for name in (*STEMS, "mixture"))
+            for path in folder.glob("*.wav"):
+                info = soundfile.info(path)
+                assert (info.samplerate, info.channels) == (RATE, 1)
+                assert (info.subtype, info.frames) == ("PCM_16", SECONDS * RATE)
+
+
+@packages
+def test_mixture_is_the_exact_sum_without_clipping(miniature):
+    for source in ("scores", "music"):
+        for _, song in songs_of(miniature / source):
+            waves = read(song)
+            np.testing.assert_array_equal(
+                sum(waves[stem] for stem in STEMS), waves["mixture"]
+            )
+            assert np.abs(waves["mixture"]).max() < 32767
+
+
+@packages
+def test_stems_play_and_have_no_offset(miniature):
+    for record, song in songs_of(miniature / "scores"):
+        waves = read(song)
+        for stem in STEMS:
+            assert np.abs(waves[stem]).max() > 100, (record["name"], stem)
+            assert abs(waves[stem].mean()) < 0.01 * waves[stem].std()
+
+
+@packages
+def test_produced_music_has_silent_drums_and_bass(miniature):
+    for _, song in songs_of(miniature / "music"):
+        waves = read(song)
+        assert not waves["drums"].any()
+        assert not waves["bass"].any()
+        assert np.abs(waves["other"]).max() > 100
+        assert np.abs(waves["vocals"]).max() > 100
+
+
+@packages
+def test_manifest_has_the_levels_of_the_files(miniature):
+    for record, song in songs_of(miniature / "scores"):
+        waves = read(song)
+        energy = {name: float((wave**2).sum()) for name, wave in waves.items()}
+        for stem in STEMS:
+            level = 10 * np.log10(energy[stem] / energy["mixture"])
+            assert record["levels_db"][stem] == pytest.approx(level, abs=0.01)
+        if record["split"] == "test":
+            assert all(-12 <= level <= 3 for level in record["levels_db"].values())
+
+
+@packages
+def test_song_is_the_same_alone_in_another_order_and_in_a_pool(miniature, cache):
+    written = {
+        r["seed"]: s for r, s in songs_of(miniature / "scores") if "train" in str(s)
+    }
+    for seed in (3, 1, 3):  # the files were written in the order 0 to 4, by two
+        _, stems, mixture = corpus_song.make(job(cache, "train", seed))
+        waves = read(written[seed])
+        np.testing.assert_array_equal(mixture, waves["mixture"])
+        for stem, wave in zip(STEMS, stems):
+            np.testing.assert_array_equal(wave, waves[stem])
+
+
+@packages
+def test_splits_share_no_speaker_bank_or_score(miniature):
+    used = {True: set(), False: set()}
+    for source in ("scores", "music"):
+        for record, _ in songs_of(miniature / source):
+            names = [record["person"], *record["score"].split("+")]
+            for bank in record.get("banks", {}).values():
+                names += bank.split("+")
+            used[record["split"] != "train"] |= set(names)
+    assert used[True] - {"synthetic"}
+    assert not used[True] & used[False] - {"synthetic"}
+
+
+@packages
+def test_real_songs_hold_recorded_speech_over_kept_out_tracks(miniature):
+    real = [r for r, _ in songs_of(miniature / "music") if r["split"] == "real"]
+    for record in real:
+        assert record["style"] == "said"
+        assert record["speaker"] in corpus_speakers.REAL_SPEAKERS
+        assert record["score"] in corpus_sources.REAL_TRACKS
+
+
+@packages
+def test_finished_songs_are_kept_and_missing_ones_made(miniature, cache, tmp_path):
+    out = tmp_path / "corpus"
+    shutil.copytree(miniature / "scores", out)
+    kept, missing = sorted((out / "test").iterdir())[:2]
+    before = read(missing)
+    (kept / "mixture.wav").write_bytes(b"mine")
+    shutil.rmtree(missing)
+    assert make_corpus.main(command(out, cache, "scores", "test", 3)) == 0
+    assert (kept / "mixture.wav").read_bytes() == b"mine"
+    for name, wave in read(missing).items():
+        np.testing.assert_array_equal(wave, before[name])
+    assert not list(out.glob("*/.*"))
+
+
+@packages
+def test_tables_of_the_splits_are_disjoint_and_complete():
+    grooves = [set(corpus_sources.grooves(test)) for test in (False, True)]
+    assert len(grooves[0]) > 500
+    assert len(grooves[1]) > 50
+    # The same name may stand in two library files; mma then takes either.
+    assert not grooves[0] & grooves[1]
+    tracks = [set(corpus_sources.music_tracks(s)) for s in corpus_sources.SPLITS]
+    assert not tracks[0] & tracks[1]
+    assert not (tracks[0] | tracks[1]) & tracks[2]
+    assert len(tracks[2]) == len(corpus_sources.REAL_TRACKS)
+    for name in corpus_sources.KITS:
+        assert {"kick", "snare", "hat"} <= set(corpus_sources.kit(name))
+
+
+def test_missing_package_is_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(corpus_sources, "GROOVE_LIBRARY", tmp_path / "absent")
+    monkeypatch.setattr(corpus_sources, "WADS", (tmp_path / "absent.wad",))
+    corpus_sources.grooves.cache_clear()
+    corpus_sources.doom_lumps.cache_clear()
+    try:
+        status = make_corpus.main([str(tmp_path / "out"), "--count", "1"])
+    finally:
+        corpus_sources.grooves.cache_clear()
+        corpus_sources.doom_lumps.cache_clear()
+        errors = capsys.readouterr().err.strip().splitlines()
+    assert status == 1
+    assert len(errors) == 1
+    assert "make corpus-packages" in errors[0]
+    assert not list((tmp_path / "out").glob("*/*"))
+
+
+# --- the logic -------------------------------------------------------------------
+
+
+def test_speakers_split_by_person():
+    people = [
+        {
+            corpus_speakers.SPEAKERS[name].person
+            for name in corpus_speakers.speakers(test)
+        }
+        for test in (False, True)
+    ]
+    assert not people[0] & people[1]
+    assert len(people[0] | people[1]) >= 12
+    assert set(corpus_speakers.REAL_SPEAKERS) <= set(corpus_speakers.speakers(True))
+
+
+def test_held_out_is_the_checksum_of_the_name():
+    # crc32 of "123456789" is 0xCBF43926, the published check value.
+    assert corpus_sources.held_out("123456789") == (0xCBF43926 % 6 == 0)
+    share = np.mean([corpus_sources.held_out(f"groove{i}") for i in range(3000)])
+    assert share == pytest.approx(1 / 6, abs=0.03)
+
+
+def test_banks_and_kits_of_both_splits():
+    for table in (
+        corpus_sources.BANKS,
+        corpus_sources.DRUM_BANKS,
+        corpus_sources.KITS,
+        corpus_sources.LOOPS,
+    ):
+        assert set(table.values()) == {True, False}
+
+
+def test_plan_depends_on_the_seed_alone(tmp_path):
+    plans = {
+        seed: corpus_song.draw_plan(job(tmp_path, "train", seed)) for seed in range(99)
+    }
+    for seed in reversed(range(99)):
+        assert corpus_song.draw_plan(job(tmp_path, "train", seed)) == plans[seed]
+    assert len(set(plans.values())) > 40
+    assert (
+        corpus_song.Plan("mma", "june-fr", "sung").name(12) == "mma-00012-june-fr-sung"
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_plans_hold_out_speakers_and_record_a_third(tmp_path, split):
+    plans = [corpus_song.draw_plan(job(tmp_path, split, seed)) for seed in range(600)]
+    assert {p.speaker for p in plans} == set(corpus_speakers.speakers(split == "test"))
+    recorded = np.mean([p.style != "sung" for p in plans])
+    assert 1 / 3 < recorded < 1 / 2
+    for plan in plans:
+        if plan.style != "sung":
+            assert corpus_speakers.SPEAKERS[plan.speaker].phrases
+
+
+def test_quantised_stems_add_up_and_keep_the_peak(rng):
+    stems = rng.normal(size=(4, 5000))
+    whole, mixture = corpus_mix.quantise(stems, 0.5)
+    assert whole.dtype == mixture.dtype == np.int16
+    np.testing.assert_array_equal(whole.sum(axis=0, dtype=int), mixture)
+    peak = max(np.abs(whole.astype(int)).max(), np.abs(mixture.astype(int)).max())
+    assert peak == pytest.approx(0.5 * 32767, abs=2)  # four roundings of a half
+
+
+def test_quantise_leaves_silence_silent():
+    whole, mixture = corpus_mix.quantise(np.zeros((4, 10)), 0.9)
+    assert not whole.any()
+    assert not mixture.any()
+
+
+def test_opposed_stems_do_not_clip(rng):
+    loud = rng.normal(size=5000)
+    whole, _ = corpus_mix.quantise(np.stack([loud, -loud, 0 * loud, 0 * loud]), 0.95)
+    assert np.abs(whole.astype(int)).max() <= 0.95 * 32767 + 1
+
+
+def test_relative_levels_of_uncorrelated_stems():
+    time = np.arange(RATE) / RATE
+    stems = np.stack(
+        [a * np.sin(2 * np.pi * f * time) for a, f in ((1, 100), (3, 200))]
+    )
+    # Energies 1 and 9 of 10.
+    expected = 10 * np.log10([1 / 10, 9 / 10])
+    np.testing.assert_allclose(corpus_mix.relative_levels(stems), expected, atol=1e-6)
+
+
+def test_strict_mixes_are_balanced(rng):
+    scales = np.array([[1.0], [1e-3], [50.0], [1.0]])
+    stems = rng.normal(size=(4, 2 * RATE)) * scales
+    for seed in range(20):
+        whole, _ = corpus_mix.mix(stems, random.Random(seed), strict=True)
+        levels = corpus_mix.relative_levels(whole)
+        assert np.all((levels >= -12) & (levels <= 3))
+
+
+def test_mix_leaves_unused_stems_silent(rng):
+    stems = rng.normal(size=(4, 2 * RATE)) * np.array([[1.0], [0], [0], [1]])
+    whole, _ = corpus_mix.mix(stems, random.Random(1), strict=True)
+    assert whole[0].any()
+    assert not whole[1:3].any()
+
+
+def test_active_rms_leaves_rests_out(rng):
+    noise = rng.normal(size=RATE)
+    padded = np.concatenate([np.zeros(3 * RATE), noise, np.zeros(2 * RATE)])
+    assert corpus_mix.active_rms(padded) == pytest.approx(np.sqrt((noise**2).mean()))
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_effects_are_seeded_and_without_offset(rng, stem):
+    y = rng.normal(size=2 * RATE) + 0.5
+    for seed in range(8):
+        first = corpus_mix.effects(y, random.Random(seed), stem)
+        np.testing.assert_array_equal(
+            first, corpus_mix.effects(y, random.Random(seed), stem)
+        )
+        assert first.shape == y.shape
+        assert abs(first.mean()) < 0.02 * first.std()
+
+
+def test_rest_is_silent_for_its_time_and_leaves_the_rest_alone():
+    y = np.ones(10 * RATE)
+    rested = corpus_mix.rest(y, random.Random(4))
+    silent = (rested < 1e-9).mean()
+    assert 0.09 < silent < 0.36
+    assert (rested > 1 - 1e-9).mean() > 0.6
+    assert np.all((rested >= -1e-9) & (rested <= 1 + 1e-9))
+
+
+def test_bus_compression_lowers_what_is_loud(rng):
+    y = rng.normal(size=4 * RATE)
+    y[: 2 * RATE] *= 0.05
+    gain = corpus_mix.bus_compression(y, random.Random(0))
+    assert np.all((gain > 0) & (gain <= 1))
+    assert gain[RATE : 2 * RATE].mean() > gain[3 * RATE :].mean()
+
+
+def event(time, kind, note, velocity=90, stem="bass"):
+    return corpus_scores.Event(
+        time, stem, mido.Message(kind, note=note, velocity=velocity)
+    )
+
+
+def test_notes_pair_with_their_ends():
+    events = [
+        event(0.0, "note_on", 40),
+        event(0.5, "note_on", 45),
+        event(1.0, "note_on", 40, 0),  # velocity 0 ends a note
+        event(1.5, "note_off", 45),
+        event(3.0, "note_on", 47),  # hangs
+    ]
+    notes = corpus_synth.notes_of(events, 3.5)
+    assert [(n.start, n.length, n.pitch) for n in notes] == [
+        (0.0, 1.0, 40),
+        (0.5, 1.0, 45),
+        (3.0, 0.5, 47),
+    ]
+
+
+def test_chords_are_found_from_pitch_classes():
+    histogram = np.zeros((2, 12))
+    histogram[0, [0, 4, 7]] = 1  # C E G
+    histogram[1, [9, 0, 4]] = 1  # A C E
+    chords = corpus_scores.chords_of(histogram, 2.0)
+    assert [(c.time, c.root, c.minor) for c in chords] == [(0, 0, False), (2, 9, True)]
+    assert corpus_singer.tones_at(chords, 1.9) == {0, 4, 7}
+    assert corpus_singer.tones_at(chords, 2.1) == {9, 0, 4}
+
+
+@pytest.mark.parametrize("kind", ["saw", "square", "sub", "fm", "pluck"])
+def test_tones_have_the_pitch_asked_for(kind, rng):
+    patch = corpus_synth.Patch(kind, 0, 0.3, 1.0, 1.0, 0.01, 1.0, 0.5, 500.0, 0.5, 0)
+    y = corpus_synth.tone(patch, 200.0, RATE, rng)
+    spectrum = np.abs(np.fft.rfft(y * np.hanning(RATE)))  # 1 Hz a bin
+    peaks = spectrum[150:250].argmax() + 150
+    assert peaks == pytest.approx(200, abs=3)  # a string's period is a whole number
+
+
+def test_synthetic_kits_differ_by_seed_only():
+    first, again, other = (
+        corpus_synth.synthetic_kit(random.Random(seed)) for seed in (1, 1, 2)
+    )
+    assert {"kick", "snare", "hat", "crash", "ride", "tom"} == set(first)
+    for kind, hits in first.items():
+        for hit, same in zip(hits, again[kind]):
+            np.testing.assert_array_equal(hit, same)
+            assert np.abs(hit).max() == pytest.approx(1)
+    assert not np.array_equal(first["kick"][0], other["kick"][0])
+
+
+def hum(seconds=1.5, hertz=150.0):
+    """A buzzing voice-like clip, analysed."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    harmonics = [np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 20)]
+    return corpus_voices.analyse(0.2 * np.sum(harmonics, axis=0))
+
+
+def test_singing_follows_the_chords_and_the_seed():
+    clips = [hum()]
+    chords = [corpus_scores.Chord(0.0, 9, False)]  # A major
+    first, again, other = (
+        corpus_singer.sing(clips, random.Random(seed), chords, 0.5, 6.0)
+        for seed in (5, 5, 6)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (6 * RATE,)
+    assert np.abs(first).max() > 0.01
+    assert not np.array_equal(first, other)
+
+
+def test_speech_is_placed_as_recorded():
+    clip = hum()
+    y = corpus_singer.say([clip], random.Random(3), 0.5, 5.0)
+    start = np.flatnonzero(y)[0]
+    assert start % int(0.25 * RATE) in (0, 1)  # on a half beat; sin(0) is 0
+    start -= start % int(0.25 * RATE)
+    np.testing.assert_array_equal(y[start : start + len(clip.audio)], clip.audio)
+
+
+def test_trim_cuts_silence_and_sets_the_peak(rng):
+    tone = 0.1 * rng.normal(size=RATE)
+    clip = np.concatenate([np.zeros(RATE), tone, np.zeros(RATE)])
+    trimmed = corpus_voices.trim(clip)
+    assert abs(len(trimmed) - RATE) <= RATE // 50
+    assert np.abs(trimmed).max() == pytest.approx(0.7)
+    assert corpus_voices.trim(np.zeros(RATE)).size == 0
+
+
+def test_bad_options_exit_with_a_line(capsys):
+    for bad in (["out", "--count", "0"], ["out", "--split", "real"]):
+        with pytest.raises(SystemExit):
+            make_corpus.parse(bad)
+    assert "music only" in capsys.readouterr().err
