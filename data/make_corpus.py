@@ -25,6 +25,7 @@ import tqdm
 from corpus_sources import RATE, SPLITS, MissingPackageError
 
 MANIFEST = "manifest.json"
+CACHE = pathlib.Path("data/cache")
 
 
 def write_manifest(folder: pathlib.Path) -> None:
@@ -45,17 +46,23 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("out", type=pathlib.Path, help="folder of the corpus")
+    add(
+        "out",
+        type=pathlib.Path,
+        nargs="?",
+        default=CACHE / "corpus",
+        help="folder of the corpus, default %(default)s",
+    )
     add("--source", choices=("scores", "music"), default="scores")
     add("--split", choices=SPLITS, default="train")
-    add("--first", type=int, default=0, help="first seed")
-    add("--count", type=int, default=300, help="number of songs")
-    add("--seconds", type=float, default=30.0, help="length of a song")
+    add("--first", type=int, default=0, help="first seed, default 0")
+    add("--count", type=int, default=300, help="number of songs, default 300")
+    add("--seconds", type=float, default=30.0, help="length of a song, default 30")
     add(
         "--cache",
         type=pathlib.Path,
-        default=pathlib.Path("corpus-cache"),
-        help="folder of analysed voices, made on demand",
+        default=CACHE / "voices",
+        help="folder of analysed voices, made on demand, default %(default)s",
     )
     add(
         "--speech",
@@ -63,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=300.0,
         help="seconds of speech analysed per speaker; more adds little",
     )
-    add("-j", "--jobs", type=int, default=1, help="processes")
+    add("-j", "--jobs", type=int, default=1, help="processes, default 1")
     options = parser.parse_args(argv)
     if options.split == "real" and options.source != "music":
         parser.error("--split real exists for --source music only")
