@@ -64,9 +64,9 @@ def voiced_segments(vocals: np.ndarray) -> list[list[int]]:
     if not len(vocals):
         return []
     starts = np.arange(0, len(vocals), SEGMENT_CHUNK_LENGTH)
-    sums = np.add.reduceat(np.abs(vocals), starts)
+    sums = np.add.reduceat(np.abs(vocals), starts, dtype=np.float64)
     energies = sums / np.diff(starts, append=len(vocals))
-    voiced = (energies >= 0.1 * energies.max()) & (energies > 0)
+    voiced = energies >= 0.1 * energies.max()
     changes = np.diff(voiced.astype(np.int8))
     onsets = np.flatnonzero(changes == 1) + 1
     offsets = np.flatnonzero(changes == -1) + 1

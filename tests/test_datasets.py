@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -186,6 +187,7 @@ def test_voiced_segments_are_those_of_2018(golden):
         ([0, 1, 0], [[800, 1600]]),
         ([0, 1, 0, 1, 1, 0, 1], [[800, 1600], [2400, 4000]]),
         ([1, 0, 1, 0], [[1600, 2400]]),
+        ([0, 1, 0, 10, 0], [[800, 1600], [2400, 3200]]),
         ([0, -0.1, 0, 0.0999, 0, 1, 0], [[800, 1600], [4000, 4800]]),
     ],
 )
@@ -418,6 +420,25 @@ def test_a_broken_cache_is_made_anew(
     assert decoded == [name]
 
 
+def test_facts_never_vouch_for_other_audio(tree, make_config, load, monkeypatch):
+    config = make_config(tree)
+    expected = draw_many(load(config), 50)
+    path = own(tree / "train" / TRAIN_NAMES[0]) / "vocals.wav"
+    original, state = path.read_bytes(), path.stat()
+    soundfile.write(str(path), np.zeros(NUM_FRAMES), RATE, "FLOAT")
+
+    def stop(path, document):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset_cache.util, "write_json", stop)
+        with pytest.raises(KeyboardInterrupt):
+            load(config)
+    path.write_bytes(original)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert np.array_equal(draw_many(load(config), 50)[0], expected[0])
+
+
 def test_an_interrupted_write_leaves_nothing(tree, make_config, monkeypatch, tmp_path):
     def fail(path, array):
         path.write_bytes(b"half")
@@ -520,10 +541,11 @@ def test_check_finds_all_errors_of_both_subsets(tree, make_config, check, load, 
 
 
 def test_check_of_tracks_shorter_than_a_fragment(tree, make_config, check):
-    short = own(tree / "train" / TRAIN_NAMES[4])
+    enough, short = (own(tree / "train" / TRAIN_NAMES[k]) for k in (3, 4))
     config = make_config(tree)
-    stems = {stem: np.ones(config.input_length - 1, np.float32) for stem in STEMS}
-    write_track(short, stems)
+    level = np.ones(config.input_length, np.float32)
+    write_track(enough, dict.fromkeys(STEMS, level))
+    write_track(short, dict.fromkeys(STEMS, level[1:]))
     assert check(config).errors == [
         f"{short / 'mixture.wav'}: 48 samples at 16000 Hz are shorter than a fragment "
         f"of 49"
@@ -584,6 +606,16 @@ def test_check_notes_silence_and_rates(tree, make_config, load, caplog):
     assert f"{tree}: several sample rates: {mixed.name}" in warnings
     assert "8000/16000" in caplog.text
     assert "5 train; 0.1 minutes; 0 errors, 6 warnings" in caplog.text
+
+
+def test_resampled_stems_may_differ_by_one_sample(tree, make_config, check):
+    track = own(tree / "train" / TRAIN_NAMES[1])
+    drums = np.full(33076, 0.1)  # 12000.4 samples at 16000 Hz, the others have 12000
+    soundfile.write(str(track / "drums.wav"), drums, 44100, "FLOAT")
+    report = check(make_config(tree))
+    assert report.errors == []
+    lengths = [facts.num_frames for facts in report.tracks["train"]]
+    assert lengths == [NUM_FRAMES] * 5
 
 
 def test_streamed_wav_of_unknown_length_is_accepted(tree, make_config, check):
@@ -712,3 +744,13 @@ def test_resampling_changes_pitch_not_level(make_config, load, tmp_path):
     assert min(speeds) == pytest.approx(0.8, abs=0.02)
     assert max(speeds) == pytest.approx(1.2, abs=0.02)
     assert np.mean(speeds) == pytest.approx(1, abs=0.03)
+
+
+def test_resampling_keeps_the_middle(make_config, load, tmp_path):
+    ramp = np.arange(3 * NUM_FRAMES, dtype=np.float32) / 65536
+    folder = write_same(tmp_path / "set", dict.fromkeys(STEMS, ramp))
+    config = make_config(folder, augmentation_resample=0.2, target_field_length=4001)
+    _, targets = draw_many(load(config), 50)
+    vocals, drums, bass = (target[:, 2001] * 65536 for target in targets)
+    assert np.abs(vocals - drums).max() < 2  # samples
+    assert np.abs(vocals - bass).max() < 2
