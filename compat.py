@@ -160,3 +160,29 @@ def constant(array: Any) -> Any:
     if IS_KERAS_3:
         return ops.convert_to_tensor(array)
     return backend.constant(array)
+
+
+def shape_of(x: Any) -> tuple:
+    """The static shape of a tensor; None where it is not known."""
+    return tuple(x.shape) if IS_KERAS_3 else backend.int_shape(x)
+
+
+def compiled(model: Any) -> Any:
+    """A function from a list of arrays to the list of the model's outputs.
+
+    It compiles once for each shape. On JAX the outputs stay on the device until they
+    are converted, and the weights are those the model has now.
+    """
+    if backend_name() != "jax":
+        return model.predict_on_batch
+    import jax
+
+    trainable = [variable.value for variable in model.trainable_variables]
+    others = [variable.value for variable in model.non_trainable_variables]
+
+    @jax.jit
+    def run(trainable: list, others: list, inputs: list) -> list:
+        outputs, _ = model.stateless_call(trainable, others, inputs, training=False)
+        return outputs
+
+    return lambda inputs: run(trainable, others, inputs)

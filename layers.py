@@ -112,16 +112,25 @@ class MergedHead(keras.layers.Layer):
         hidden: channels between the two convolutions.
         outputs: channels put out.
         filter_length: samples the first of the two looks at, odd.
+        padding: "same" adds zeros at both ends, "valid" does not. Defaults to "same".
 
-    Input shape: (batch, time, channels). Output shape: (batch, time, outputs), zeros
-    being added at both ends.
+    Input shape: (batch, time, channels). Output shape: (batch, time, outputs), or
+    filter_length - 1 samples fewer without padding.
     """
 
-    def __init__(self, hidden: int, outputs: int, filter_length: int, **kwargs: Any):
+    def __init__(
+        self,
+        hidden: int,
+        outputs: int,
+        filter_length: int,
+        padding: str = "same",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.hidden = hidden
         self.outputs = outputs
         self.filter_length = filter_length
+        self.padding = padding
 
     def build(self, input_shape: tuple) -> None:
         self.channels = input_shape[-1]
@@ -141,7 +150,8 @@ class MergedHead(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        taps, margin = self.filter_length, self.filter_length // 2
+        taps = self.filter_length
+        margin = taps // 2 if self.padding == "same" else 0
         kernel = compat.matmul(self.first_kernel, self.last_kernel[0])
         # All taps in one product (channels -> taps * outputs), then shifted sums: a
         # convolution would first copy its input once per tap.
@@ -149,17 +159,18 @@ class MergedHead(keras.layers.Layer):
             compat.transpose(kernel, (1, 0, 2)), (self.channels, taps * self.outputs)
         )
         products = compat.pad_time(compat.matmul(inputs, kernel), margin, margin)
-        time = (
-            inputs.shape[1] if compat.IS_KERAS_3 else keras.backend.int_shape(inputs)[1]
-        )
+        time = self._length(compat.shape_of(inputs)[1])
         summed = self.bias
         for tap in range(taps):
             channels = slice(tap * self.outputs, (tap + 1) * self.outputs)
             summed = summed + products[:, tap : tap + time, channels]
         return summed
 
+    def _length(self, time: int) -> int:
+        return time if self.padding == "same" else time - self.filter_length + 1
+
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return (input_shape[0], input_shape[1], self.outputs)
+        return (input_shape[0], self._length(input_shape[1]), self.outputs)
 
     def get_config(self) -> dict:
         return {
@@ -167,6 +178,7 @@ class MergedHead(keras.layers.Layer):
             "hidden": self.hidden,
             "outputs": self.outputs,
             "filter_length": self.filter_length,
+            "padding": self.padding,
         }
 
 
@@ -220,7 +232,37 @@ def residual_block(
         (output, skip): (batch, crop length, residual channels) and
         (batch, skip length, skip channels).
     """
-    channels = int(x.shape[2]) if compat.IS_KERAS_3 else keras.backend.int_shape(x)[2]
+    channels = compat.shape_of(x)[2]
+    residual, skip = gated_unit(
+        x, channels, skip_channels, filter_length, dilation, padding, names
+    )
+    skip = CropTime(*skip_crop)(skip)
+    return keras.layers.Add()([CropTime(*crop)(x), residual]), skip
+
+
+def gated_unit(
+    x: Any,
+    channels: int,
+    skip_channels: int,
+    filter_length: int,
+    dilation: int,
+    padding: tuple,
+    names: tuple,
+) -> tuple:
+    """The convolutions of a block: what it adds to its input, and its skip.
+
+    Args:
+        x: (batch, time, channels).
+        channels: residual channels.
+        skip_channels: channels of the skip output.
+        filter_length: taps of the dilated convolution.
+        dilation: samples between taps.
+        padding: zeros added on each side before the dilated convolution.
+        names: of the dilated and of the 1x1 convolution.
+
+    Returns:
+        (residual, skip): (batch, time', channels) and (batch, time', skip channels).
+    """
     gate = padded_conv(
         x, 2 * channels, filter_length, padding, names[0], dilation_rate=dilation
     )
@@ -233,6 +275,7 @@ def residual_block(
         ]
     )
     both = padded_conv(gated, channels + skip_channels, 1, (0, 0), names[1])
-    residual = TakeChannels(0, channels)(both)
-    skip = CropTime(*skip_crop)(TakeChannels(channels, channels + skip_channels)(both))
-    return keras.layers.Add()([CropTime(*crop)(x), residual]), skip
+    return (
+        TakeChannels(0, channels)(both),
+        TakeChannels(channels, channels + skip_channels)(both),
+    )

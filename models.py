@@ -228,9 +228,11 @@ def build_predict(
     model = build_wavenet(config, **framing)
     load_weights(model, config, weights)
 
+    run = compat.compiled(model)
+
     def predict(fragments: np.ndarray) -> np.ndarray:
-        outputs = model.predict_on_batch(fragments)
-        return np.stack(outputs[: len(config.task.estimates)])
+        outputs = run([fragments])[: len(config.task.estimates)]
+        return np.stack([np.asarray(output) for output in outputs])
 
     return predict
 

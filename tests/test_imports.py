@@ -14,7 +14,7 @@ LEVELS = (
     {"main", "bench", "grow"},
     {"arguments"},
     {"training", "separate", "evaluate"},
-    {"session_log", "shapes", "score_report", "score_store"},
+    {"session_log", "shapes", "streaming", "score_report", "score_store"},
     {"models", "checkpoints", "datasets", "losses", "framing", "mixtures"},
     {"layers", "dataset_check", "scores"},
     {"dataset_cache"},

@@ -1,0 +1,114 @@
+"""Streaming gives what separation of the whole gives, whatever the pieces."""
+
+import numpy as np
+import pytest
+from networks import (
+    TASK_NAMES,
+    golden_checkpoint,
+    golden_config,
+    oracle,
+    random_weights,
+    tiny_config,
+)
+
+import checkpoints
+import models
+import streaming
+
+
+def offline(config, weights, mixture):
+    """Estimates of the whole mixture in one seamless fragment."""
+    context, margin, frames = config.context_length, config.head_margin, len(mixture)
+    predict = models.build_predict(
+        config,
+        weights,
+        target_field_length=frames,
+        target_padding=margin,
+        input_length=frames + 2 * context,
+    )
+    padded = np.pad(mixture, context)[None]
+    return predict(padded)[:, 0, margin : margin + frames]
+
+
+def stream(separator, mixture, pieces):
+    parts, start = [], 0
+    for length in pieces:
+        parts.append(separator.push(mixture[start : start + length]))
+        start += length
+    parts.append(separator.push(mixture[start:]))
+    return np.concatenate([*parts, separator.finish()], axis=1)
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+@pytest.mark.parametrize("block_length", [1, 7, 50, 400])
+def test_stream_equals_the_whole(task_name, block_length, rng):
+    config = tiny_config(task_name)
+    weights = random_weights(config, rng)
+    mixture = rng.standard_normal(307).astype("float32")
+    separator = streaming.StreamingSeparator(config, weights, block_length)
+    expected = offline(config, weights, mixture)
+    for pieces in ([], [1, 0, 30, 200], [50] * 6):  # the same object, again and again
+        stems = stream(separator, mixture, pieces)
+        assert stems.shape == (len(config.task.stems), 307)
+        np.testing.assert_allclose(stems[:-1], expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(stems.sum(axis=0), mixture, rtol=0, atol=1e-5)
+
+
+def test_stream_equals_the_formulas(rng):
+    config = tiny_config()
+    weights = random_weights(config, rng)
+    mixture = rng.standard_normal(40).astype("float32")
+    separator = streaming.StreamingSeparator(config, weights, 16)
+    stems = stream(separator, mixture, [])
+    margin = config.head_margin
+    padded = np.pad(mixture, config.context_length)
+    expected = oracle(config, weights, padded, margin, 40)[:, margin:-margin]
+    np.testing.assert_allclose(stems[:-1], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_stream_with_the_golden_weights(rng):
+    config = golden_config("multi-instrument")
+    path = golden_checkpoint("multi-instrument")
+    weights = checkpoints.read_checkpoint(path, config).weights
+    mixture = 0.1 * rng.standard_normal(2000).astype("float32")
+    separator = streaming.StreamingSeparator(config, weights, 160)
+    np.testing.assert_allclose(
+        stream(separator, mixture, [333] * 5)[:-1],
+        offline(config, weights, mixture),
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+def test_latency_is_the_context_plus_the_block(rng):
+    config = tiny_config()
+    separator = streaming.StreamingSeparator(config, random_weights(config, rng), 10)
+    mixture = rng.standard_normal(200).astype("float32")
+    context = config.context_length
+    done = 0
+    for k in range(200):
+        done += separator.push(mixture[k : k + 1]).shape[1]
+        pushed = k + 1
+        assert done == max(0, pushed // 10 * 10 - context)
+
+
+def test_an_empty_stream_has_empty_stems(rng):
+    config = tiny_config("singing-voice")
+    separator = streaming.StreamingSeparator(config, random_weights(config, rng), 8)
+    assert separator.push(np.zeros(0, "float32")).shape == (2, 0)
+    assert separator.finish().shape == (2, 0)
+
+
+def test_longer_filters_stream_too(rng):
+    lengths = {"res": 5, "final": [5, 1], "skip": 1}
+    filters = {"depths": {"res": 2, "skip": 3, "final": [4, 5]}, "lengths": lengths}
+    config = tiny_config(model={"filters": filters})
+    weights = random_weights(config, rng)
+    mixture = rng.standard_normal(100).astype("float32")
+    separator = streaming.StreamingSeparator(config, weights, 30)
+    np.testing.assert_allclose(
+        stream(separator, mixture, [])[:-1],
+        offline(config, weights, mixture),
+        rtol=0,
+        atol=1e-5,
+    )
