@@ -168,13 +168,14 @@ def shape_of(x: Any) -> tuple:
 
 
 def compiled(model: Any) -> Any:
-    """A function from a list of arrays to the list of the model's outputs.
+    """A function from the list of a model's inputs to the list of its outputs.
 
     It compiles once for each shape. On JAX the outputs stay on the device until they
     are converted, and the weights are those the model has now.
     """
+    single = len(model.inputs) == 1
     if backend_name() != "jax":
-        return model.predict_on_batch
+        return lambda inputs: model.predict_on_batch(inputs[0] if single else inputs)
     import jax
 
     trainable = [variable.value for variable in model.trainable_variables]
@@ -182,7 +183,9 @@ def compiled(model: Any) -> Any:
 
     @jax.jit
     def run(trainable: list, others: list, inputs: list) -> list:
-        outputs, _ = model.stateless_call(trainable, others, inputs, training=False)
+        outputs, _ = model.stateless_call(
+            trainable, others, inputs[0] if single else inputs, training=False
+        )
         return outputs
 
     return lambda inputs: run(trainable, others, inputs)
