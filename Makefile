@@ -14,8 +14,8 @@ THEANO_PYTHON ?= $(shell for python in python3.9 python3.8 \
 RUN := .venv/bin/python
 RUN_THEANO := .venv-theano/bin/python
 # What holds on every backend. Tests marked `keras3` are left out.
-THEANO_TESTS := $(wildcard $(foreach module,config layers models checkpoints \
-	losses separate training,tests/test_$(module).py))
+THEANO_TESTS := $(wildcard $(foreach module,config util datasets framing shapes layers \
+	models checkpoints losses separate training,tests/test_$(module).py))
 # Compiled code stays in the environment. Without a BLAS to link, Theano calls NumPy's,
 # which is an OpenBLAS, so that no system library is needed.
 THEANO := KERAS_BACKEND=theano MPLBACKEND=Agg \
@@ -65,19 +65,21 @@ test-theano: .venv-theano ## the backend-independent tests on Keras 2.3.1 and Th
 	$(THEANO) $(RUN_THEANO) -m pytest -m "not keras3" -W ignore $(THEANO_TESTS)
 
 train-demo: .venv ## make a small data set, train on it, separate one of its mixtures
-	$(RUN) data/make_demo.py data/demo
+	$(RUN) data/train_demo.py
 
-bench: .venv ## measure separation and training speed on this machine
-	$(RUN) bench.py
+bench: .venv ## measure on this machine what benchmarks/ holds
+	set -e; for script in benchmarks/*.py; do $(RUN) $$script; done
+
+# pyworld may have to be compiled, with the compiler that the Debian packages include.
+corpus-packages: .venv ## install what the synthetic corpus is rendered with
+	$(SUDO) apt-get update
+	grep -v '^#' data/corpus-packages.txt | \
+		xargs $(SUDO) apt-get install --yes --no-install-recommends
+	$(MAKE) .venv/corpus-installed
 
 .venv/corpus-installed: .venv/installed requirements-corpus.txt
 	$(RUN) -m pip install --quiet -r requirements-corpus.txt
 	touch $@
-
-corpus-packages: .venv/corpus-installed ## install what the synthetic corpus is rendered with
-	$(SUDO) apt-get update
-	grep -v '^#' data/corpus-packages.txt | \
-		xargs $(SUDO) apt-get install --yes --no-install-recommends
 
 corpus: .venv/corpus-installed ## render the synthetic corpus (see data/README.md)
 	$(RUN) data/make_corpus.py
