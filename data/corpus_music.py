@@ -67,14 +67,16 @@ def draw_piece(
 
 
 def draw_guitar(rng: random.Random, seconds: float) -> tuple[str, np.ndarray]:
-    """Draws a piece of a recorded guitar of a training track.
+    """Draws a piece of a recorded guitar.
 
     Returns:
         Its name and the waveform.
     """
-    songs = [p for p in corpus_sources.music_tracks("train") if p.stem == "song"]
+    songs = corpus_sources.SHARE / corpus_sources.FRETS
     for _ in range(DRAWS):
-        path = rng.choice(songs).parent / GUITAR
+        path = songs / rng.choice(corpus_sources.GUITARS) / GUITAR
+        if not path.exists():
+            raise corpus_sources.MissingPackageError(path)
         guitar = read_piece(path, rng.uniform(0, length(path) - seconds), seconds)
         if audible(guitar):
             break
