@@ -186,7 +186,8 @@ def make(job: Job) -> tuple[dict[str, object], np.ndarray, np.ndarray]:
 def write(job: Job, folder: pathlib.Path) -> str:
     """Makes a song and writes it as FOLDER/<split>/<name>/, unless it is there.
 
-    It is written beside its place and moved there when complete.
+    It is written outside the split's folder and moved there when complete, so that
+    who reads the folder never meets half a song.
 
     Returns:
         The song's name.
@@ -196,8 +197,9 @@ def write(job: Job, folder: pathlib.Path) -> str:
     if target.exists():
         return name
     record, stems, mixture = make(job)
-    partial = folder / job.split / f".{name}.{os.getpid()}"
+    partial = folder / f".{job.split}-{name}-{os.getpid()}"
     partial.mkdir(parents=True)
+    target.parent.mkdir(exist_ok=True)
     try:
         for stem, waveform in [*zip(STEMS, stems), ("mixture", mixture)]:
             soundfile.write(partial / f"{stem}.wav", waveform, RATE, subtype="PCM_16")

@@ -32,7 +32,7 @@ def write_manifest(folder: pathlib.Path) -> None:
     """Collects the records of all finished songs into FOLDER/manifest.json."""
     records = [
         json.loads(path.read_text())
-        for path in sorted(folder.glob(f"*/[!.]*/{corpus_song.RECORD}"))
+        for path in sorted(folder.glob(f"[!.]*/*/{corpus_song.RECORD}"))
     ]
     partial = folder / f".{MANIFEST}.{os.getpid()}"
     text = json.dumps({"sample_rate": RATE, "songs": records}, indent=1)
