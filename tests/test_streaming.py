@@ -112,3 +112,27 @@ def test_longer_filters_stream_too(rng):
         rtol=0,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("silent", [0, 30, 100, 400])
+def test_prediction_by_blocks_equals_that_of_the_whole(silent, rng, monkeypatch):
+    monkeypatch.setattr(streaming, "BLOCK_LENGTH", 16)
+    config = tiny_config()
+    weights = random_weights(config, rng)
+    context, field = config.context_length, 150
+    framing = {
+        "target_field_length": field,
+        "target_padding": config.head_margin,
+        "input_length": field + 2 * context,
+    }
+    fragments = rng.standard_normal((3, field + 2 * context)).astype("float32")
+    fragments[1, :silent] = 0
+    by_blocks = streaming.build_predict(config, weights, num_threads=2, **framing)
+    whole = models.build_predict(config, weights, **framing)
+    inside = slice(config.head_margin, config.head_margin + field)
+    np.testing.assert_allclose(
+        by_blocks(fragments)[..., inside],
+        whole(fragments)[..., inside],
+        rtol=0,
+        atol=1e-5,
+    )
