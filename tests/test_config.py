@@ -332,6 +332,9 @@ def test_layers_have_the_names_of_2018():
         "res_5_dilated_conv_d2_s1",
         "res_6_dilated_conv_d4_s1",
     ]
+    names = full_size("singing-voice").block_names
+    assert names[10] == "res_11_dilated_conv_d1_s1"
+    assert names[39] == "res_40_dilated_conv_d512_s3"
 
 
 def test_filter_lengths_count_in_the_fields():
