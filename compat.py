@@ -140,6 +140,22 @@ def num_devices() -> int:
     return 1
 
 
+def is_jax_on_cpu() -> bool:
+    """Whether JAX runs, on a processor."""
+    if not IS_KERAS_3 or backend_name() != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+def num_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def distribute() -> None:
     """Share every batch among all devices, and processes where several were started.
 

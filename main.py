@@ -51,6 +51,25 @@ def _choose_backend() -> None:
         raise UserError(f"KERAS_BACKEND is {name}, but {name} is not installed")
 
 
+def _network(config: Config, weights: dict, *, whole: bool) -> tuple[Any, Any]:
+    """What builds the network for a framing, and how it runs fragments.
+
+    On a processor fragments are run by blocks, unless each must be one `whole` pass.
+    """
+    import compat
+    import models
+    import shapes
+    import streaming
+
+    if whole or not compat.is_jax_on_cpu():
+        return functools.partial(models.build_predict, config, weights), None
+    blocks = shapes.Blocks(streaming.BLOCK_LENGTH, compat.num_cores())
+    build = functools.partial(
+        streaming.build_predict, config, weights, num_threads=blocks.num_parallel
+    )
+    return build, blocks
+
+
 def infer(args: argparse.Namespace) -> int:
     """Separate mixtures; returns the exit status."""
     import checkpoints
@@ -80,6 +99,9 @@ def infer(args: argparse.Namespace) -> int:
     import models
 
     logger.info("%s", models.describe_backend())
+    build_predict, blocks = _network(
+        config, checkpoint.weights, whole=args.original_framing or args.one_shot
+    )
     epoch = "unknown" if checkpoint.epoch is None else checkpoint.epoch
     logger.info("checkpoint %s, epoch %s", checkpoint.path, epoch)
     notice = session / "NOTICE.txt"
@@ -90,7 +112,7 @@ def infer(args: argparse.Namespace) -> int:
     summary = separate.separate_all(
         found,
         config,
-        functools.partial(models.build_predict, config, checkpoint.weights),
+        build_predict,
         separate.Settings(
             output_path=args.output_path,
             stems=args.stems,
@@ -101,6 +123,7 @@ def infer(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
         ),
         session,
+        blocks,
     )
     sys.stdout.write(
         f"stems in {summary.folder}\n"
@@ -151,12 +174,14 @@ def evaluate_session(args: argparse.Namespace) -> int:
         import models
 
         logger.info("%s", models.describe_backend())
+        build_predict, blocks = _network(config, checkpoint.weights, whole=False)
         return separate.make_separate(
             config,
-            functools.partial(models.build_predict, config, checkpoint.weights),
+            build_predict,
             lengths,
             target_field_length=args.target_field_length,
             batch_size=args.batch_size,
+            blocks=blocks,
         )
 
     summary = evaluate.evaluate(

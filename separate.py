@@ -32,7 +32,7 @@ from mixtures import (
     new_samples_folder,
     output_folder,
 )
-from shapes import network_source
+from shapes import Blocks, network_source
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ def separate_all(
     build_predict: Callable[..., Predict],
     settings: Settings,
     session: pathlib.Path,
+    blocks: Blocks | None = None,
 ) -> Summary:
     """Separate mixtures one after the other; a bad one does not end the run.
 
@@ -96,6 +97,7 @@ def separate_all(
         build_predict: makes the network for a framing.
         settings: what was asked for.
         session: folder of the session, which holds the default output folder.
+        blocks: how `build_predict` runs fragments, if not in one pass.
 
     Raises:
         UserError: with these settings nothing can be separated.
@@ -112,6 +114,7 @@ def separate_all(
         one_shot=settings.one_shot,
         target_field_length=settings.target_field_length,
         batch_size=settings.batch_size,
+        blocks=blocks,
     )
     if settings.output_path:
         folder = output_folder(settings.output_path)
@@ -226,6 +229,7 @@ def make_separate(
     *,
     target_field_length: int | None = None,
     batch_size: int | None = None,
+    blocks: Blocks | None = None,
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """A function that separates mixtures in memory, framed seamlessly.
 
@@ -235,6 +239,7 @@ def make_separate(
         lengths: samples of the mixtures to come; longer ones work, too.
         target_field_length: samples. Defaults to a fitting number.
         batch_size: fragments. Defaults to a fitting number.
+        blocks: how `build_predict` runs fragments, if not in one pass.
 
     Returns:
         A function from a mixture (frames,) to each stem (frames,) by name, remainder
@@ -249,6 +254,7 @@ def make_separate(
         lengths,
         target_field_length=target_field_length,
         batch_size=batch_size,
+        blocks=blocks,
     )
 
     def separate(mixture: np.ndarray) -> dict[str, np.ndarray]:

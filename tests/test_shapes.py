@@ -73,3 +73,24 @@ def test_memory_grows_with_field_and_batch():
     assert shapes.bytes_needed(CONFIG, Framing.seamless(CONFIG, 200), 1) > small
     assert shapes.bytes_needed(CONFIG, Framing.seamless(CONFIG, 100), 3) == 3 * small
     assert shapes.available_memory() > 2**20
+
+
+@pytest.mark.parametrize("cores", [1, 2, 7])
+@pytest.mark.parametrize("longest", [1, 500, 160000, 160001, 10**7])
+def test_fragments_run_by_blocks_keep_all_cores_busy(cores, longest):
+    blocks = shapes.Blocks(1600, cores)
+    shape, batch_size = choose_shape(CONFIG, Framing.seamless, [longest], blocks=blocks)
+    assert batch_size == cores
+    assert shape.target_field_length <= shapes.BLOCKWISE_LENGTH
+    count = shape.num_fragments(longest)
+    assert count % cores == 0 or shape.target_field_length == 1 or longest < 1000
+
+
+def test_memory_of_blocks_hardly_grows_with_the_field():
+    blocks = shapes.Blocks(1600, 2)
+    short, long = (
+        shapes.bytes_needed(CONFIG, Framing.seamless(CONFIG, field), 2, blocks)
+        for field in (16000, 160000)
+    )
+    signals = 1 + 1 + len(CONFIG.task.estimates)  # input, mixture, estimates
+    assert long - short == 2 * 4 * signals * 144000
