@@ -132,9 +132,10 @@ def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:
     try:
         with soundfile.SoundFile(os.fspath(path)) as file:
             rate, expected = file.samplerate, file.frames
-            blocks = [
-                to_mono(block) for block in file.blocks(BLOCK_FRAMES, dtype="float32")
-            ]
+            blocks = []
+            # Not file.blocks, which fills up what is missing with anything.
+            while len(block := file.read(BLOCK_FRAMES, dtype="float32")):
+                blocks.append(to_mono(block))
     except (OSError, RuntimeError, TypeError) as error:
         reason = getattr(error, "error_string", error)
         raise UserError(f"{path}: expected an audio file, got: {reason}") from None

@@ -142,6 +142,13 @@ def test_a_file_cut_short_is_refused(tmp_path, rng):
         util.read_mono(path, sample_rate=16000)
 
 
+def test_fewer_frames_than_the_header_says_are_refused(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16000)
+    monkeypatch.setattr(soundfile.SoundFile, "frames", 101)
+    with pytest.raises(UserError, match=r"a\.wav: expected 101 frames, got 100"):
+        util.read_mono(tmp_path / "a.wav", sample_rate=16000)
+
+
 @pytest.mark.parametrize(
     ("frames", "from_rate", "to_rate", "expected"),
     [(1, 44100, 16000, 1), (441, 44100, 16000, 160), (442, 44100, 16000, 161)],
