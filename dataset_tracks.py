@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import soundfile
 
-import util
+import sound
 from config import Task, UserError
 
 SEGMENT_CHUNK_LENGTH = 800
@@ -104,7 +104,7 @@ def _read_source(path: pathlib.Path, sample_rate: int) -> tuple[np.ndarray, int]
     """A stem as float32 mono at `sample_rate` Hz, and the rate it had."""
     if not path.is_file():
         raise UserError(f"{path}: expected an audio file, got nothing")
-    audio = util.read_mono(path, sample_rate=sample_rate)
+    audio = sound.read_mono(path, sample_rate=sample_rate)
     if _is_cut_short(path):
         raise UserError(f"{path}: cut short; the file ends before its header says")
     if not np.isfinite(audio).all():

@@ -32,7 +32,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 import dataset_cache
 import score_report
 import scores
-import util
+import sound
 from config import Config, UserError
 from dataset_check import part_of, subset_names
 from score_store import ScoreStore, fingerprint, state_of_files
@@ -89,7 +89,7 @@ class _Track:
 
     def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
         """The mixture (frames,) and the stems (stems, frames)."""
-        mixture = util.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
+        mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
         return mixture[: self.num_frames], np.load(self.stems_path)
 
 

@@ -13,6 +13,7 @@ Conventions: audio is float32 at the model's rate, time last: a mixture has shap
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Callable
 
 import numpy as np
@@ -66,10 +67,6 @@ class Framing:
         """How many fragments a mixture of so many samples takes."""
         return -(-(mixture_length - self.lost) // self.target_field_length)
 
-    def aligned(self, mixture: np.ndarray) -> np.ndarray:
-        """The part of the mixture that the stems stand for."""
-        return mixture[self.lost // 2 : len(mixture) - self.lost // 2]
-
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -92,41 +89,68 @@ class Network:
         return cls(framing, batch_size, predict)
 
 
-def estimate_stems(
-    mixture: np.ndarray,
-    network: Network,
-    *,
-    num_estimates: int,
-    on_progress: Callable[[int], object] = lambda num_samples: None,
-) -> np.ndarray:
-    """Run the network over one mixture.
+def estimate_blocks(
+    blocks: Iterable[np.ndarray], network: Network, *, num_estimates: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Run the network over one mixture, batch by batch.
 
-    Every batch has the same shape; the last one is filled up with zeros.
+    Every batch has the same shape; the last one is filled up with zeros. No more of
+    the mixture is kept than one batch needs.
+
+    Args:
+        blocks: the mixture in pieces, each of shape (frames,).
+        network: what to run.
+        num_estimates: stems that it puts out.
+
+    Yields:
+        The next part of the mixture that the framing leaves, and its estimates:
+        shapes (frames',) and (estimates, frames').
+    """
+    framing, batch_size = network.framing, network.batch_size
+    hop, padding = framing.target_field_length, framing.target_padding
+    width = (batch_size - 1) * hop + framing.input_length
+    first = framing.lead + framing.lost // 2  # in a batch, of what its stems stand for
+    fragments = np.zeros((batch_size, framing.input_length), np.float32)
+
+    def run(samples: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+        count = -(-length // hop)
+        for row in range(count):
+            fragments[row] = samples[row * hop : row * hop + framing.input_length]
+        fragments[count:] = 0
+        fields = network.predict(fragments)[:, :count, padding : padding + hop]
+        estimates = fields.reshape(num_estimates, -1)[:, :length]
+        return samples[first : first + length], estimates
+
+    waiting = [np.zeros(framing.lead, np.float32)]
+    for block in blocks:
+        waiting.append(block)
+        if sum(map(len, waiting)) >= width:
+            samples = np.concatenate(waiting)
+            while len(samples) >= width:
+                yield run(samples, batch_size * hop)
+                samples = samples[batch_size * hop :]
+            waiting = [samples]
+    samples = np.concatenate(waiting)
+    remaining = len(samples) - framing.lead - framing.lost
+    samples = np.pad(samples, (0, width + batch_size * hop))
+    while remaining > 0:
+        length = min(remaining, batch_size * hop)
+        yield run(samples, length)
+        samples, remaining = samples[length:], remaining - length
+
+
+def estimate_stems(
+    mixture: np.ndarray, network: Network, *, num_estimates: int
+) -> np.ndarray:
+    """Run the network over a mixture that lies in memory.
 
     Args:
         mixture: shape (frames,), more than the framing's `lost` of them.
         network: what to run.
         num_estimates: stems that it puts out.
-        on_progress: called with the number of new stem samples after each call.
 
     Returns:
         Shape (estimates, frames - lost).
     """
-    framing, batch_size = network.framing, network.batch_size
-    hop, padding = framing.target_field_length, framing.target_padding
-    num_fragments = framing.num_fragments(len(mixture))
-    padded = np.zeros((num_fragments - 1) * hop + framing.input_length, np.float32)
-    padded[framing.lead : framing.lead + len(mixture)] = mixture
-    estimates = np.empty((num_estimates, len(mixture) - framing.lost), np.float32)
-    fragments = np.zeros((batch_size, framing.input_length), np.float32)
-    for first in range(0, num_fragments, batch_size):
-        count = min(batch_size, num_fragments - first)
-        for row in range(count):
-            start = (first + row) * hop
-            fragments[row] = padded[start : start + framing.input_length]
-        fragments[count:] = 0
-        fields = network.predict(fragments)[:, :count, padding : padding + hop]
-        new = estimates[:, first * hop : (first + count) * hop]
-        new[:] = fields.reshape(num_estimates, -1)[:, : new.shape[1]]
-        on_progress(new.shape[1])
-    return estimates
+    parts = estimate_blocks([mixture], network, num_estimates=num_estimates)
+    return np.concatenate([estimates for _, estimates in parts], axis=1)

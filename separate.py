@@ -15,7 +15,7 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -24,7 +24,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import util
 from config import Config, UserError
-from framing import Network, Predict, estimate_stems
+from framing import Network, Predict, estimate_blocks, estimate_stems
 from mixtures import (
     Mixture,
     check_outputs,
@@ -33,6 +33,7 @@ from mixtures import (
     output_folder,
 )
 from shapes import Blocks, network_source
+from sound import MonoReader, MonoWriter, as_written
 
 logger = logging.getLogger(__name__)
 
@@ -173,35 +174,62 @@ def separate_file(
     """
     logger.info("%s: %s", mixture.path, mixture.description)
     check_writable(paths.values())
-    audio = util.read_mono(mixture.path, sample_rate=config.sample_rate)
-    if not np.isfinite(audio).all():
-        raise UserError("expected finite samples, got NaN or infinity")
-    network = network_for(len(audio))
-    with _bar(mixture.path.name, len(audio), config) as bar:
-        estimates = estimate_stems(
-            audio,
-            network,
-            num_estimates=len(config.task.estimates),
-            on_progress=lambda samples: bar.update(samples / config.sample_rate),
-        )
+    names, rate = config.task.stems, config.sample_rate
+    clipped = dict.fromkeys(names, 0)
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(MonoReader(mixture.path, sample_rate=rate))
+        network = network_for(reader.length)
+        # All files are whole before the first one gets its name.
+        temporaries = {
+            name: stack.enter_context(util.replacing(path))
+            for name, path in paths.items()
+        }
+        files = contextlib.ExitStack()
+        with files, _bar(mixture.path.name, reader.length, config) as bar:
+            writers = {
+                name: files.enter_context(
+                    MonoWriter(
+                        path, sample_rate=rate, subtype=subtype, frames=reader.length
+                    )
+                )
+                for name, path in temporaries.items()
+            }
+            for part, estimates in estimate_blocks(
+                _finite(reader.blocks()),
+                network,
+                num_estimates=len(config.task.estimates),
+            ):
+                for name, (stem, num_clipped) in _written(
+                    part, estimates, names, subtype
+                ).items():
+                    clipped[name] += num_clipped
+                    if name in writers:
+                        writers[name].write(stem)
+                bar.update(len(part) / rate)
+        for name in paths:
+            if clipped[name]:
+                logger.warning(
+                    "%s: %d samples of %s clipped", mixture.path, clipped[name], name
+                )
+        return reader.length
+
+
+def _finite(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise UserError("expected finite samples, got NaN or infinity")
+        yield block
+
+
+def _written(
+    mixture: np.ndarray, estimates: np.ndarray, names: Sequence[str], subtype: str
+) -> dict[str, tuple[np.ndarray, int]]:
+    """Each stem as it is written, and how many of its samples are clipped."""
     if not np.isfinite(estimates).all():
         raise UserError("the network's output has NaN or infinity")
-    written = [util.as_written(estimate, subtype) for estimate in estimates]
-    remainder = network.framing.aligned(audio) - sum(stem for stem, _ in written)
-    written.append(util.as_written(remainder, subtype))
-    with contextlib.ExitStack() as files:
-        for name, (stem, num_clipped) in zip(config.task.stems, written):
-            if name not in paths:
-                continue
-            if num_clipped:
-                logger.warning(
-                    "%s: %d samples of %s clipped", mixture.path, num_clipped, name
-                )
-            temporary = files.enter_context(util.replacing(paths[name]))
-            util.write_audio(
-                temporary, stem, sample_rate=config.sample_rate, subtype=subtype
-            )
-    return len(audio)
+    written = [as_written(estimate, subtype) for estimate in estimates]
+    remainder = mixture - sum(stem for stem, _ in written)
+    return dict(zip(names, [*written, as_written(remainder, subtype)]))
 
 
 def _one_line(mixture: Mixture, error: Exception) -> str:

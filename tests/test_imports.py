@@ -19,7 +19,7 @@ LEVELS = (
     {"layers", "dataset_check", "scores"},
     {"dataset_cache"},
     {"dataset_tracks"},
-    {"compat", "util"},
+    {"compat", "util", "sound"},
     {"config"},
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}

@@ -21,7 +21,7 @@ from networks import (
 import checkpoints
 import main as program
 import separate
-import util
+import sound
 from arguments import build_parser
 from config import TASKS
 from main import main
@@ -185,10 +185,10 @@ def test_a_session_of_2018_separates_a_folder(
     assert out.splitlines()[-1].startswith("1 of 1 files, 0.0 s of audio in ")
     assert "real-time factor " in out.splitlines()[-1]
     stems = {
-        path.name: util.read_mono(path, sample_rate=16000) for path in folder.iterdir()
+        path.name: sound.read_mono(path, sample_rate=16000) for path in folder.iterdir()
     }
     assert set(stems) == {f"song_{stem}.wav" for stem in TASKS[task_name].stems}
-    mixture = util.read_mono(song, sample_rate=16000)
+    mixture = sound.read_mono(song, sample_rate=16000)
     assert all(len(stem) == len(mixture) for stem in stems.values())
     np.testing.assert_allclose(sum(stems.values()), mixture, rtol=0, atol=2**-15)
     assert all(np.abs(stem).max() > 0 for stem in stems.values())

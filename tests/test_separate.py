@@ -28,7 +28,7 @@ import checkpoints
 import mixtures
 import models
 import shapes
-import util
+import sound
 from config import UserError
 from framing import Framing, Network, estimate_stems
 from separate import Settings, separate_all
@@ -434,15 +434,15 @@ def test_a_failing_pass_ends_its_file_only(error, folder, tmp_path, config, capl
 
 def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeypatch):
     soundfile.write(folder / "a.wav", np.ones(100) / 2, 16000)
-    write, written = util.write_audio, []
+    write, written = sound.MonoWriter.write, []
 
-    def interrupted(path, audio, **form):
-        write(path, audio, **form)
-        written.append(path)
+    def interrupted(self, audio):
+        write(self, audio)
+        written.append(self)
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(util, "write_audio", interrupted)
+    monkeypatch.setattr(sound.MonoWriter, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(folder, config, tmp_path)
     assert names(tmp_path / "out") == []

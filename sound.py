@@ -1,0 +1,228 @@
+"""Audio files, read and written block by block, so that any length fits in memory.
+
+Conventions: audio is float32, shape (frames,) where mono and (frames, channels)
+otherwise, full scale 1.0; rates are in Hz. An integer k of a file of b bits stands
+for k / 2**(b - 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import soundfile
+from scipy import signal
+
+from config import UserError
+
+BLOCK_FRAMES = 2**18  # decoded at a time
+
+# What a written sample may be, and its bits.
+SAMPLE_BITS = {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}
+LARGEST_WAV = 2**32 - 2**16  # bytes; a WAV header counts no further
+
+
+def to_mono(audio: np.ndarray) -> np.ndarray:
+    """The mean of all channels: (frames, channels) or (frames,) to (frames,)."""
+    return audio if audio.ndim == 1 else audio.mean(axis=1, dtype=audio.dtype)
+
+
+def resample(
+    blocks: Iterable[np.ndarray], *, from_rate: int, to_rate: int
+) -> Iterator[np.ndarray]:
+    """Resample mono audio with SciPy's polyphase filter, as the 2018 program did.
+
+    Args:
+        blocks: pieces of one signal, each of shape (frames,).
+        from_rate: sample rate of the signal, Hz.
+        to_rate: sample rate wanted, Hz.
+
+    Yields:
+        Pieces of what resampling the whole signal at once gives: together
+        ceil(frames * to_rate / from_rate) samples of the same type.
+    """
+    divisor = math.gcd(from_rate, to_rate)
+    up, down = to_rate // divisor, from_rate // divisor
+    if up == down:
+        yield from blocks
+        return
+    # SciPy's filter reaches this far, rounded up to whole steps of `down` samples,
+    # at which the samples of both rates fall together.
+    reach = -(-10 * max(up, down) // (up * down)) * down
+    waiting = np.zeros(reach, np.float32)  # silence before the signal
+    for block in blocks:
+        waiting = np.concatenate([waiting.astype(block.dtype, copy=False), block])
+        count = (len(waiting) - 2 * reach) // down * down
+        if count > 0:
+            piece = signal.resample_poly(waiting[: count + 2 * reach], up, down)
+            start = reach // down * up
+            yield piece[start : start + count // down * up].astype(block.dtype)
+            waiting = waiting[count:]
+    count = len(waiting) - reach
+    if count > 0:
+        piece = signal.resample_poly(waiting, up, down).astype(waiting.dtype)
+        yield piece[reach // down * up :][: -(-count * up // down)]
+
+
+class MonoReader:
+    """An audio file as float32 mono at a wanted rate, block by block.
+
+    Every format that libsndfile reads; channels are averaged, then resampled. A
+    context manager.
+
+    Args:
+        path: the file.
+        sample_rate: the rate wanted, Hz.
+
+    Raises:
+        UserError: the file is missing or is no audio file.
+    """
+
+    def __init__(self, path: os.PathLike, *, sample_rate: int):
+        self.path = path
+        self.sample_rate = sample_rate
+        try:
+            self._file = soundfile.SoundFile(os.fspath(path))
+        except (OSError, RuntimeError, TypeError) as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: Exception) -> UserError:
+        reason = getattr(error, "error_string", error)
+        return UserError(f"{self.path}: expected an audio file, got: {reason}")
+
+    def __enter__(self) -> MonoReader:
+        """Give the reader itself."""
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def length(self) -> int:
+        """Frames at the wanted rate, as the header says."""
+        return -(-self._file.frames * self.sample_rate // self._file.samplerate)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All of the audio, in pieces of shape (frames,).
+
+        Raises:
+            UserError: the file cannot be decoded, or ends early.
+        """
+        return resample(
+            self._decoded(),
+            from_rate=self._file.samplerate,
+            to_rate=self.sample_rate,
+        )
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        expected, got = self._file.frames, 0
+        try:
+            # Not SoundFile.blocks, which fills up what is missing with anything.
+            while len(block := self._file.read(BLOCK_FRAMES, dtype="float32")):
+                got += len(block)
+                yield to_mono(block)
+        except (OSError, RuntimeError, TypeError) as error:
+            raise self._refusal(error) from None
+        if got < expected:
+            raise UserError(f"{self.path}: expected {expected} frames, got {got}")
+
+
+def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:
+    """Read a whole audio file, as `MonoReader` gives it.
+
+    Returns:
+        Shape (frames,), float32.
+
+    Raises:
+        UserError: the file is missing, cannot be decoded, or ends early.
+    """
+    with MonoReader(path, sample_rate=sample_rate) as reader:
+        return np.concatenate([np.zeros(0, np.float32), *reader.blocks()])
+
+
+def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
+    """What reading a file gives back after `audio` was written to it.
+
+    A sample becomes the nearest k / 2**(b - 1). `FLOAT` keeps every sample as it is.
+
+    Args:
+        audio: float32, any shape.
+        subtype: a key of `SAMPLE_BITS`.
+
+    Returns:
+        The audio, same shape and type, and how many samples lay outside of what
+        the file can hold and were clipped.
+    """
+    if subtype == "FLOAT":
+        return audio, 0
+    scale = np.float32(2 ** (SAMPLE_BITS[subtype] - 1))
+    steps = np.rint(audio * scale)
+    kept = np.clip(steps, -scale, scale - 1)
+    return kept / scale, int(np.count_nonzero(kept != steps))
+
+
+class MonoWriter:
+    """A mono WAV file (RF64 from 4 GB on) whose samples are exactly `as_written`.
+
+    The integers are made here: libsndfile would scale floats by 2**(b - 1) - 1, which
+    changes the level. A context manager.
+
+    Args:
+        path: the file; replaced if it exists.
+        sample_rate: Hz.
+        subtype: a key of `SAMPLE_BITS`.
+        frames: how many are to come.
+
+    Raises:
+        OSError: the file cannot be written, for example on a full disk.
+    """
+
+    def __init__(
+        self, path: os.PathLike, *, sample_rate: int, subtype: str, frames: int
+    ):
+        self.path = pathlib.Path(path)
+        self.subtype = subtype
+        large = frames * SAMPLE_BITS[subtype] // 8 > LARGEST_WAV
+        self.path.open("wb").close()  # says why, where libsndfile does not
+        self._file = soundfile.SoundFile(
+            os.fspath(path),
+            "w",
+            sample_rate,
+            channels=1,
+            subtype=subtype,
+            format="RF64" if large else "WAV",
+        )
+
+    def __enter__(self) -> MonoWriter:
+        """Give the writer itself."""
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def write(self, audio: np.ndarray) -> None:
+        """Append samples that `as_written` has returned: shape (frames,), float32."""
+        if self.subtype != "FLOAT":
+            # libsndfile takes the high bits of an integer, so both depths fit in one.
+            audio = (audio * 2.0**31).astype(np.int32)
+        try:
+            self._file.write(audio)
+        except (AssertionError, RuntimeError) as error:
+            raise self._reason(error) from None
+
+    def _reason(self, error: Exception) -> OSError:
+        """Why a write failed: libsndfile does not say, the system does."""
+        with contextlib.suppress(AttributeError):
+            try:
+                with self.path.open("ab") as file:
+                    file.write(bytes(2**16))
+            except OSError as reason:
+                return reason
+        return OSError(f"the samples could not be written: {error}")
