@@ -110,7 +110,10 @@ def build_parser() -> Parser:
         help="fragments per batch (default: as for --target_field_length)",
     )
     inference.add_argument(
-        "--mixture_input_path", metavar="PATH", help="audio file or folder of them"
+        "--mixture_input_path",
+        metavar="PATH",
+        help="audio file or folder of them, or - for raw float32 mono samples from "
+        "stdin (stems interleaved to stdout)",
     )
     add_flag(inference, "--recursive", "look into the folder's folders, too")
     inference.add_argument(

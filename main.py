@@ -70,31 +70,45 @@ def _network(config: Config, weights: dict, *, whole: bool) -> tuple[Any, Any]:
     return build, blocks
 
 
-def infer(args: argparse.Namespace) -> int:
-    """Separate mixtures; returns the exit status."""
+def _load_session(args: argparse.Namespace) -> tuple[Config, pathlib.Path, Any]:
+    """The session that the arguments name: config, folder and checkpoint."""
     import checkpoints
-    import mixtures
-    import separate
 
-    if args.mixture_input_path is None:
-        raise UserError("--mode inference needs --mixture_input_path")
-    if args.one_shot and (args.target_field_length or args.batch_size):
-        logger.warning(
-            "--one_shot takes each file whole: --target_field_length and --batch_size "
-            "change nothing"
-        )
     config = _read_config(args)
-    found = mixtures.find_mixtures(
-        args.mixture_input_path,
-        sample_rate=config.sample_rate,
-        recursive=args.recursive,
-    )
     session = checkpoints.find_session(args.config, config)
     checkpoint = checkpoints.read_checkpoint(
         args.load_checkpoint or checkpoints.find_latest(session),
         config,
         args.kernel_convention,
     )
+    epoch = "unknown" if checkpoint.epoch is None else checkpoint.epoch
+    logger.info("checkpoint %s, epoch %s", checkpoint.path, epoch)
+    notice = session / "NOTICE.txt"
+    if notice.is_file():
+        logger.warning("%s", " ".join(notice.read_text("utf-8", "replace").split()))
+    return config, session, checkpoint
+
+
+def infer(args: argparse.Namespace) -> int:
+    """Separate mixtures; returns the exit status."""
+    if args.mixture_input_path is None:
+        raise UserError("--mode inference needs --mixture_input_path")
+    if args.mixture_input_path == "-":
+        return _separate_stdin(args)
+    import mixtures
+    import separate
+
+    if args.one_shot and (args.target_field_length or args.batch_size):
+        logger.warning(
+            "--one_shot takes each file whole: --target_field_length and --batch_size "
+            "change nothing"
+        )
+    found = mixtures.find_mixtures(
+        args.mixture_input_path,
+        sample_rate=_read_config(args).sample_rate,
+        recursive=args.recursive,
+    )
+    config, session, checkpoint = _load_session(args)
     _choose_backend()
     import models
 
@@ -102,11 +116,6 @@ def infer(args: argparse.Namespace) -> int:
     build_predict, blocks = _network(
         config, checkpoint.weights, whole=args.original_framing or args.one_shot
     )
-    epoch = "unknown" if checkpoint.epoch is None else checkpoint.epoch
-    logger.info("checkpoint %s, epoch %s", checkpoint.path, epoch)
-    notice = session / "NOTICE.txt"
-    if notice.is_file():
-        logger.warning("%s", " ".join(notice.read_text("utf-8", "replace").split()))
     if args.print_model_summary:
         models.build_wavenet(config).summary()
     summary = separate.separate_all(
@@ -134,6 +143,25 @@ def infer(args: argparse.Namespace) -> int:
     return 0 if summary.num_separated == summary.num_files else 1
 
 
+def _separate_stdin(args: argparse.Namespace) -> int:
+    """Separate raw float32 samples from stdin to interleaved stems on stdout."""
+    config, _, checkpoint = _load_session(args)
+    _choose_backend()
+    import models
+    import streaming
+
+    logger.info("%s", models.describe_backend())
+    separator = streaming.StreamingSeparator(config, checkpoint.weights)
+    logger.info(
+        "reading mono float32 at %d Hz; writing %s interleaved, %d samples late",
+        config.sample_rate,
+        ", ".join(config.task.stems),
+        config.context_length,
+    )
+    streaming.pipe(separator, sys.stdin.buffer, sys.stdout.buffer)
+    return 0
+
+
 def train(args: argparse.Namespace) -> int:
     """Train a session; returns the exit status."""
     config = _read_config(args)
@@ -154,19 +182,12 @@ def train(args: argparse.Namespace) -> int:
 
 def evaluate_session(args: argparse.Namespace) -> int:
     """Score a session on a data set; returns the exit status."""
-    import checkpoints
     import evaluate
     import separate
 
-    config = _read_config(args)
+    config, session, checkpoint = _load_session(args)
     if args.dataset_path is not None:
         config = config.replace(dataset_path=args.dataset_path)
-    session = checkpoints.find_session(args.config, config)
-    checkpoint = checkpoints.read_checkpoint(
-        args.load_checkpoint or checkpoints.find_latest(session),
-        config,
-        args.kernel_convention,
-    )
     _choose_backend()
 
     def make_separate(lengths: Sequence[int]) -> Any:

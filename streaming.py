@@ -16,7 +16,7 @@ blocks has a bias.
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any, Callable
+from typing import Any, BinaryIO, Callable
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ import numpy as np
 import compat
 import layers
 import models
-from config import Config
+from config import Config, UserError
 
 # Samples of a block: few enough for a layer's channels to stay in the cache of one
 # core, measured on the full-size network.
@@ -259,3 +259,31 @@ class StreamingSeparator:
         mixture, self._mixture = self._mixture[:count], self._mixture[count:]
         remainder = mixture - estimates.sum(axis=0)
         return np.concatenate([estimates, remainder[None]])
+
+
+def pipe(separator: StreamingSeparator, source: BinaryIO, sink: BinaryIO) -> None:
+    """Separate raw samples as they come.
+
+    Args:
+        separator: at the beginning of a stream.
+        source: mono float32 samples, in the byte order of the machine.
+        sink: gets the stems' samples interleaved, float32, as soon as they are
+            finished.
+
+    Raises:
+        UserError: the source ends within a sample.
+    """
+    rest = b""
+    while chunk := source.read1(4 * separator.block_length):  # type: ignore[attr-defined]
+        data = rest + chunk
+        whole = len(data) // 4 * 4
+        data, rest = data[:whole], data[whole:]
+        stems = separator.push(np.frombuffer(data, np.float32))
+        sink.write(np.ascontiguousarray(stems.T).tobytes())
+        sink.flush()
+    if rest:
+        raise UserError(
+            f"expected whole float32 samples on stdin, got {len(rest)} bytes more"
+        )
+    sink.write(np.ascontiguousarray(separator.finish().T).tobytes())
+    sink.flush()

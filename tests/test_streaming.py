@@ -1,5 +1,7 @@
 """Streaming gives what separation of the whole gives, whatever the pieces."""
 
+import io
+
 import numpy as np
 import pytest
 from networks import (
@@ -14,6 +16,7 @@ from networks import (
 import checkpoints
 import models
 import streaming
+from config import UserError
 
 
 def offline(config, weights, mixture):
@@ -136,3 +139,34 @@ def test_prediction_by_blocks_equals_that_of_the_whole(silent, rng, monkeypatch)
         rtol=0,
         atol=1e-5,
     )
+
+
+class Trickle(io.RawIOBase):
+    """A source that gives a few bytes at a time, not always whole samples."""
+
+    def __init__(self, data):
+        self.data = io.BytesIO(data)
+
+    def read1(self, size):
+        return self.data.read(min(size, 7))
+
+
+def test_pipe_interleaves_the_stems(rng):
+    config = tiny_config()
+    weights = random_weights(config, rng)
+    mixture = rng.standard_normal(150).astype("float32")
+    separator = streaming.StreamingSeparator(config, weights, 16)
+    sink = io.BytesIO()
+    streaming.pipe(separator, Trickle(mixture.tobytes()), sink)
+    stems = np.frombuffer(sink.getvalue(), "float32").reshape(-1, 4).T
+    assert stems.shape == (4, 150)
+    expected = offline(config, weights, mixture)
+    np.testing.assert_allclose(stems[:-1], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(stems.sum(axis=0), mixture, rtol=0, atol=1e-5)
+
+
+def test_pipe_refuses_half_a_sample(rng):
+    config = tiny_config()
+    separator = streaming.StreamingSeparator(config, random_weights(config, rng), 16)
+    with pytest.raises(UserError, match="got 2 bytes more"):
+        streaming.pipe(separator, Trickle(bytes(10)), io.BytesIO())
