@@ -107,7 +107,7 @@ def test_the_examples_arguments_are_known():
     commands = [line for line in read_commands(README) if " main.py " in line]
     assert commands
     for line in commands:
-        words = line.split(" main.py ")[1].split()
+        words = re.split(" [<>] ", line.split(" main.py ")[1])[0].split()
         assert isinstance(
             arguments.build_parser().parse_args(words), argparse.Namespace
         ), line
