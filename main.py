@@ -49,6 +49,10 @@ def _choose_backend() -> None:
         )
     if importlib.util.find_spec(name) is None:
         raise UserError(f"KERAS_BACKEND is {name}, but {name} is not installed")
+    # What JAX has compiled once need not be compiled by the next run.
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "sswavenet" / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
 def _network(config: Config, weights: dict, *, whole: bool) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ import pathlib
 # Read when Keras, JAX and matplotlib are first imported, so set before any test is.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # tests leave nothing behind
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import hypothesis
