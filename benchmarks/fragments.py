@@ -28,10 +28,10 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "data")]
 
-import make_demo  # noqa: E402
+import make_demo
 
-from config import Config, parse_config  # noqa: E402
-from datasets import Dataset  # noqa: E402
+from config import Config, parse_config
+from datasets import Dataset
 
 AUGMENTATION = {
     "augmentation_mix": 0.5,
