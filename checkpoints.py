@@ -43,6 +43,7 @@ CONVENTIONS = {
 }
 NAME = re.compile(r"checkpoint\.(\d+)-.*\.hdf5")
 STATE_GROUP = "training_state"
+MAX_MEMBERS = 10000  # of all groups together: hard links can lead round in circles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,8 +202,20 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+    except UserError:
+        raise
+    # Whatever h5py makes of a spoiled file; a name that is no text is a ValueError.
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: expected an HDF5 checkpoint, got {reason}") from None
 
 
@@ -221,13 +234,22 @@ def _weights_group(file: Any, path: pathlib.Path) -> Any:
     return dict(_members(file, path)).get("model_weights", file)
 
 
-def _datasets(group: Any, path: pathlib.Path, depth: int = 0) -> Iterator[tuple]:
+def _datasets(
+    group: Any, path: pathlib.Path, depth: int = 0, seen: list | None = None
+) -> Iterator[tuple]:
     """(name within `group`, dataset) at most four levels down."""
+    seen = [] if seen is None else seen
     for name, item in _members(group, path):
+        seen.append(name)
+        if len(seen) > MAX_MEMBERS:
+            raise UserError(
+                f"{path}: expected at most {MAX_MEMBERS} groups and arrays in "
+                f"{group.name}, got more"
+            )
         if isinstance(item, h5py.Dataset):
             yield name, item
         elif depth < 4:
-            for inner, dataset in _datasets(item, path, depth + 1):
+            for inner, dataset in _datasets(item, path, depth + 1, seen):
                 yield f"{name}/{inner}", dataset
 
 
@@ -302,7 +324,8 @@ def _array(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:
         )
     if dataset.shape != shape:
         raise UserError(f"{what}: expected shape {shape}, got {dataset.shape}")
-    array = np.asarray(dataset[()], "float32")
+    with np.errstate(over="ignore"):  # becomes infinity, which is refused
+        array = np.asarray(dataset[()], "float32")
     if not np.isfinite(array).all():
         raise UserError(f"{what}: expected finite numbers, got NaN or Inf")
     return np.ascontiguousarray(array[::-1]) if flip and array.ndim == 3 else array
@@ -391,7 +414,7 @@ def main() -> int:
         sys.stderr.write("usage: python checkpoints.py FILE\n")
         return 2
     try:
-        sys.stdout.write(describe(pathlib.Path(sys.argv[1])) + "\n")
+        util.write_out(describe(pathlib.Path(sys.argv[1])) + "\n")
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 from typing import Any, Callable
 
 MULTI_INSTRUMENT = "multi-instrument"
@@ -141,6 +142,7 @@ def _any(value: Any) -> Any:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError
+    os.fsencode(value)  # a ValueError where no file can have such a name
     return value
 
 
@@ -487,7 +489,8 @@ def parse_config(
     for name in leaves:
         if name not in KEYS:
             known = [*KEYS, *(f"model.{derived_name}" for derived_name in DERIVED)]
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+            # The time it takes grows with the name's length, which may be millions.
+            nearest = difflib.get_close_matches(name[:100], known, n=1, cutoff=0)
             raise UserError(
                 f"{prefix}unknown key {_shown(name)}; the nearest known key is "
                 f"{nearest[0]!r}"

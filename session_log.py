@@ -8,6 +8,7 @@ them or is trained again.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import logging
 import pathlib
 from typing import Any
@@ -81,14 +82,17 @@ class SessionLog:
             best, waited = (value, 0) if value < best else (best, waited + 1)
         return waited >= self.config.early_stopping_patience
 
-    def add_epoch(self, epoch: int, row: dict) -> None:
+    def add_epoch(self, epoch: int, row: dict, write: bool = True) -> None:
         """Append an epoch and bring every file of the session up to date.
 
         Args:
             epoch: counted from 0, as the 2018 program's history does.
             row: means of the metrics, validation metrics and `OWN_COLUMNS`.
+            write: whether this process writes the files. Defaults to True.
         """
         self.rows.append({"epoch": epoch, **row})
+        if not write:
+            return
         self._write_history()
         util.write_json(
             self.session / "best.json",
@@ -135,13 +139,8 @@ class SessionLog:
             figure.savefig(temporary, dpi=100)
 
     def _write_tensorboard(self, epoch: int, row: dict) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise UserError(
-                "training.tensorboard needs a package that is not installed: "
-                "pip install tensorboardX"
-            ) from None
+        from tensorboardX import SummaryWriter
+
         with SummaryWriter(str(self.session / "tensorboard")) as writer:
             for name, value in row.items():
                 writer.add_scalar(name, value, epoch)
@@ -159,6 +158,19 @@ class SessionLog:
         for _, path in sorted(files)[: -self.config.keep_checkpoints]:
             if path.name != self.best_name:
                 path.unlink()
+
+
+def check_packages(config: Config) -> None:
+    """Refuse before the training what would fail after its first epoch.
+
+    Raises:
+        UserError: a package that the configuration needs is not installed.
+    """
+    if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise UserError(
+            "training.tensorboard needs a package that is not installed: "
+            "pip install tensorboardX"
+        )
 
 
 def checkpoint_name(row: dict) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import logging
+import operator
 import pathlib
 import signal
 import sys
@@ -34,6 +35,7 @@ import compat
 import losses
 import models
 import session_log
+import shapes
 import util
 from config import Config, UserError, parse_config, to_document
 from datasets import Dataset
@@ -110,11 +112,16 @@ class Trainer:
         if weights_only:
             logger.info("starting from the weights of %s", path)
             return
-        self.epoch = checkpoint.epoch or 0
-        self.step = checkpoint.state.get("step", 0)
-        self.sums = json.loads(checkpoint.state.get("sums", "{}"))
-        if checkpoint.slots:
-            self._load_optimizer(checkpoint)
+        try:
+            self.epoch = operator.index(checkpoint.epoch or 0)
+            self.step = operator.index(checkpoint.state.get("step", 0))
+            self.sums = dict(json.loads(checkpoint.state.get("sums", "{}")))
+            if checkpoint.slots:
+                self._load_optimizer(checkpoint)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: expected the state of a training, got {error!r}"
+            ) from None
         logger.info(
             "resuming from %s: epoch %d, step %d, optimizer state %s",
             path,
@@ -214,8 +221,9 @@ class Trainer:
         name = session_log.checkpoint_name({"epoch": self.epoch, **row})
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         self.save(self.session / "checkpoints" / name)
+        # Every process remembers the epochs, so that all of them stop at the same one.
+        self.log.add_epoch(self.epoch - 1, row, write=self.process == 0)
         if self.process == 0:
-            self.log.add_epoch(self.epoch - 1, row)
             (self.session / "checkpoints" / INTERRUPTED).unlink(missing_ok=True)
         logger.info(
             "epoch %d of %d: loss %.6f, validation loss %.6f (best %.6f in %s), %.1f s",
@@ -287,6 +295,8 @@ def train(
         Interrupted: a signal stopped the training; its state is saved.
     """
     compat.distribute()
+    session_log.check_packages(config)
+    shapes.check_training(config)
     session = pathlib.Path(config.session_path)
     source = _source(session, load_checkpoint)
     _check_session(session, config)
@@ -309,7 +319,7 @@ def train(
         trainer.restore(source, weights_only=not inside)
     if trainer.process == 0:
         util.write_json(session / "config.json", to_document(config))
-        trainer.log.rewind(trainer.epoch)
+    trainer.log.rewind(trainer.epoch)
     with _signals(trainer):
         trainer.run()
     logger.info("finished: %d epochs in %s", trainer.epoch, session.resolve())
