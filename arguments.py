@@ -135,6 +135,22 @@ def build_parser() -> Parser:
         metavar="NAME,...",
         help="stems to write, separated by commas (default: all)",
     )
+    add_flag(inference, "--overwrite", "replace stems that are there")
+    add_flag(
+        inference,
+        "--skip_existing",
+        "leave out mixtures whose stems are all there",
+    )
+    add_flag(
+        inference,
+        "--verify",
+        "read the stems back: frames, finite samples, hashes, sum",
+    )
+    inference.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write what became of each file as JSON",
+    )
     add_flag(
         inference,
         "--original_framing",

@@ -12,7 +12,9 @@ import importlib.util
 import logging
 import os
 import pathlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -48,7 +50,10 @@ def _choose_backend() -> None:
             f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}, got {name!r}"
         )
     if importlib.util.find_spec(name) is None:
-        raise UserError(f"KERAS_BACKEND is {name}, but {name} is not installed")
+        raise UserError(
+            f"KERAS_BACKEND is {name}, but {name} is not installed; README.md says "
+            f"under Backends what to install (jax: pip install -r requirements.txt)"
+        )
     # What JAX has compiled once need not be compiled by the next run.
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "sswavenet" / "xla"))
@@ -77,8 +82,10 @@ def _network(config: Config, weights: dict, *, whole: bool) -> tuple[Any, Any]:
 def _load_session(args: argparse.Namespace) -> tuple[Config, pathlib.Path, Any]:
     """The session that the arguments name: config, folder and checkpoint."""
     import checkpoints
+    import shapes
 
     config = _read_config(args)
+    shapes.check_network(config)
     session = checkpoints.find_session(args.config, config)
     checkpoint = checkpoints.read_checkpoint(
         args.load_checkpoint or checkpoints.find_latest(session),
@@ -101,7 +108,10 @@ def infer(args: argparse.Namespace) -> int:
         return _separate_stdin(args)
     import mixtures
     import separate
+    import util
 
+    if args.report is not None:
+        util.check_place(args.report)
     if args.one_shot and (args.target_field_length or args.batch_size):
         logger.warning(
             "--one_shot takes each file whole: --target_field_length and --batch_size "
@@ -122,29 +132,49 @@ def infer(args: argparse.Namespace) -> int:
     )
     if args.print_model_summary:
         models.build_wavenet(config).summary()
-    summary = separate.separate_all(
-        found,
-        config,
-        build_predict,
-        separate.Settings(
-            output_path=args.output_path,
-            stems=args.stems,
-            subtype=args.subtype,
-            original_framing=args.original_framing,
-            one_shot=args.one_shot,
-            target_field_length=args.target_field_length,
-            batch_size=args.batch_size,
-        ),
-        session,
-        blocks,
+    settings = separate.Settings(
+        output_path=args.output_path,
+        stems=args.stems,
+        subtype=args.subtype,
+        overwrite=args.overwrite,
+        skip_existing=args.skip_existing,
+        verify=args.verify,
+        original_framing=args.original_framing,
+        one_shot=args.one_shot,
+        target_field_length=args.target_field_length,
+        batch_size=args.batch_size,
     )
-    sys.stdout.write(
+    with _reporting(args, config, checkpoint.path) as files:
+        summary = separate.separate_all(
+            found, config, build_predict, settings, session, blocks, files
+        )
+    skipped = f"{summary.num_skipped} skipped, " if summary.num_skipped else ""
+    util.write_out(
         f"stems in {summary.folder}\n"
-        f"{summary.num_separated} of {summary.num_files} files, "
+        f"{summary.num_separated} of {summary.num_files} files, {skipped}"
         f"{summary.audio_seconds:.1f} s of audio in {summary.wall_seconds:.1f} s, "
         f"real-time factor {summary.audio_seconds / summary.wall_seconds:.2f}\n"
     )
-    return 0 if summary.num_separated == summary.num_files else 1
+    done = summary.num_separated + summary.num_skipped
+    return 0 if done == summary.num_files else 1
+
+
+@contextlib.contextmanager
+def _reporting(
+    args: argparse.Namespace, config: Config, checkpoint: pathlib.Path
+) -> Iterator[list]:
+    """A list for what becomes of each file; written as a report whatever happens."""
+    import report
+
+    files: list = []
+    facts = report.run_facts(args, config, checkpoint)
+    complete = False
+    try:
+        yield files
+        complete = True
+    finally:
+        if args.report is not None:
+            report.write_report(args.report, files, {**facts, "complete": complete})
 
 
 def _separate_stdin(args: argparse.Namespace) -> int:
@@ -188,6 +218,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
     """Score a session on a data set; returns the exit status."""
     import evaluate
     import separate
+    import util
 
     config, session, checkpoint = _load_session(args)
     if args.dataset_path is not None:
@@ -227,7 +258,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
             f"at {config.sample_rate} Hz.",
         ],
     )
-    sys.stdout.write(f"{summary.text}\nresults in {summary.folder}\n")
+    util.write_out(f"{summary.text}\nresults in {summary.folder}\n")
     return 1 if summary.num_failed else 0
 
 
@@ -247,6 +278,50 @@ def _logging_to_stderr() -> Iterator[None]:
         root.setLevel(level)
 
 
+class Terminated(BaseException):
+    """SIGTERM came; like KeyboardInterrupt, it unwinds and cleans up."""
+
+
+@contextlib.contextmanager
+def _stopping_at_sigterm() -> Iterator[None]:
+    """Raise `Terminated` at SIGTERM; training has its own way while it runs."""
+
+    def stop(number: int, _frame: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up has begun
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _explained(error: Exception) -> str | None:
+    """What to tell the user of an error; None where it is a fault of the program."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return " ".join(f"{place}{error.strerror or text}".split())
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"needs the package {error.name}, which is not installed: pip install -r "
+            "requirements.txt"
+        )
+    if "initialize backend" in text or "Unknown backend" in text:
+        return f"the device that was asked for cannot be used: {text}"
+    import shapes
+
+    if shapes.is_out_of_memory(error):
+        return f"out of memory: {text or type(error).__name__}"
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -256,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 if everything asked for was done, 1 if a file failed, 2
         if the arguments, the config or the checkpoint cannot be used, 130 after an
-        interrupt.
+        interrupt, 143 after SIGTERM.
     """
     args = build_parser().parse_args(argv)
     run = {"training": train, "inference": infer, "evaluation": evaluate_session}[
@@ -264,18 +339,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     with _logging_to_stderr():
         try:
-            status = run(args)
-            sys.stdout.flush()
-        except UserError as error:
-            logger.error("%s", " ".join(str(error).split()))
-            return 2
+            with _stopping_at_sigterm():
+                status = run(args)
+                sys.stdout.flush()
         except KeyboardInterrupt:
             logger.error("interrupted")
             return 130
+        except Terminated:
+            logger.error("terminated")
+            return 143
         except BrokenPipeError:
             # Whoever read stdout is gone: what is still buffered goes nowhere.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
+        except Exception as error:
+            explained = _explained(error)
+            if explained is None:
+                raise
+            logger.error("%s", explained)
+            return 2
     return status
 
 

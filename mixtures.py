@@ -94,7 +94,7 @@ def _read_header(
 ) -> Mixture:
     length, description = 0, "unreadable"
     # A file that cannot be read fails when its turn comes, with its reason.
-    with contextlib.suppress(OSError, RuntimeError, TypeError):
+    with contextlib.suppress(OSError, RuntimeError, TypeError, ZeroDivisionError):
         info = soundfile.info(os.fspath(path))
         length = -(-info.frames * sample_rate // info.samplerate)
         description = f"{info.samplerate} Hz, mean of {info.channels} channel(s)"
@@ -149,6 +149,22 @@ def check_outputs(
         for path in mixture.stem_paths(folder, stems).values():
             if os.path.realpath(path) in inputs:
                 raise UserError(f"{path} is a mixture and would be overwritten")
+
+
+def with_stems(
+    mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
+) -> tuple[list[Mixture], list[Mixture]]:
+    """The mixtures of which some stems are there, and those of which all are."""
+    there = {
+        mixture: [
+            os.path.lexists(path) for path in mixture.stem_paths(folder, stems).values()
+        ]
+        for mixture in mixtures
+    }
+    return (
+        [mixture for mixture, found in there.items() if any(found)],
+        [mixture for mixture, found in there.items() if all(found)],
+    )
 
 
 def check_writable(paths: Iterable[pathlib.Path]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import pathlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,9 +32,12 @@ from mixtures import (
     check_writable,
     new_samples_folder,
     output_folder,
+    with_stems,
 )
-from shapes import Blocks, network_source
+from report import FAILED, SEPARATED, SKIPPED, FileReport, StemReport
+from shapes import Blocks, NetworkSource, is_out_of_memory
 from sound import MonoReader, MonoWriter, as_written
+from verify import verify_stems
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,9 @@ class Settings:
         output_path: folder for the stems. Defaults to a new one in the session.
         stems: names of those to write. Defaults to all.
         subtype: `PCM_16`, `PCM_24` or `FLOAT`. Defaults to `PCM_16`.
+        overwrite: replace stems that are there. Defaults to False.
+        skip_existing: leave out mixtures whose stems are all there. Defaults to False.
+        verify: read the stems back before they get their names. Defaults to False.
         original_framing: frame like the 2018 program. Defaults to False.
         one_shot: one forward pass for each file. Defaults to False.
         target_field_length: samples. Defaults to a fitting number, or to the
@@ -62,6 +69,9 @@ class Settings:
     output_path: pathlib.Path | None = None
     stems: Sequence[str] | None = None
     subtype: str = "PCM_16"
+    overwrite: bool = False
+    skip_existing: bool = False
+    verify: bool = False
     original_framing: bool = False
     one_shot: bool = False
     target_field_length: int | None = None
@@ -73,10 +83,24 @@ class Summary:
     """What a run did; `audio_seconds` counts the separated mixtures only."""
 
     folder: pathlib.Path
-    num_files: int
-    num_separated: int
+    files: Sequence[FileReport]
     audio_seconds: float
     wall_seconds: float
+
+    @property
+    def num_files(self) -> int:
+        """Mixtures found."""
+        return len(self.files)
+
+    @property
+    def num_separated(self) -> int:
+        """Mixtures whose stems were written."""
+        return sum(file.status == SEPARATED for file in self.files)
+
+    @property
+    def num_skipped(self) -> int:
+        """Mixtures whose stems were there."""
+        return sum(file.status == SKIPPED for file in self.files)
 
 
 def separate_all(
@@ -86,6 +110,7 @@ def separate_all(
     settings: Settings,
     session: pathlib.Path,
     blocks: Blocks | None = None,
+    files: list[FileReport] | None = None,
 ) -> Summary:
     """Separate mixtures one after the other; a bad one does not end the run.
 
@@ -99,18 +124,20 @@ def separate_all(
         settings: what was asked for.
         session: folder of the session, which holds the default output folder.
         blocks: how `build_predict` runs fragments, if not in one pass.
+        files: a list to add each mixture's report to as soon as it is done, for who
+            wants to know after an interrupt.
 
     Raises:
         UserError: with these settings nothing can be separated.
     """
     started = time.monotonic()
+    files = [] if files is None else files
     stems = _chosen_stems(config, settings)
-    if settings.output_path:
-        check_outputs(mixtures, settings.output_path, stems)
-    network_for = network_source(
+    done = _already_done(mixtures, settings, stems)
+    networks = NetworkSource(
         config,
         build_predict,
-        [mixture.length for mixture in mixtures],
+        [mixture.length for mixture in mixtures if mixture not in done],
         original_framing=settings.original_framing,
         one_shot=settings.one_shot,
         target_field_length=settings.target_field_length,
@@ -122,51 +149,100 @@ def separate_all(
     else:
         folder = new_samples_folder(session)
     total = sum(mixture.length for mixture in mixtures)
-    num_separated, num_samples = 0, 0
     with logging_redirect_tqdm(), _bar("all files", total, config) as bar:
         for mixture in mixtures:
-            try:
-                num_samples += separate_file(
-                    mixture,
-                    mixture.stem_paths(folder, stems),
-                    config,
-                    network_for,
-                    settings.subtype,
-                )
-                num_separated += 1
-            except (OSError, MemoryError, RuntimeError, UserError) as error:
-                logger.error("%s", _one_line(mixture, error))
+            if mixture in done:
+                files.append(FileReport(str(mixture.path), SKIPPED))
+            else:
+                paths = mixture.stem_paths(folder, stems)
+                files.append(_attempt(mixture, paths, config, networks, settings))
             bar.update(mixture.length / config.sample_rate)
-    if not num_separated and not settings.output_path:
+    separated = [file for file in files if file.status == SEPARATED]
+    if not separated and not settings.output_path:
         with contextlib.suppress(OSError):  # folders in it stay
             folder.rmdir()
+    num_samples = sum(file.frames or 0 for file in separated)
     return Summary(
         folder=folder.resolve(),
-        num_files=len(mixtures),
-        num_separated=num_separated,
+        files=files,
         audio_seconds=num_samples / config.sample_rate,
         wall_seconds=time.monotonic() - started,
     )
+
+
+def _already_done(
+    mixtures: Sequence[Mixture], settings: Settings, stems: Sequence[str]
+) -> set[Mixture]:
+    """The mixtures to skip; refuses to write over what is not to be replaced."""
+    if settings.overwrite and settings.skip_existing:
+        raise UserError("--overwrite and --skip_existing exclude each other")
+    if not settings.output_path:
+        if settings.skip_existing:
+            raise UserError("--skip_existing needs --output_path")
+        return set()
+    check_outputs(mixtures, settings.output_path, stems)
+    some, all_of_them = with_stems(mixtures, settings.output_path, stems)
+    if settings.skip_existing:
+        logger.info("%d of %d files skipped", len(all_of_them), len(mixtures))
+        return set(all_of_them)
+    if some and not settings.overwrite:
+        paths = some[0].stem_paths(settings.output_path, stems).values()
+        raise UserError(
+            f"{next(filter(os.path.lexists, paths))} exists; --overwrite replaces "
+            f"what is there ({len(some)} of {len(mixtures)} files have stems), "
+            "--skip_existing keeps it"
+        )
+    return set()
+
+
+def _attempt(
+    mixture: Mixture,
+    paths: dict[str, pathlib.Path],
+    config: Config,
+    networks: NetworkSource,
+    settings: Settings,
+) -> FileReport:
+    """Separate one file, again with a smaller network while the memory runs out."""
+    started = time.monotonic()
+    found = FileReport(str(mixture.path), sample_rate=config.sample_rate)
+    while found.status == FAILED:
+        try:
+            found.frames, found.stems = separate_file(
+                mixture, paths, config, networks, settings
+            )
+            found.status = SEPARATED
+        except Exception as error:
+            known = (OSError, MemoryError, RuntimeError, UserError)
+            if is_out_of_memory(error):
+                if networks.shrink():
+                    continue
+            elif not isinstance(error, known):
+                raise
+            found.message = _one_line(mixture, error)
+            logger.error("%s", found.message)
+            break
+    found.seconds = time.monotonic() - started
+    return found
 
 
 def separate_file(
     mixture: Mixture,
     paths: dict[str, pathlib.Path],
     config: Config,
-    network_for: Callable[[int], Network],
-    subtype: str,
-) -> int:
+    networks: Callable[[int], Network],
+    settings: Settings,
+) -> tuple[int, dict[str, StemReport]]:
     """Separate one file; its stems appear together, or not at all.
 
     Args:
         mixture: what to separate.
         paths: where the stems go, by their names.
         config: the session's configuration.
-        network_for: gives the network for a mixture of so many samples.
-        subtype: the stems' sample type.
+        networks: gives the network for a mixture of so many samples.
+        settings: what was asked for.
 
     Returns:
-        The mixture's samples at the model's rate.
+        The mixture's samples at the model's rate, and what was written, by name.
 
     Raises:
         UserError: the mixture, or what the network made of it, cannot be used.
@@ -174,11 +250,11 @@ def separate_file(
     """
     logger.info("%s: %s", mixture.path, mixture.description)
     check_writable(paths.values())
-    names, rate = config.task.stems, config.sample_rate
+    names, rate, subtype = config.task.stems, config.sample_rate, settings.subtype
     clipped = dict.fromkeys(names, 0)
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(MonoReader(mixture.path, sample_rate=rate))
-        network = network_for(reader.length)
+        network = networks(reader.length)
         # All files are whole before the first one gets its name.
         temporaries = {
             name: stack.enter_context(util.replacing(path))
@@ -211,7 +287,22 @@ def separate_file(
                 logger.warning(
                     "%s: %d samples of %s clipped", mixture.path, clipped[name], name
                 )
-        return reader.length
+        digests = {name: writer.digest.hexdigest() for name, writer in writers.items()}
+        if settings.verify:
+            verify_stems(
+                mixture.path,
+                temporaries,
+                digests,
+                sample_rate=rate,
+                subtype=subtype,
+                lost=network.framing.lost,
+                sums=len(paths) == len(names) and not clipped[config.task.remainder],
+            )
+        frames = reader.length - network.framing.lost
+        return reader.length, {
+            name: StemReport(str(path), digests[name], frames, clipped[name])
+            for name, path in paths.items()
+        }
 
 
 def _finite(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -276,7 +367,7 @@ def make_separate(
     Raises:
         UserError: what was given does not fit into the memory.
     """
-    network_for = network_source(
+    networks = NetworkSource(
         config,
         build_predict,
         lengths,
@@ -286,11 +377,17 @@ def make_separate(
     )
 
     def separate(mixture: np.ndarray) -> dict[str, np.ndarray]:
-        estimates = estimate_stems(
-            mixture,
-            network_for(len(mixture)),
-            num_estimates=len(config.task.estimates),
-        )
+        while True:
+            try:
+                estimates = estimate_stems(
+                    mixture,
+                    networks(len(mixture)),
+                    num_estimates=len(config.task.estimates),
+                )
+                break
+            except Exception as error:
+                if not (is_out_of_memory(error) and networks.shrink()):
+                    raise
         stems = dict(zip(config.task.estimates, estimates))
         stems[config.task.remainder] = mixture - estimates.sum(axis=0)
         return stems

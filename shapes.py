@@ -74,6 +74,44 @@ def available_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def check_network(config: Config) -> None:
+    """Refuse a network whose weights alone do not fit into the memory.
+
+    Raises:
+        UserError: with the memory needed and the memory available.
+    """
+    # Twice: as they are read, and as the backend holds them.
+    _refuse_beyond_memory(
+        f"a network of {config.num_params} parameters", 2 * 4 * config.num_params
+    )
+
+
+def check_training(config: Config) -> None:
+    """Refuse a training that does not fit into the memory.
+
+    Raises:
+        UserError: with the memory needed and the memory available.
+    """
+    # Weights, their gradients and two moments of the optimizer; one pass of the
+    # network, the least that a step takes.
+    framing = Framing.original(config, config.target_field_length)
+    activations = bytes_needed(config, framing, config.batch_size)
+    _refuse_beyond_memory(
+        f"training a network of {config.num_params} parameters on "
+        f"{config.batch_size} fragments of {config.input_length} samples",
+        4 * 4 * config.num_params + activations,
+    )
+
+
+def _refuse_beyond_memory(what: str, needed: int) -> None:
+    available = available_memory()
+    if needed > available:
+        raise UserError(
+            f"{what} needs about {needed / 2**20:.0f} MiB of memory, but "
+            f"{available / 2**20:.0f} MiB are available"
+        )
+
+
 def check_memory(
     config: Config, framing: Framing, batch_size: int, blocks: Blocks | None = None
 ) -> None:
@@ -82,14 +120,11 @@ def check_memory(
     Raises:
         UserError: with the memory needed and the memory available.
     """
-    needed = bytes_needed(config, framing, batch_size, blocks)
-    available = available_memory()
-    if needed > available:
-        raise UserError(
-            f"a target field of {framing.target_field_length} samples, {batch_size} "
-            f"a batch, needs about {needed / 2**20:.0f} MiB of memory, but "
-            f"{available / 2**20:.0f} MiB are available"
-        )
+    _refuse_beyond_memory(
+        f"a target field of {framing.target_field_length} samples, {batch_size} a "
+        "batch,",
+        bytes_needed(config, framing, batch_size, blocks),
+    )
 
 
 def choose_shape(
@@ -144,18 +179,8 @@ def choose_shape(
     return framing, batch_size
 
 
-def network_source(
-    config: Config,
-    build_predict: Callable[..., Predict],
-    mixture_lengths: Sequence[int],
-    *,
-    original_framing: bool = False,
-    one_shot: bool = False,
-    target_field_length: int | None = None,
-    batch_size: int | None = None,
-    blocks: Blocks | None = None,
-) -> Callable[[int], Network]:
-    """How to get the network for a mixture of so many samples.
+class NetworkSource:
+    """Gives the network for each mixture, a smaller one after the memory ran out.
 
     Args:
         config: the session's configuration.
@@ -169,52 +194,103 @@ def network_source(
             the original framing.
         blocks: how `build_predict` runs fragments, if not in one pass.
 
-    Returns:
-        A function from a mixture's samples to the network; it raises UserError where
-        the mixture is too short, or too long for one shot.
-
     Raises:
         UserError: what was given does not fit into the memory.
     """
-    make_framing = Framing.original if original_framing else Framing.seamless
-    lost = make_framing(config, 1).lost
 
-    def stem_length(num_samples: int) -> int:
+    def __init__(
+        self,
+        config: Config,
+        build_predict: Callable[..., Predict],
+        mixture_lengths: Sequence[int],
+        *,
+        original_framing: bool = False,
+        one_shot: bool = False,
+        target_field_length: int | None = None,
+        batch_size: int | None = None,
+        blocks: Blocks | None = None,
+    ):
+        self._config = config
+        self._build_predict = build_predict
+        self._original = original_framing
+        self._make_framing = Framing.original if original_framing else Framing.seamless
+        self._network: Network | None = None
+        self._has_shrunk = False
+        if one_shot:
+            return
+        if original_framing:
+            # As in the original: what is not given comes from the config.
+            target_field_length = target_field_length or config.target_field_length
+            batch_size = batch_size or config.batch_size
+        framing, batch_size = choose_shape(
+            config,
+            self._make_framing,
+            mixture_lengths,
+            target_field_length=target_field_length,
+            batch_size=batch_size,
+            blocks=blocks,
+        )
+        logger.info(
+            "target field %d samples, batch size %d, about %d MiB a pass",
+            framing.target_field_length,
+            batch_size,
+            bytes_needed(config, framing, batch_size, blocks) >> 20,
+        )
+        self._network = Network.build(build_predict, framing, batch_size)
+
+    def __call__(self, num_samples: int) -> Network:
+        """The network for a mixture of so many samples.
+
+        Raises:
+            UserError: the mixture is too short, or too long for one shot.
+        """
+        lost = self._make_framing(self._config, 1).lost
         if num_samples <= lost:
             raise UserError(
-                f"expected at least {lost + 1} samples at {config.sample_rate} Hz, "
-                f"got {num_samples}"
+                f"expected at least {lost + 1} samples at "
+                f"{self._config.sample_rate} Hz, got {num_samples}"
             )
-        return num_samples - lost
+        if self._network is not None:
+            return self._network
+        framing = self._make_framing(self._config, num_samples - lost)
+        check_memory(self._config, framing, 1)
+        return Network.build(self._build_predict, framing, 1)
 
-    def for_one_shot(num_samples: int) -> Network:
-        framing = make_framing(config, stem_length(num_samples))
-        check_memory(config, framing, 1)
-        return Network.build(build_predict, framing, 1)
+    def shrink(self) -> bool:
+        """Halve the batch, else the target field, where that leaves the result.
 
-    def for_all(num_samples: int) -> Network:
-        stem_length(num_samples)
-        return network
+        Returns:
+            Whether there was anything to halve.
+        """
+        if self._network is None:
+            return False
+        framing, batch_size = self._network.framing, self._network.batch_size
+        if batch_size > 1:
+            batch_size //= 2
+        elif framing.target_field_length > 1 and not self._original:
+            half = framing.target_field_length // 2
+            framing = self._make_framing(self._config, half)
+        else:
+            return False
+        if not self._has_shrunk:
+            logger.warning(
+                "out of memory: the batch, then the target field is halved until it "
+                "fits; the result stays the same"
+            )
+        self._has_shrunk = True
+        # Without the old one, whose memory the new one may need.
+        self._network = None
+        self._network = Network.build(self._build_predict, framing, batch_size)
+        logger.info(
+            "target field %d samples, batch size %d",
+            framing.target_field_length,
+            batch_size,
+        )
+        return True
 
-    if one_shot:
-        return for_one_shot
-    if original_framing:
-        # As in the original: what is not given comes from the config.
-        target_field_length = target_field_length or config.target_field_length
-        batch_size = batch_size or config.batch_size
-    framing, batch_size = choose_shape(
-        config,
-        make_framing,
-        mixture_lengths,
-        target_field_length=target_field_length,
-        batch_size=batch_size,
-        blocks=blocks,
-    )
-    logger.info(
-        "target field %d samples, batch size %d, about %d MiB a pass",
-        framing.target_field_length,
-        batch_size,
-        bytes_needed(config, framing, batch_size, blocks) >> 20,
-    )
-    network = Network.build(build_predict, framing, batch_size)
-    return for_all
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory was too small, on whatever backend."""
+    text = f"{type(error).__name__}: {error}".lower()
+    signs = ("resource_exhausted", "resourceexhausted", "out of memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(sign in text for sign in signs)

@@ -8,6 +8,7 @@ for k / 2**(b - 1).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import pathlib
@@ -18,9 +19,12 @@ import numpy as np
 import soundfile
 from scipy import signal
 
+import sound_header
 from config import UserError
 
-BLOCK_FRAMES = 2**18  # decoded at a time
+BLOCK_FRAMES = 2**18  # decoded at a time, of all channels together
+# Hz; a header that says more is spoiled, and the filter for it would fill the memory.
+MAX_RATE = 768000
 
 # What a written sample may be, and its bits.
 SAMPLE_BITS = {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}
@@ -80,7 +84,7 @@ class MonoReader:
         sample_rate: the rate wanted, Hz.
 
     Raises:
-        UserError: the file is missing or is no audio file.
+        UserError: the file is missing, is no audio file or is cut short.
     """
 
     def __init__(self, path: os.PathLike, *, sample_rate: int):
@@ -88,8 +92,20 @@ class MonoReader:
         self.sample_rate = sample_rate
         try:
             self._file = soundfile.SoundFile(os.fspath(path))
+            missing = sound_header.missing_bytes(path)
         except (OSError, RuntimeError, TypeError) as error:
             raise self._refusal(error) from None
+        refused = ""
+        if missing:
+            refused = f"cut short: {missing} bytes of its samples are missing"
+        elif self._file.samplerate > MAX_RATE:
+            refused = (
+                f"expected a sample rate of at most {MAX_RATE} Hz, got "
+                f"{self._file.samplerate}"
+            )
+        if refused:
+            self._file.close()
+            raise UserError(f"{path}: {refused}")
 
     def _refusal(self, error: Exception) -> UserError:
         reason = getattr(error, "error_string", error)
@@ -122,9 +138,10 @@ class MonoReader:
 
     def _decoded(self) -> Iterator[np.ndarray]:
         expected, got = self._file.frames, 0
+        size = max(1, BLOCK_FRAMES // self._file.channels)
         try:
             # Not SoundFile.blocks, which fills up what is missing with anything.
-            while len(block := self._file.read(BLOCK_FRAMES, dtype="float32")):
+            while len(block := self._file.read(size, dtype="float32")):
                 got += len(block)
                 yield to_mono(block)
         except (OSError, RuntimeError, TypeError) as error:
@@ -179,6 +196,9 @@ class MonoWriter:
         subtype: a key of `SAMPLE_BITS`.
         frames: how many are to come.
 
+    Attributes:
+        digest: SHA-256 of the samples written, as little-endian float32.
+
     Raises:
         OSError: the file cannot be written, for example on a full disk.
     """
@@ -188,6 +208,7 @@ class MonoWriter:
     ):
         self.path = pathlib.Path(path)
         self.subtype = subtype
+        self.digest = hashlib.sha256()
         large = frames * SAMPLE_BITS[subtype] // 8 > LARGEST_WAV
         self.path.open("wb").close()  # says why, where libsndfile does not
         self._file = soundfile.SoundFile(
@@ -209,6 +230,7 @@ class MonoWriter:
 
     def write(self, audio: np.ndarray) -> None:
         """Append samples that `as_written` has returned: shape (frames,), float32."""
+        self.digest.update(audio.astype("<f4", copy=False).tobytes())
         if self.subtype != "FLOAT":
             # libsndfile takes the high bits of an integer, so both depths fit in one.
             audio = (audio * 2.0**31).astype(np.int32)

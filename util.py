@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -70,6 +71,23 @@ def read_json(path: os.PathLike) -> Any:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: expected JSON, got {error}") from None
+
+
+def check_place(path: os.PathLike) -> None:
+    """Find out before the work whether a file can be written at its end.
+
+    Raises:
+        UserError: its folder is not there or cannot be written, or it is a folder.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() or not os.access(path.resolve().parent, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {path}: expected a file's path in a folder")
+
+
+def write_out(text: str) -> None:
+    """Write to stdout, whatever it can encode: names of files may be no text."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def write_json(path: os.PathLike, document: Any) -> None:

@@ -406,7 +406,7 @@ def test_output_that_is_not_finite_fails(folder, tmp_path, config, caplog):
     assert names(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("error", [RuntimeError("out of\nmemory"), MemoryError()])
+@pytest.mark.parametrize("error", [RuntimeError("it\nbroke"), UserError("it broke")])
 def test_a_failing_pass_ends_its_file_only(error, folder, tmp_path, config, caplog):
     for name in ("a.wav", "b.wav"):
         soundfile.write(folder / name, np.ones(100) / 2, 16000)
@@ -425,11 +425,7 @@ def test_a_failing_pass_ends_its_file_only(error, folder, tmp_path, config, capl
 
     summary = run(folder, config, tmp_path, failing_once)
     assert summary.num_separated == 1
-    assert any(
-        record.getMessage()
-        in (f"{folder / 'a.wav'}: out of memory", f"{folder / 'a.wav'}: MemoryError")
-        for record in caplog.records
-    )
+    assert f"{folder / 'a.wav'}: it broke" in caplog.messages
 
 
 def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeypatch):
@@ -469,7 +465,7 @@ def test_a_folder_in_the_way_of_one_stem_keeps_all_from_being_written(
 ):
     soundfile.write(folder / "a.wav", np.ones(100) / 2, 16000)
     (tmp_path / "out" / "a_vocals.wav").mkdir(parents=True)
-    summary = run(folder, config, tmp_path)
+    summary = run(folder, config, tmp_path, overwrite=True)
     assert summary.num_separated == 0
     assert names(tmp_path / "out") == []
     assert "a.wav: cannot write" in caplog.text
