@@ -103,8 +103,15 @@ GUITARS = (
     "sectoid/Escape from chaosland",
     "sectoid/Metal madness",
 )
-# A choir sings in the first two, the third is silence.
-NOT_INSTRUMENTAL = ("nunc_dimittis", "battle-epic", "silence")
+# A choir sings in the first two, the third is silence, the others seem to hold speech.
+NOT_INSTRUMENTAL = (
+    "nunc_dimittis",
+    "battle-epic",
+    "silence",
+    "menu_enhanced",
+    "track14",
+    "track25",
+)
 # Kept out of all training, for the split "real".
 REAL_TRACKS = ("Feelings", "War of freedom", "knalgan_theme", "Orbital Elevator")
 
