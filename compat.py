@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from config import UserError
+
 IS_KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 
 if IS_KERAS_3:
@@ -122,11 +124,30 @@ def set_seed(seed: int) -> None:
         np.random.seed(seed)  # noqa: NPY002 - what Keras 2.3 draws from
 
 
+def devices() -> list:
+    """JAX's devices.
+
+    Raises:
+        UserError: there are none of the kind that was asked for.
+    """
+    import jax
+
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        reason = " ".join(str(error).split()) or "there is no such device"
+        raise UserError(
+            f"expected a device for JAX (JAX_PLATFORMS={asked!r}), got: {reason}"
+        ) from None
+
+
 def processes() -> tuple:
     """(number of training processes, this one's number)."""
     if IS_KERAS_3 and backend_name() == "jax":
         import jax
 
+        devices()
         return jax.process_count(), jax.process_index()
     return 1, 0
 
@@ -136,6 +157,7 @@ def num_devices() -> int:
     if IS_KERAS_3 and backend_name() == "jax":
         import jax
 
+        devices()
         return jax.device_count()
     return 1
 
@@ -144,9 +166,7 @@ def is_jax_on_cpu() -> bool:
     """Whether JAX runs, on a processor."""
     if not IS_KERAS_3 or backend_name() != "jax":
         return False
-    import jax
-
-    return jax.default_backend() == "cpu"
+    return devices()[0].platform == "cpu"
 
 
 def num_cores() -> int:

@@ -121,6 +121,7 @@ def infer(args: argparse.Namespace) -> int:
         args.mixture_input_path,
         sample_rate=_read_config(args).sample_rate,
         recursive=args.recursive,
+        output_path=args.output_path,
     )
     config, session, checkpoint = _load_session(args)
     _choose_backend()
@@ -313,8 +314,6 @@ def _explained(error: Exception) -> str | None:
             f"needs the package {error.name}, which is not installed: pip install -r "
             "requirements.txt"
         )
-    if "initialize backend" in text or "Unknown backend" in text:
-        return f"the device that was asked for cannot be used: {text}"
     import shapes
 
     if shapes.is_out_of_memory(error):

@@ -244,5 +244,5 @@ def describe_backend() -> str:
     described = f"Keras {keras.__version__} on {name} {version}"
     if name != "jax":
         return described
-    devices = importlib.import_module("jax").devices()
+    devices = compat.devices()
     return f"{described}, {len(devices)} x {devices[0].device_kind}"
