@@ -47,7 +47,11 @@ class Mixture:
 
 
 def find_mixtures(
-    path: os.PathLike, *, sample_rate: int, recursive: bool = False
+    path: os.PathLike,
+    *,
+    sample_rate: int,
+    recursive: bool = False,
+    output_path: os.PathLike | None = None,
 ) -> list[Mixture]:
     """List the mixtures at `path` in sorted order, and read their headers.
 
@@ -56,6 +60,7 @@ def find_mixtures(
             with an extension that libsndfile knows is taken, but for hidden ones.
         sample_rate: the model's, Hz.
         recursive: whether to look into a folder's folders. Defaults to False.
+        output_path: a folder that is not looked into, for it holds stems.
 
     Raises:
         UserError: there are none, or two would write the same stems.
@@ -63,7 +68,7 @@ def find_mixtures(
     root = pathlib.Path(path)
     if not root.exists():
         raise UserError(f"{root}: expected an audio file or a folder, found nothing")
-    files = _list_folder(root, recursive) if root.is_dir() else [root]
+    files = _list_folder(root, recursive, output_path) if root.is_dir() else [root]
     names: dict[pathlib.PurePath, pathlib.Path] = {}
     for file in files:
         name = pathlib.PurePath(file.stem)
@@ -75,18 +80,30 @@ def find_mixtures(
     return [_read_header(file, name, sample_rate) for name, file in names.items()]
 
 
-def _list_folder(root: pathlib.Path, recursive: bool) -> list[pathlib.Path]:
+def _list_folder(
+    root: pathlib.Path, recursive: bool, output_path: os.PathLike | None
+) -> list[pathlib.Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot list {error.filename}: {error.strerror}")
 
     files = []
     for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if recursive and name[0] != "."]
+        folders[:] = [
+            name
+            for name in folders
+            if recursive
+            and name[0] != "."
+            and not _is_same(pathlib.Path(folder, name), output_path)
+        ]
         files += [pathlib.Path(folder, name) for name in names if name[0] != "."]
     files = [file for file in files if file.suffix.lower() in EXTENSIONS]
     if not files:
         raise UserError(f"{root}: expected at least one audio file in the folder")
     return sorted(files)
+
+
+def _is_same(folder: pathlib.Path, other: os.PathLike | None) -> bool:
+    return other is not None and os.path.realpath(folder) == os.path.realpath(other)
 
 
 def _read_header(

@@ -41,7 +41,9 @@ import soundfile
 from networks import GOLDEN, golden_checkpoint, random_weights, tiny_document
 
 import checkpoints
-import separate  # noqa: F401 - before the clock runs
+import main
+import report  # noqa: F401 - here and below: before the clock runs
+import separate  # noqa: F401
 from config import parse_config
 
 TIME_LIMIT = 10.0  # seconds of the processor
@@ -104,13 +106,15 @@ def spoil_document(document: dict, rng: np.random.Generator) -> dict:
     """Replace, remove, rename, add or copy values anywhere in a config."""
     for _ in range(int(rng.integers(1, 4))):
         place = document
-        while True:
-            name = str(rng.choice(list(place)))
+        while place:
+            name = list(place)[int(rng.integers(len(place)))]
             if not isinstance(place[name], dict) or not place[name]:
                 break
             if rng.random() < 0.1:
                 break
             place = place[name]
+        if not place:
+            break
         way = int(rng.integers(6))
         value = VALUES[int(rng.integers(len(VALUES)))]
         if way < 3:
@@ -121,8 +125,6 @@ def spoil_document(document: dict, rng: np.random.Generator) -> dict:
             place[str(value)] = value
         else:
             place.pop(name)
-        if not document:
-            break
     return document
 
 
@@ -194,8 +196,6 @@ def fake_network(config, weights, *, whole):
 @contextlib.contextmanager
 def without_network():
     """The command line with `fake_network`, and no Keras."""
-    import main
-
     before = main._network, sys.modules.get("models")
     main._network = fake_network
     sys.modules["models"] = types.SimpleNamespace(describe_backend=lambda: "none")
@@ -273,14 +273,14 @@ def _child(seed: int, numbers: range, pipe: int) -> None:
         signal.signal(number, signal.SIG_DFL)  # ends it, even inside a library
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     logging.captureWarnings(True)
-    with os.fdopen(pipe, "w") as report, without_network() as run:
+    with os.fdopen(pipe, "w") as lines, without_network() as run:
         for number in numbers:
             signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT)
             signal.setitimer(signal.ITIMER_REAL, WAIT_LIMIT)
             with tempfile.TemporaryDirectory() as folder:
                 found = run_case(seed, number, pathlib.Path(folder), run)
-            report.write(json.dumps([number, *found]) + "\n")
-            report.flush()
+            lines.write(json.dumps([number, *found]) + "\n")
+            lines.flush()
 
 
 def fuzz(seed: int, first: int, num_cases: int):
@@ -294,8 +294,9 @@ def fuzz(seed: int, first: int, num_cases: int):
             os.close(source)
             try:
                 _child(seed, numbers, sink)
-            finally:
-                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(0)
         os.close(sink)
         with os.fdopen(source) as lines:
             for line in lines:
@@ -310,7 +311,7 @@ def fuzz(seed: int, first: int, num_cases: int):
             number += 1
 
 
-def main() -> int:
+def run_all() -> int:
     """Run the cases that the command line asks for; print what they came to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
@@ -335,4 +336,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_all())
