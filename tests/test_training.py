@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 
@@ -375,6 +376,38 @@ def test_two_devices_train_like_one(tree, tmp_path):
     path.write_text(json.dumps(to_document(two)))
     flags = "--xla_force_host_platform_device_count=2"
     assert run_training(path, XLA_FLAGS=flags).wait(timeout=300) == 0
+    for left, right in zip(history(one.session_path), history(two.session_path)):
+        for name in ("loss", "val_loss"):
+            assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@pytest.mark.keras3
+def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
+    from config import to_document
+
+    one = session_config(tree, tmp_path / "one", early_stopping_patience=1)
+    one = one.replace(num_epochs=9, learning_rate=1e-30)  # stops early
+    training.train(one)
+    two = one.replace(session_path=str(tmp_path / "two"))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_document(two)))
+    names = "KERAS_DISTRIBUTION_"
+    shared = {
+        f"{names}JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
+        f"{names}NUM_PROCESSES": "2",
+    }
+    processes = [
+        run_training(path, **shared, **{f"{names}PROCESS_ID": str(number)})
+        for number in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert len(history(two.session_path)) == len(history(one.session_path)) < 9
     for left, right in zip(history(one.session_path), history(two.session_path)):
         for name in ("loss", "val_loss"):
             assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
