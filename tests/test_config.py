@@ -30,7 +30,7 @@ NAN, INFINITY = math.nan, math.inf
 
 NOT_COUNTS = (0, -1, 1.5, "1", True, None, [1], 10**10, NAN, INFINITY)
 NOT_SHARES = (-0.01, 1.01, "0.5", True, None, [0.5], NAN)
-NOT_PATHS = ("", "  ", 3, None, ["a"], "a\0b")
+NOT_PATHS = ("", "  ", 3, None, ["a"], "a\0b", "a\ud800b")
 TERMS = {"weight": 1, "l1": 1, "l2": 0}
 
 
