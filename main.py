@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -28,11 +29,13 @@ BACKENDS = ("jax", "torch", "tensorflow", "theano")
 
 
 class OneLine(logging.Formatter):
-    """`level: message`."""
+    """`level: message`, on one line and encodable, whatever names are in it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        return f"{record.levelname.lower()}: {record.getMessage()}"
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        return re.sub(r"[\x00-\x1f\x7f]", " ", text)
 
 
 def _read_config(args: argparse.Namespace) -> Config:
@@ -92,12 +95,19 @@ def _load_session(args: argparse.Namespace) -> tuple[Config, pathlib.Path, Any]:
         config,
         args.kernel_convention,
     )
+    return config, session, checkpoint
+
+
+def _announce(session: pathlib.Path, checkpoint: Any) -> None:
+    """Log what runs: backend, device, checkpoint, and the session's notice."""
+    import models
+
+    logger.info("%s", models.describe_backend())
     epoch = "unknown" if checkpoint.epoch is None else checkpoint.epoch
     logger.info("checkpoint %s, epoch %s", checkpoint.path, epoch)
     notice = session / "NOTICE.txt"
     if notice.is_file():
         logger.warning("%s", " ".join(notice.read_text("utf-8", "replace").split()))
-    return config, session, checkpoint
 
 
 def infer(args: argparse.Namespace) -> int:
@@ -127,7 +137,7 @@ def infer(args: argparse.Namespace) -> int:
     _choose_backend()
     import models
 
-    logger.info("%s", models.describe_backend())
+    _announce(session, checkpoint)
     build_predict, blocks = _network(
         config, checkpoint.weights, whole=args.original_framing or args.one_shot
     )
@@ -180,12 +190,11 @@ def _reporting(
 
 def _separate_stdin(args: argparse.Namespace) -> int:
     """Separate raw float32 samples from stdin to interleaved stems on stdout."""
-    config, _, checkpoint = _load_session(args)
+    config, session, checkpoint = _load_session(args)
     _choose_backend()
-    import models
     import streaming
 
-    logger.info("%s", models.describe_backend())
+    _announce(session, checkpoint)
     separator = streaming.StreamingSeparator(config, checkpoint.weights)
     logger.info(
         "reading mono float32 at %d Hz; writing %s interleaved, %d samples late",
@@ -228,9 +237,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
 
     def make_separate(lengths: Sequence[int]) -> Any:
         # Not before it is needed: scores made earlier may be all there is to read.
-        import models
-
-        logger.info("%s", models.describe_backend())
+        _announce(session, checkpoint)
         build_predict, blocks = _network(config, checkpoint.weights, whole=False)
         return separate.make_separate(
             config,
