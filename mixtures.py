@@ -112,7 +112,7 @@ def _read_header(
     length, description = 0, "unreadable"
     # A file that cannot be read fails when its turn comes, with its reason.
     with contextlib.suppress(OSError, RuntimeError, TypeError, ZeroDivisionError):
-        info = soundfile.info(os.fspath(path))
+        info = soundfile.info(os.fsencode(path))
         length = -(-info.frames * sample_rate // info.samplerate)
         description = f"{info.samplerate} Hz, mean of {info.channels} channel(s)"
     return Mixture(path, name, length, description)

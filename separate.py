@@ -319,7 +319,10 @@ def _written(
     if not np.isfinite(estimates).all():
         raise UserError("the network's output has NaN or infinity")
     written = [as_written(estimate, subtype) for estimate in estimates]
-    remainder = mixture - sum(stem for stem, _ in written)
+    with np.errstate(over="ignore"):
+        remainder = mixture - sum(stem for stem, _ in written)
+    if not np.isfinite(remainder).all():
+        raise UserError("the remainder has NaN or infinity")
     return dict(zip(names, [*written, as_written(remainder, subtype)]))
 
 

@@ -33,7 +33,8 @@ LARGEST_WAV = 2**32 - 2**16  # bytes; a WAV header counts no further
 
 def to_mono(audio: np.ndarray) -> np.ndarray:
     """The mean of all channels: (frames, channels) or (frames,) to (frames,)."""
-    return audio if audio.ndim == 1 else audio.mean(axis=1, dtype=audio.dtype)
+    with np.errstate(over="ignore"):  # whoever reads checks for infinity
+        return audio if audio.ndim == 1 else audio.mean(axis=1, dtype=audio.dtype)
 
 
 def resample(
@@ -91,7 +92,7 @@ class MonoReader:
         self.path = path
         self.sample_rate = sample_rate
         try:
-            self._file = soundfile.SoundFile(os.fspath(path))
+            self._file = soundfile.SoundFile(os.fsencode(path))
             missing = sound_header.missing_bytes(path)
         except (OSError, RuntimeError, TypeError) as error:
             raise self._refusal(error) from None
@@ -179,9 +180,11 @@ def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
     if subtype == "FLOAT":
         return audio, 0
     scale = np.float32(2 ** (SAMPLE_BITS[subtype] - 1))
-    steps = np.rint(audio * scale)
+    with np.errstate(over="ignore"):  # what becomes infinite is clipped
+        steps = np.rint(audio * scale)
     kept = np.clip(steps, -scale, scale - 1)
-    return kept / scale, int(np.count_nonzero(kept != steps))
+    # Plus zero: an integer has no negative zero.
+    return kept / scale + np.float32(0), int(np.count_nonzero(kept != steps))
 
 
 class MonoWriter:
@@ -212,7 +215,7 @@ class MonoWriter:
         large = frames * SAMPLE_BITS[subtype] // 8 > LARGEST_WAV
         self.path.open("wb").close()  # says why, where libsndfile does not
         self._file = soundfile.SoundFile(
-            os.fspath(path),
+            os.fsencode(path),
             "w",
             sample_rate,
             channels=1,

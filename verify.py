@@ -46,7 +46,7 @@ def verify_stems(
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(MonoReader(mixture, sample_rate=sample_rate))
         files = {
-            name: stack.enter_context(soundfile.SoundFile(os.fspath(path)))
+            name: stack.enter_context(soundfile.SoundFile(os.fsencode(path)))
             for name, path in stems.items()
         }
         frames = reader.length - lost
