@@ -1,0 +1,1070 @@
+"""What happens when: the rows of docs/what-happens-when.md that no other file tests."""
+
+import ast
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+
+import h5py
+import hypothesis
+import numpy as np
+import pytest
+import soundfile
+from fuzz import base_session, fake_network, run_case, without_network
+from hypothesis import strategies
+from networks import tiny_config, tiny_document
+
+import checkpoints
+import main as program
+import mixtures
+import separate
+import session_log
+import shapes
+import sound
+import sound_header
+import util
+import verify
+from config import UserError, parse_config
+from framing import Framing
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEMS = ("vocals", "drums", "bass", "other")
+
+
+@pytest.fixture
+def session(tmp_path):
+    text, weights = base_session("multi-instrument", False)
+    folder = tmp_path / "session"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.json").write_text(text)
+    (folder / "checkpoints" / "checkpoint.00001-0.1.hdf5").write_bytes(weights)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def infer(session, tmp_path, capsys):
+    """The command line with a network that gives each estimate a quarter."""
+
+    def infer(path, *flags, output=tmp_path / "out"):
+        arguments = ["--mode=inference", f"--config={session / 'config.json'}"]
+        if output:
+            arguments.append(f"--output_path={output}")
+        with without_network() as run:
+            status = run([*arguments, f"--mixture_input_path={path}", *flags])
+        said = capsys.readouterr().err.splitlines()
+        assert not any("Traceback" in line for line in said)
+        return status, [line for line in said if line.startswith("error: ")]
+
+    return infer
+
+
+def make_tone(path, frames=100, rate=16000, channels=1, **form):
+    time = np.arange(frames)[:, None] / rate
+    tone = 0.5 * np.sin(2 * np.pi * 200 * time + np.arange(channels))
+    if path.suffix == ".wav":
+        form.setdefault("format", "WAV")
+    soundfile.write(os.fsencode(path), tone, rate, **form)
+
+
+def written(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def stems_of(folder, name="song"):
+    paths = [folder / f"{name}_{stem}.wav" for stem in STEMS]
+    return [soundfile.read(str(path), dtype="float32")[0] for path in paths]
+
+
+# Mixtures.
+
+
+def cut(path, form, share=0.5, **more):
+    make_tone(path, 3000, format=form, **more)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+BAD = {
+    "zero bytes": (lambda path: path.touch(), "expected an audio file"),
+    "text": (lambda path: path.write_text("not audio"), "expected an audio file"),
+    "cut header": (lambda path: cut(path, "WAV", 0.003), "expected an audio file"),
+    "cut WAV": (lambda path: cut(path, "WAV"), "cut short: "),
+    "cut WAVEX": (lambda path: cut(path, "WAVEX", 0.99), "cut short: "),
+    "cut RF64": (lambda path: cut(path, "RF64"), "cut short: "),
+    "cut W64": (lambda path: cut(path, "W64"), "cut short: "),
+    "cut AIFF": (lambda path: cut(path, "AIFF", subtype="PCM_24"), "cut short: "),
+    "cut AU": (lambda path: cut(path, "AU"), "cut short: "),
+    "cut FLAC": (lambda path: cut(path, "FLAC"), "expected"),
+    "0 samples": (lambda path: make_tone(path, 0), "expected at least 1 samples"),
+    "NaN": (
+        lambda path: soundfile.write(path, [0.1, np.nan], 16000, "FLOAT"),
+        "expected finite samples",
+    ),
+    "Inf": (
+        lambda path: soundfile.write(path, [0.1, np.inf], 16000, "DOUBLE"),
+        "expected finite samples",
+    ),
+    "a rate of 4 GHz": (
+        lambda path: soundfile.write(path, [0.1] * 9, 2**31 - 1),
+        "expected a sample rate of at most 768000 Hz",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_mixture_that_cannot_be_used_fails_alone(what, infer, folder, tmp_path):
+    make, reason = BAD[what]
+    make(folder / "bad.wav")
+    make_tone(folder / "song.wav")
+    status, errors = infer(folder)
+    assert status == 1
+    (line,) = errors
+    assert f"bad.wav: {reason}" in line
+    assert written(tmp_path / "out") == sorted(f"song_{stem}.wav" for stem in STEMS)
+
+
+GOOD = {
+    "one sample": [0.5],
+    "silence": np.zeros(50),
+    "DC offset": np.full(50, 0.7),
+    "a square wave at full scale": np.sign(np.sin(np.arange(50) + 0.5)),
+}
+
+
+@pytest.mark.parametrize("what", GOOD)
+def test_odd_signals_are_separated_without_a_change_of_level(
+    what, infer, folder, tmp_path
+):
+    soundfile.write(folder / "song.wav", GOOD[what], 16000, "FLOAT")
+    assert infer(folder, "--verify") == (0, [])
+    stems = stems_of(tmp_path / "out")
+    assert np.abs(sum(stems) - np.float32(GOOD[what])).max() <= 2**-15
+    assert np.abs(stems[0] - np.float32(GOOD[what]) / 4).max() <= 2**-16
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"),
+    [
+        ("WAV", "PCM_U8"),
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_24"),
+        ("WAV", "PCM_32"),
+        ("WAV", "FLOAT"),
+        ("WAV", "DOUBLE"),
+        ("FLAC", "PCM_16"),
+        ("OGG", "VORBIS"),
+        ("MP3", "MPEG_LAYER_III"),
+        ("AIFF", "PCM_16"),
+        ("W64", "PCM_16"),
+        ("RF64", "PCM_16"),
+    ],
+)
+def test_every_format_gives_stems_that_sum_to_it(
+    form, subtype, infer, folder, tmp_path
+):
+    make_tone(folder / "song.wav", 5000, 16000, 2, format=form, subtype=subtype)
+    assert infer(folder, "--verify") == (0, [])
+    expected = sound.read_mono(folder / "song.wav", sample_rate=16000)
+    stems = stems_of(tmp_path / "out")
+    assert {len(stem) for stem in stems} == {len(expected)}
+    assert np.abs(sum(stems) - expected).max() <= 2**-15
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 96000, 192000])
+def test_every_rate_and_number_of_channels(rate, channels, infer, folder, tmp_path):
+    make_tone(folder / "song.wav", rate // 20 + 1, rate, channels)
+    assert infer(folder, "--verify") == (0, [])
+    frames = -(-(rate // 20 + 1) * 16000 // rate)
+    assert {len(stem) for stem in stems_of(tmp_path / "out")} == {frames}
+
+
+@pytest.mark.parametrize("form", ["RF64", "W64"])
+def test_more_than_4_gb_are_read_and_found_cut(form, tmp_path):
+    path, data = tmp_path / "long.wav", 5 * 2**30
+    make_tone(path, 1000, 16000, 8, format=form, subtype="DOUBLE")
+    content = bytearray(path.read_bytes())
+    size = struct.pack("<Q", 64000)
+    if form == "RF64":
+        place = content.index(b"ds64") + 16
+        assert content[place : place + 8] == size
+        content[place : place + 8] = struct.pack("<Q", data)
+    else:
+        place = content.rindex(b"data\xf3\xac\xd3\x11") + 16
+        content[place : place + 8] = struct.pack("<Q", data + 24)
+    start = len(content) - 64000
+    path.write_bytes(content)
+    os.truncate(path, start + data)  # the rest is a hole in the file
+    with sound.MonoReader(path, sample_rate=16000) as reader:
+        assert reader.length == data // 64
+        block = next(reader.blocks())
+        assert np.abs(block[:1000]).max() > 0.05
+        assert not block[1000:].any()
+    os.truncate(path, start + data - 700)
+    with pytest.raises(UserError, match="cut short: 700 bytes"):
+        sound.MonoReader(path, sample_rate=16000)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF])
+def test_a_stream_of_unknown_length_is_taken_as_it_is(size, infer, folder, tmp_path):
+    make_tone(folder / "song.wav", 77)
+    content = bytearray((folder / "song.wav").read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = struct.pack("<I", size)
+    (folder / "song.wav").write_bytes(content)
+    assert infer(folder) == (0, [])
+    assert len(stems_of(tmp_path / "out")[0]) == 77
+
+
+NAMES = [
+    "a b",
+    'it\'s "so"',
+    "sønġ 歌 🎵",
+    "line\nbreak",
+    "-x",
+    "--overwrite",
+    "%s %d {}",
+    "x" * 235,
+    os.fsdecode(b"not \xff text"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mixture_may_have_any_name(name, infer, folder, tmp_path):
+    make_tone(folder / f"{name}.wav")
+    assert infer(folder) == (0, [])
+    assert written(tmp_path / "out") == sorted(f"{name}_{stem}.wav" for stem in STEMS)
+
+
+def test_a_name_too_long_for_its_stems_fails_alone(infer, folder, tmp_path):
+    make_tone(folder / f"{'x' * 250}.wav")
+    make_tone(folder / "song.wav")
+    status, (line,) = infer(folder)
+    assert status == 1
+    assert "File name too long" in line
+    assert len(written(tmp_path / "out")) == 4
+
+
+def test_a_missing_path_and_an_empty_folder_are_refused(infer, folder, tmp_path):
+    assert infer(tmp_path / "none.wav")[0] == 2
+    status, (line,) = infer(folder)
+    assert status == 2
+    assert "expected at least one audio file" in line
+    assert not (tmp_path / "out").exists()
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """A user without rights, in a folder that all may enter."""
+    place = pathlib.Path(tempfile.mkdtemp())
+    place.chmod(0o777)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield place
+    finally:
+        if is_root:
+            os.seteuid(0)
+        shutil.rmtree(place)
+
+
+def test_a_file_without_permission_fails_alone():
+    with as_nobody() as place:
+        make_tone(place / "song.wav")
+        (place / "song.wav").chmod(0)
+        with pytest.raises(UserError, match=r"song\.wav: expected an audio file"):
+            sound.read_mono(place / "song.wav", sample_rate=16000)
+        (place / "closed").mkdir(mode=0)
+        with pytest.raises(UserError, match="cannot list"):
+            mixtures.find_mixtures(place, sample_rate=16000, recursive=True)
+        (place / "closed").chmod(0o700)
+
+
+# Outputs.
+
+
+def test_a_read_only_folder_is_refused():
+    with as_nobody() as place:
+        (place / "out").mkdir(mode=0o500)
+        with pytest.raises(UserError, match="cannot make the folder"):
+            mixtures.output_folder(place / "out" / "deeper")
+        with (
+            pytest.raises(UserError, match="cannot write"),
+            util.replacing(place / "out" / "a.wav"),
+        ):
+            pass
+        (place / "out").chmod(0o700)
+
+
+def test_a_missing_output_folder_is_made(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    assert infer(folder, output=tmp_path / "a" / "b") == (0, [])
+    assert len(written(tmp_path / "a" / "b")) == 4
+
+
+def test_existing_stems_are_refused_before_computing(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    make_tone(folder / "z.wav")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "z_bass.wav").write_text("mine")
+    status, (line,) = infer(folder)
+    assert status == 2
+    assert "z_bass.wav exists; --overwrite" in line
+    assert "--skip_existing" in line
+    assert written(tmp_path / "out") == ["z_bass.wav"]
+
+
+def test_overwrite_replaces(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "song_bass.wav").write_text("old")
+    assert infer(folder, "--overwrite") == (0, [])
+    assert len(stems_of(tmp_path / "out")[2]) == 100
+
+
+def test_skip_existing_leaves_out_what_is_complete(infer, folder, tmp_path):
+    for name in ("a", "b", "c"):
+        make_tone(folder / f"{name}.wav")
+    assert infer(folder) == (0, [])
+    out = tmp_path / "out"
+    (out / "b_drums.wav").unlink()
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.wav")}
+    report = tmp_path / "report.json"
+    assert infer(folder, "--skip_existing", f"--report={report}") == (0, [])
+    assert len(written(out)) == 12
+    changed = {path.name[0] for path, time in before.items()
+               if path.stat().st_mtime_ns != time}  # fmt: skip
+    assert changed == {"b"}
+    files = json.loads(report.read_text())["files"]
+    assert [file["status"] for file in files] == ["skipped", "separated", "skipped"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--overwrite", "--skip_existing"], "exclude each other"),
+        (["--skip_existing"], "needs --output_path"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(flags, message, infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    output = tmp_path / "out" if len(flags) == 2 else None
+    status, (line,) = infer(folder, *flags, output=output)
+    assert status == 2
+    assert message in line
+
+
+def test_output_within_the_input_is_not_taken_for_mixtures(infer, folder):
+    make_tone(folder / "song.wav")
+    out = folder / "deep" / "stems"
+    for flags in ([], ["--overwrite"]):
+        assert infer(folder, "--recursive", *flags, output=out) == (0, [])
+        assert len(written(folder)) == 5
+
+
+# Report and verification.
+
+
+def test_the_report_says_what_became_of_each_file(infer, session, folder, tmp_path):
+    make_tone(folder / "song.wav", 441, 44100, 2)
+    soundfile.write(folder / "loud.wav", [4.5] * 10, 16000, "FLOAT")
+    (folder / "bad.wav").write_text("not audio")
+    path = tmp_path / "report.json"
+    assert infer(folder, f"--report={path}")[0] == 1
+    report = json.loads(path.read_text())
+    assert report["complete"] is True
+    assert parse_config(report["config"]) == parse_config(tiny_document())
+    (checkpoint,) = (session / "checkpoints").iterdir()
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert report["checkpoint"] == {"path": str(checkpoint), "sha256": digest}
+    assert report["arguments"]["subtype"] == "PCM_16"
+    assert report["versions"]["numpy"] == np.__version__
+    bad, loud, song = report["files"]
+    assert (bad["status"], bad["stems"]) == ("failed", {})
+    assert "bad.wav: expected an audio file" in bad["message"]
+    assert loud["stems"]["vocals"]["clipped"] == 10
+    assert (song["status"], song["frames"], song["sample_rate"]) == (
+        "separated",
+        160,
+        16000,
+    )
+    assert song["seconds"] > 0
+    for stem, samples in zip(STEMS, stems_of(tmp_path / "out")):
+        entry = song["stems"][stem]
+        assert entry["path"] == str(tmp_path / "out" / f"song_{stem}.wav")
+        assert entry["frames"] == 160
+        expected = hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest()
+        assert entry["sha256"] == expected
+
+
+def test_a_report_that_cannot_be_written_is_refused_first(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    status, (line,) = infer(folder, f"--report={tmp_path / 'none' / 'r.json'}")
+    assert status == 2
+    assert "r.json" in line
+    assert not (tmp_path / "out").exists()
+
+
+def spoil_last_sample(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 0x40
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "to have 100 frames"),
+        (lambda path: make_tone(path, 100, 8000), "16000 Hz"),
+        (spoil_last_sample, "verification: "),
+    ],
+)
+def test_verification_finds_what_a_disk_spoils(
+    spoil, message, infer, folder, tmp_path, monkeypatch
+):
+    make_tone(folder / "song.wav")
+    check = verify.verify_stems
+
+    def spoiled(mixture, stems, *args, **kwargs):
+        spoil(stems["bass"])
+        check(mixture, stems, *args, **kwargs)
+
+    monkeypatch.setattr(separate, "verify_stems", spoiled)
+    status, (line,) = infer(folder, "--verify")
+    assert status == 1
+    assert message in line
+    assert written(tmp_path / "out") == []
+
+
+def test_verification_finds_a_wrong_sum_and_what_is_not_finite(tmp_path):
+    make_tone(tmp_path / "mixture.wav", subtype="FLOAT")
+    half = sound.read_mono(tmp_path / "mixture.wav", sample_rate=16000) / 2
+    for other, message in ((half + 1e-3, "sum to the mixture only"), (
+        np.where(np.arange(100) == 50, np.nan, half), "not finite"
+    ), (half, None)):  # fmt: skip
+        stems, digests = {}, {}
+        for name, samples in (("a", half), ("b", np.float32(other))):
+            stems[name] = tmp_path / f"{name}.wav"
+            soundfile.write(stems[name], samples, 16000, "FLOAT")
+            digests[name] = hashlib.sha256(samples.tobytes()).hexdigest()
+        expectation = (
+            pytest.raises(UserError, match=message)
+            if message
+            else contextlib.nullcontext()
+        )
+        with expectation:
+            verify.verify_stems(
+                tmp_path / "mixture.wav",
+                stems,
+                digests,
+                sample_rate=16000,
+                subtype="FLOAT",
+                lost=0,
+                sums=True,
+            )
+
+
+def test_verification_of_the_original_framing(infer, folder):
+    make_tone(folder / "song.wav", 500)
+    assert infer(folder, "--original_framing", "--verify") == (0, [])
+
+
+# Configs.
+
+
+def set_key(document, name, value):
+    *sections, last = name.split(".")
+    for section in sections:
+        document = document[section]
+    document[last] = value
+
+
+CONFIGS = {
+    "not JSON": ("{", "expected JSON"),
+    "nested deeply": ("[" * 100000, "nested too deeply"),
+    "no object": ("[]", "expected a JSON object"),
+    "a wrong type": (("training.batch_size", "2"), "training.batch_size must be"),
+    "a negative number": (("training.batch_size", -2), "training.batch_size must be"),
+    "zero": (("model.num_stacks", 0), "model.num_stacks must be"),
+    "a huge number": (("model.num_stacks", 10**400), "model.num_stacks must be"),
+    "NaN": (("optimizer.lr", float("nan")), "optimizer.lr must be"),
+    "an unknown key": (("training.batchsize", 2), "'training.batch_size'"),
+    "a key of a million letters": (("training." + "x" * 10**6, 1), "unknown key"),
+    "a path that is no text": (("training.path", "\ud800"), "training.path must be"),
+    "derived keys that disagree": (("model.input_length", 5), "the other keys give"),
+    "a million channels": (
+        ("model.filters.depths.res", 10**6),
+        "MiB of memory, but",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CONFIGS)
+def test_a_config_that_cannot_be_used_takes_one_line(
+    what, infer, session, folder, tmp_path
+):
+    change, message = CONFIGS[what]
+    make_tone(folder / "song.wav")
+    document = tiny_document()
+    if isinstance(change, tuple):
+        set_key(document, *change)
+        change = json.dumps(document)
+    (session / "config.json").write_text(change)
+    status, (line,) = infer(folder)
+    assert status == 2
+    assert message in line
+    assert len(line) < 500
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_of_100_mb_is_not_read(infer, session, folder):
+    make_tone(folder / "song.wav")
+    os.truncate(session / "config.json", 100 * 2**20)
+    status, (line,) = infer(folder)
+    assert status == 2
+    assert "at most" in line
+
+
+def test_a_missing_key_is_named(infer, session, folder):
+    make_tone(folder / "song.wav")
+    document = tiny_document()
+    del document["model"]["dilations"]
+    (session / "config.json").write_text(json.dumps(document))
+    status, (line,) = infer(folder)
+    assert (status, "key model.dilations is missing" in line) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model.target_field_length", 20), ("model.dilations", 2)],
+)
+def test_an_even_field_and_dilations_as_a_number_work(
+    name, value, infer, session, folder
+):
+    make_tone(folder / "song.wav", 300)
+    document = tiny_document()
+    set_key(document, name, value)
+    (session / "config.json").write_text(json.dumps(document))
+    assert infer(folder, "--original_framing", "--verify") == (0, [])
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+def test_a_million_channels_are_refused_in_every_mode(mode, session, tmp_path, capsys):
+    document = tiny_document(training={"path": str(tmp_path / "new")})
+    set_key(document, "model.filters.depths.res", 10**6)
+    (session / "config.json").write_text(json.dumps(document))
+    status = program.main([f"--mode={mode}", f"--config={session / 'config.json'}"])
+    assert status == 2
+    said = capsys.readouterr().err
+    assert "MiB of memory, but" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "new").exists()
+
+
+@hypothesis.given(
+    strategies.recursive(
+        strategies.none()
+        | strategies.booleans()
+        | strategies.integers()
+        | strategies.floats()
+        | strategies.text(),
+        lambda inner: (
+            strategies.lists(inner) | strategies.dictionaries(strategies.text(), inner)
+        ),
+        max_leaves=8,
+    ),
+    strategies.integers(0, 10**6),
+)
+def test_any_value_anywhere_in_a_config_is_taken_or_refused(value, place):
+    document = tiny_document()
+    leaves = [(section, name) for section, keys in document.items() for name in keys]
+    section, name = leaves[place % len(leaves)]
+    document[section][name] = value
+    try:
+        config = parse_config(document)
+    except UserError as error:
+        said = str(error)
+    else:
+        said = ""
+        assert config.num_params > 0
+        assert Framing.seamless(config, 5).input_length > 5
+    assert "\n" not in said
+    assert len(said) < 500
+
+
+# Checkpoints.
+
+
+def read_spoiled(session, spoil):
+    (path,) = (session / "checkpoints").iterdir()
+    with h5py.File(path, "r+") as file:
+        spoil(file)
+    return checkpoints.read_checkpoint(path, tiny_config())
+
+
+def many_circles(file):
+    layer = file["model_weights/initial_causal_conv"]
+    for k in range(30):
+        layer[f"circle {k}"] = layer
+
+
+def replace(file, array):
+    name = "model_weights/conv1d_1/conv1d_1/kernel"
+    del file[name]
+    file[name] = array
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (many_circles, "expected at most 10000 groups and arrays"),
+        (lambda file: replace(file, np.full((1, 4, 9), 1e300)), "finite numbers"),
+        (
+            lambda file: file.create_dataset(
+                "model_weights/x/" + "y/" * 20 + "z", (2,), "f4"
+            ),
+            "",
+        ),
+        (
+            lambda file: file["model_weights"].create_group(b"\xff"),
+            "can't decode",
+        ),
+        (
+            lambda file: file["model_weights/conv1d_1"].attrs.create("backend", [1, 2]),
+            "",
+        ),
+        (
+            lambda file: file.attrs.create("backend", np.arange(5)),
+            "",
+        ),
+    ],
+)  # fmt: skip
+def test_odd_files_are_read_or_refused_in_one_line(spoil, message, session):
+    if message:
+        with pytest.raises(UserError, match=message) as caught:
+            read_spoiled(session, spoil)
+        assert "\n" not in str(caught.value)
+    else:
+        weights = read_spoiled(session, spoil).weights
+        assert set(weights) == set(tiny_config().weight_shapes)
+
+
+def test_names_that_climb_out_of_the_folder_lead_nowhere(session, tmp_path):
+    def climb(file):
+        group = file["model_weights"]
+        names = [b"../../escaped", b"/etc/passwd", b".."]
+        group.attrs["layer_names"] = names
+        group["conv1d_1"].attrs["weight_names"] = names
+
+    before = sorted(tmp_path.rglob("*"))
+    weights = read_spoiled(session, climb).weights
+    assert set(weights) == set(tiny_config().weight_shapes)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_array_of_terabytes_in_a_small_file_is_not_read(session):
+    def spoil(file):
+        name = "model_weights/conv1d_1/conv1d_1/kernel"
+        del file[name]
+        file.create_dataset(name, (1, 10**6, 10**6), "float32", chunks=(1, 100, 100))
+
+    with pytest.raises(UserError, match=r"got shape \(1, 1000000, 1000000\)"):
+        read_spoiled(session, spoil)
+
+
+def test_stdout_gets_names_that_are_no_text(capsysbinary):
+    util.write_out("a\udcff\n")
+    assert capsysbinary.readouterr().out == b"a\\udcff\n"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"epoch": "three"},
+        {"epoch": 1, "step": 0.5},
+        {"epoch": 1, "sums": "no JSON"},
+        {"epoch": 1, "sums": "[1]"},
+        {"epoch": 1},  # slots without their counter
+    ],
+)
+@pytest.mark.keras3
+def test_a_spoiled_training_state_is_refused(state, session, tmp_path):
+    import training
+
+    config = tiny_config()
+    (path,) = (session / "checkpoints").iterdir()
+    checkpoint = checkpoints.read_checkpoint(path, config)
+    path = tmp_path / "checkpoint.00001-0.1.hdf5"
+    checkpoints.write_checkpoint(
+        path, checkpoint.weights, state=state, slots=checkpoint.slots
+    )
+    trainer = training.Trainer(config, None, tmp_path)
+    with pytest.raises(UserError, match="expected the state of a training"):
+        trainer.restore(path, weights_only=False)
+
+
+# Environment.
+
+
+def start(session, folder, tmp_path, **environment):
+    return subprocess.run(
+        [
+            sys.executable,
+            "main.py",
+            "--mode=inference",
+            f"--config={session / 'config.json'}",
+            f"--mixture_input_path={folder}",
+            f"--output_path={tmp_path / 'out'}",
+        ],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.keras3
+def test_a_missing_gpu_is_said_in_one_line(session, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    done = start(session, folder, tmp_path, JAX_PLATFORMS="cuda")
+    if done.returncode == 0:
+        pytest.skip("there is a GPU")
+    assert done.returncode == 2
+    assert "error: expected a device for JAX (JAX_PLATFORMS='cuda')" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module", name="h5py"), "pip install -r requirements"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9"), "out of mem"),
+        (OSError(28, "No space left on device", "a.hdf5"), "a.hdf5: No space left"),
+        (PermissionError(13, "Permission denied", "b"), "b: Permission denied"),
+    ],
+)
+def test_what_the_machine_lacks_takes_one_line(
+    error, message, infer, folder, monkeypatch
+):
+    def fail(*_, **__):
+        raise error
+
+    make_tone(folder / "song.wav")
+    monkeypatch.setattr(checkpoints, "read_checkpoint", fail)
+    status, (line,) = infer(folder)
+    assert status == 2
+    assert message in line
+
+
+def test_a_fault_of_the_program_is_not_hidden(infer, folder, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError
+
+    make_tone(folder / "song.wav")
+    monkeypatch.setattr(checkpoints, "read_checkpoint", fail)
+    with pytest.raises(ZeroDivisionError):
+        infer(folder)
+
+
+def test_a_missing_package_for_tensorboard_is_named_before_training(monkeypatch):
+    monkeypatch.setattr(session_log.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install tensorboardX"):
+        session_log.check_packages(tiny_config(training={"tensorboard": True}))
+    session_log.check_packages(tiny_config())
+
+
+# Out of memory.
+
+
+def hungry(limit, shapes_seen):
+    """The fake network, which has no memory for more than `limit` samples a batch."""
+
+    def network(config, weights, *, whole):
+        build, blocks = fake_network(config, weights, whole=whole)
+
+        def build_predict(**shape):
+            predict = build(**shape)
+
+            def wrapped(fragments):
+                shapes_seen.append((len(fragments), shape["target_field_length"]))
+                if fragments.size > limit:
+                    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9")
+                return predict(fragments)
+
+            return wrapped
+
+        return build_predict, blocks
+
+    return network
+
+
+def test_out_of_memory_halves_the_batch_then_the_field(
+    session, folder, tmp_path, monkeypatch, caplog
+):
+    for name in ("a", "song"):
+        make_tone(folder / f"{name}.wav", 900)
+    config = tiny_config()
+    outputs = []
+    for limit in (10**9, 190):
+        seen, caplog_before = [], len(caplog.records)
+        build, _ = hungry(limit, seen)(config, None, whole=False)
+        found = mixtures.find_mixtures(folder, sample_rate=16000)
+        out = tmp_path / f"out {limit}"
+        summary = separate.separate_all(
+            found,
+            config,
+            build,
+            separate.Settings(output_path=out, target_field_length=160, batch_size=4),
+            session,
+        )
+        assert summary.num_separated == 2
+        outputs.append([path.read_bytes() for path in sorted(out.iterdir())])
+    shrunk = list(dict.fromkeys(seen))
+    assert shrunk == [(4, 160), (2, 160), (1, 160), (1, 80)]
+    assert seen.count((4, 160)) == 1  # the second file starts where the first ended
+    assert outputs[0] == outputs[1]
+    said = [r for r in caplog.records[caplog_before:] if "out of memory" in r.message]
+    assert len(said) == 1
+
+
+def test_out_of_memory_with_nothing_left_to_halve_fails_the_file(
+    infer, folder, monkeypatch
+):
+    make_tone(folder / "song.wav", 900)
+    seen = []
+    monkeypatch.setattr("fuzz.fake_network", hungry(1, seen))
+    status, (line,) = infer(folder, "--original_framing", "--batch_size=2")
+    assert status == 1
+    assert "Out of memory" in line
+    assert list(dict.fromkeys(seen)) == [
+        (2, 21),
+        (1, 21),
+    ]  # the field shapes the result
+
+
+LIMITED = """
+import resource, sys
+sys.path[:0] = ["tests", "."]
+import numpy as np
+import fuzz
+build = fuzz.fake_network
+def network(config, weights, *, whole):
+    make, blocks = build(config, weights, whole=whole)
+    def build_predict(**shape):
+        predict = make(**shape)
+        # As hungry as a network of a thousand channels.
+        return lambda x: predict(x + np.zeros((1000, *x.shape), "float32")[0])
+    return build_predict, blocks
+fuzz.fake_network = network
+with fuzz.without_network() as run:
+    import separate, soundfile, scipy.signal
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    limit = used + 300 * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+def test_a_process_with_little_memory_gets_the_same_stems(
+    infer, session, folder, tmp_path
+):
+    make_tone(folder / "song.wav", 400000)
+    assert infer(folder, output=tmp_path / "free") == (0, [])
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            LIMITED,
+            "--mode=inference",
+            f"--config={session / 'config.json'}",
+            f"--mixture_input_path={folder}",
+            f"--output_path={tmp_path / 'limited'}",
+            "--target_field_length=100000",
+            "--batch_size=4",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: out of memory") == 1
+    for one, other in zip(stems_of(tmp_path / "free"), stems_of(tmp_path / "limited")):
+        assert one.tolist() == other.tolist()
+
+
+# Signals.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (checkpoints, "read_checkpoint"),
+        (sound.MonoReader, "__enter__"),
+        (sound.MonoWriter, "write"),
+        (sound.MonoWriter, "__exit__"),
+        (separate, "verify_stems"),
+        (pathlib.Path, "replace"),
+    ],
+)
+def test_a_signal_leaves_only_whole_files(
+    number, place, name, infer, folder, tmp_path, monkeypatch
+):
+    for file in ("a", "song"):
+        make_tone(folder / f"{file}.wav")
+    real, calls = getattr(place, name), []
+
+    def interrupted(*arguments, **keywords):
+        calls.append(name)
+        if len(calls) == (1 if place is checkpoints else 2):
+            os.kill(os.getpid(), number)
+        return real(*arguments, **keywords)
+
+    report = tmp_path / "report.json"
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, interrupted)
+        status, errors = infer(folder, "--verify", f"--report={report}")
+    assert status == 128 + number
+    assert errors == [f"error: {'interrupted' if number == 2 else 'terminated'}"]
+    out = tmp_path / "out"
+    for path in out.rglob("*"):
+        assert not path.name.startswith(".partial")
+        assert len(soundfile.read(str(path))[0]) == 100
+    if report.exists():
+        assert json.loads(report.read_text())["complete"] is False
+    assert infer(folder, "--skip_existing") == (0, [])
+    assert len(written(out)) == 8
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
+def test_separations_survive_kills():
+    done = subprocess.run(
+        [sys.executable, "tests/kills.py", "--separations", "8", "--trainings", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "kills 8, " in done.stdout
+
+
+# Fuzzing and properties.
+
+
+@pytest.mark.parametrize("number", range(90))
+def test_a_share_of_the_fuzzed_cases(number, tmp_path):
+    with without_network() as run:
+        kind, status, problem = run_case(6, number, tmp_path, run)
+    assert problem is None, f"{kind}, status {status}: {problem}"
+
+
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(
+    frames=strategies.integers(1, 700),
+    rate=strategies.sampled_from([8000, 11025, 16000, 22050, 44100, 48000]),
+    channels=strategies.integers(1, 8),
+    chunk=strategies.integers(1, 500),
+    field=strategies.integers(1, 200),
+    batch_size=strategies.integers(1, 4),
+    subtype=strategies.sampled_from(["PCM_16", "PCM_24", "FLOAT"]),
+    original=strategies.booleans(),
+)
+def test_any_length_rate_channels_and_chunks_sum_to_the_mixture(
+    frames, rate, channels, chunk, field, batch_size, subtype, original
+):
+    config = tiny_config()
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        place = pathlib.Path(name)
+        make_tone(place / "song.wav", frames, rate, channels)
+        patch.setattr(sound, "BLOCK_FRAMES", chunk)
+        summary = separate.separate_all(
+            mixtures.find_mixtures(place / "song.wav", sample_rate=16000),
+            config,
+            fake_network(config, None, whole=True)[0],
+            separate.Settings(
+                output_path=place / "out",
+                subtype=subtype,
+                verify=True,
+                original_framing=original,
+                target_field_length=field,
+                batch_size=batch_size,
+            ),
+            place,
+        )
+        length = -(-frames * 16000 // rate)
+        lost = config.receptive_field_length - 1 if original else 0
+        (file,) = summary.files
+        assert (file.status == "separated") == (length > lost), file.message
+        if file.status == "separated":
+            stems = stems_of(place / "out")
+            assert {len(stem) for stem in stems} == {length - lost}
+
+
+@pytest.mark.parametrize("form", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU"])
+@hypothesis.given(frames=strategies.integers(1, 99), channels=strategies.integers(1, 3))
+def test_a_header_promises_what_is_there(form, frames, channels):
+    with tempfile.TemporaryDirectory() as name:
+        path = pathlib.Path(name, "a.wav")
+        make_tone(path, frames, 16000, channels, format=form, subtype="PCM_24")
+        assert sound_header.missing_bytes(path) == 0
+        size = path.stat().st_size
+        unit = {"W64": 8, "AU": 1}.get(form, 2)
+        padding = -3 * frames * channels % unit
+        os.truncate(path, size - 3)
+        assert 0 <= 3 - sound_header.missing_bytes(path) <= padding
+
+
+def test_estimates_of_memory_grow_with_the_network(monkeypatch):
+    monkeypatch.setattr(shapes, "available_memory", lambda: 10 * 2**20)
+    shapes.check_network(tiny_config())
+    shapes.check_training(tiny_config())
+    large = tiny_config().replace(residual_channels=1000)
+    for check in (shapes.check_network, shapes.check_training):
+        with pytest.raises(UserError, match="needs about"):
+            check(large)
+
+
+# The table.
+
+
+def names_of_tests(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    return {
+        f"{path.stem}::{node.name}"
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def test_every_row_of_the_table_names_tests_that_exist():
+    text = (ROOT / "docs" / "what-happens-when.md").read_text("utf-8")
+    known = set().union(*map(names_of_tests, (ROOT / "tests").glob("test_*.py")))
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if not row.startswith(("| Given", "| ---"))]
+    assert len(rows) > 60
+    for row in rows:
+        named = re.findall(r"`(test_\w+::test_\w+)`", row)
+        assert named, row
+        assert set(named) <= known, set(named) - known
