@@ -128,7 +128,8 @@ def _number(
 
 def _choice(*options: Any) -> Callable[[Any], Any]:
     def convert(value: Any) -> Any:
-        if isinstance(value, (dict, list)) or value not in options:
+        # 1 and true are equal, but not the same kind of thing.
+        if not any(type(value) is type(o) and value == o for o in options):
             raise ValueError
         return value
 
@@ -148,11 +149,11 @@ def _text(value: Any) -> str:
 
 def _dilations(value: Any) -> tuple[int, ...]:
     """An int n means 1, 2, 4, ..., 2**n; a list is taken as it is."""
-    if _is_int(value) and 0 <= value <= 20:
-        return tuple(2**power for power in range(value + 1))
-    if isinstance(value, (list, tuple)) and 0 < len(value) <= 64:
+    if isinstance(value, (list, tuple)):
+        if not 0 < len(value) <= 64:
+            raise ValueError
         return tuple(_integer(1, 2**20)(dilation) for dilation in value)
-    raise ValueError
+    return tuple(2**power for power in range(_integer(0, 20)(value) + 1))
 
 
 def _pair(convert_one: Callable[[Any], int]) -> Callable[[Any], tuple[int, ...]]:
@@ -237,16 +238,22 @@ KEYS: dict[str, Key] = {
         "a whole number n of 0 to 20 (dilations 1, 2, ..., 2**n) or a list of "
         "whole numbers of at least 1",
     ),
-    "model.num_stacks": Key("num_stacks", _integer(1, 1000), _COUNT),
+    "model.num_stacks": Key(
+        "num_stacks", _integer(1, 1000), "a whole number of 1 to 1000"
+    ),
     "model.filters.depths.res": Key("residual_channels", _channels, _COUNT),
     "model.filters.depths.skip": Key("skip_channels", _channels, _COUNT),
     "model.filters.depths.final": Key(
         "final_channels", _pair(_channels), "a list of two whole numbers of at least 1"
     ),
-    "model.filters.lengths.res": Key("filter_length", _odd, "an odd whole number"),
+    "model.filters.lengths.res": Key(
+        "filter_length", _odd, "an odd whole number of 1 to 999"
+    ),
     "model.filters.lengths.skip": Key(None, _any, "anything", 1),
     "model.filters.lengths.final": Key(
-        "final_filter_lengths", _pair(_odd), "a list of two odd whole numbers"
+        "final_filter_lengths",
+        _pair(_odd),
+        "a list of two odd whole numbers of 1 to 999",
     ),
     "model.target_field_length": Key("target_field_length", _count, _COUNT),
     "model.target_padding": Key(
@@ -294,7 +301,11 @@ KEYS: dict[str, Key] = {
         added=True,
     ),
     "training.seed": Key(
-        "seed", _integer(0, 2**32 - 1), "a whole number", 1337, added=True
+        "seed",
+        _integer(0, 2**32 - 1),
+        "a whole number of 0 to 4294967295",
+        1337,
+        added=True,
     ),
     "training.verbosity": Key("verbosity", _choice(0, 1, 2), "0, 1 or 2", 1),
 }
@@ -434,13 +445,19 @@ class Config:
         return dataclasses.replace(self, **changes)
 
 
-def _flatten(section: dict, prefix: str, leaves: dict[str, Any]) -> dict[str, Any]:
+def _flatten(
+    section: dict, prefix: str, leaves: dict[str, Any], source: str
+) -> dict[str, Any]:
     """Nested objects as dotted names, down to the names that `KEYS` holds."""
     for name, value in section.items():
         path = f"{prefix}{name}"
         inside = any(key.startswith(f"{path}.") for key in KEYS)
-        if inside and isinstance(value, dict):
-            _flatten(value, f"{path}.", leaves)
+        if "." in name:
+            leaves[f"{prefix}{name!r}"] = value  # a dot is no way into a section
+        elif inside and isinstance(value, dict):
+            _flatten(value, f"{path}.", leaves, source)
+        elif inside:
+            raise UserError(f"{source}{path} must be an object, got {_shown(value)}")
         else:
             leaves[path] = value
     return leaves
@@ -484,7 +501,7 @@ def parse_config(
             f"{prefix}expected a JSON object with the sections dataset, model, "
             f"optimizer and training, got {_shown(document)}"
         )
-    leaves = _flatten(document, "", {})
+    leaves = _flatten(document, "", {}, prefix)
     derived = {name: leaves.pop(f"model.{name}", None) for name in DERIVED}
     for name in leaves:
         if name not in KEYS:

@@ -1,6 +1,6 @@
 """Grow a trained network into a larger one that computes the same function.
 
-    python grow.py SMALL_CONFIG BIG_CONFIG [--load_checkpoint FILE]
+    python grow.py SMALL_CONFIG BIG_CONFIG [--target TASK] [--load_checkpoint FILE]
 
 writes `checkpoint.00000-0.000.hdf5` into the session of BIG_CONFIG, where training
 goes on from it. The old kernels lie in the corner of the new ones. What leads from a
@@ -21,7 +21,7 @@ import numpy as np
 
 import checkpoints
 import util
-from config import Config, UserError, parse_config, to_document
+from config import TASKS, Config, UserError, parse_config, to_document
 
 
 def grown_weights(
@@ -109,10 +109,13 @@ def main() -> int:
     parser.add_argument("small_config", type=pathlib.Path)
     parser.add_argument("big_config", type=pathlib.Path)
     parser.add_argument("--load_checkpoint", type=pathlib.Path)
+    parser.add_argument("--target", choices=list(TASKS))
     args = parser.parse_args()
     try:
-        small = parse_config(util.read_json(args.small_config), str(args.small_config))
-        big = parse_config(util.read_json(args.big_config), str(args.big_config))
+        small, big = (
+            parse_config(util.read_json(path), str(path), args.target)
+            for path in (args.small_config, args.big_config)
+        )
         source = args.load_checkpoint or checkpoints.find_latest(
             checkpoints.find_session(args.small_config, small)
         )

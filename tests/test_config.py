@@ -448,3 +448,24 @@ def test_shipped_configs_parse(path):
     document = json.loads(path.read_text("utf-8"))
     num_losses = len(document["training"]["loss"])
     parse_config(document, task_name=TASK_NAMES[0 if num_losses == 3 else 1])
+
+
+@pytest.mark.parametrize("value", [[], 3, "x", None])
+def test_a_section_must_be_an_object(value):
+    document = {**tiny_document(), "dataset": value}
+    with pytest.raises(UserError, match="x: dataset must be an object, got"):
+        parse_config(document, "x")
+
+
+def test_a_dotted_name_is_no_way_into_a_section():
+    document = {**tiny_document(), "dataset.path": "elsewhere"}
+    with pytest.raises(UserError, match="unknown key"):
+        parse_config(document)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("tensorboard", 1), ("verbosity", True), ("tensorboard", 0.0)]
+)
+def test_numbers_and_booleans_are_not_mixed_up(key, value):
+    with pytest.raises(UserError, match=f"training.{key} must be"):
+        parse_config(tiny_document(training={key: value}))
