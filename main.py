@@ -216,6 +216,7 @@ def train(args: argparse.Namespace) -> int:
         training.train(
             config,
             load_checkpoint=args.load_checkpoint,
+            kernel_convention=args.kernel_convention,
             print_model_summary=args.print_model_summary,
         )
     except training.Interrupted as error:

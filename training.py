@@ -100,14 +100,17 @@ class Trainer:
 
     # -- weights and state ---------------------------------------------------------
 
-    def restore(self, path: pathlib.Path, *, weights_only: bool) -> None:
+    def restore(
+        self, path: pathlib.Path, *, weights_only: bool, convention: str | None = None
+    ) -> None:
         """Go on from a checkpoint; log what was found in it.
 
         Args:
             path: the checkpoint.
             weights_only: take the weights and begin at epoch 0.
+            convention: of its kernels. Defaults to what the file says.
         """
-        checkpoint = checkpoints.read_checkpoint(path, self.config)
+        checkpoint = checkpoints.read_checkpoint(path, self.config, convention)
         models.load_weights(self.model, self.config, checkpoint.weights)
         if weights_only:
             logger.info("starting from the weights of %s", path)
@@ -280,6 +283,7 @@ def train(
     config: Config,
     *,
     load_checkpoint: str | None = None,
+    kernel_convention: str | None = None,
     print_model_summary: bool = False,
 ) -> None:
     """Train the session that `config` describes, from where it stands.
@@ -288,6 +292,7 @@ def train(
         config: the configuration.
         load_checkpoint: file to go on from, if it is one of this session, or to take
             the weights from. Defaults to the session's latest checkpoint, if any.
+        kernel_convention: of the checkpoint's kernels. Defaults to what it says.
         print_model_summary: whether to print the table of layers first.
 
     Raises:
@@ -316,7 +321,7 @@ def train(
         trainer.model.summary()
     if source is not None:
         inside = source.resolve().parent == (session / "checkpoints").resolve()
-        trainer.restore(source, weights_only=not inside)
+        trainer.restore(source, weights_only=not inside, convention=kernel_convention)
     if trainer.process == 0:
         util.write_json(session / "config.json", to_document(config))
     trainer.log.rewind(trainer.epoch)

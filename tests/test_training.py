@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -411,3 +412,25 @@ def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
     for left, right in zip(history(one.session_path), history(two.session_path)):
         for name in ("loss", "val_loss"):
             assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
+
+
+def test_a_checkpoint_that_names_no_backend_needs_the_convention(tree, tmp_path):
+    source = tmp_path / "checkpoint.hdf5"
+    source.write_bytes(golden_checkpoint("multi-instrument").read_bytes())
+    with h5py.File(source, "r+") as file:
+        del file.attrs["backend"], file["model_weights"].attrs["backend"]
+    config = golden_config("multi-instrument").replace(
+        dataset_path=str(tree),
+        session_path=str(tmp_path / "s"),
+        num_epochs=1,
+        target_field_length=31,
+        num_steps_train=1,
+        num_steps_validation=1,
+        learning_rate=1e-30,
+    )
+    with pytest.raises(UserError, match="--kernel_convention"):
+        training.train(config, load_checkpoint=str(source))
+    training.train(config, load_checkpoint=str(source), kernel_convention="theano")
+    expected = checkpoints.read_checkpoint(source, config, "theano").weights
+    for name, array in final_weights(tmp_path / "s", config).weights.items():
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-7)
