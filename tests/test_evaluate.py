@@ -1,9 +1,11 @@
 import csv
 import math
 import os
+import pathlib
 import shutil
+import subprocess
+import sys
 
-import museval
 import numpy as np
 import pytest
 import soundfile
@@ -14,6 +16,8 @@ import evaluate
 import score_report
 import scores
 from main import main
+
+museval = scores.load_museval()
 
 RATE = 16000
 STEMS = ("vocals", "drums", "bass", "other")
@@ -504,3 +508,20 @@ def test_bad_arguments_take_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line
     assert not (multi_instrument / "evaluation").exists()
+
+
+def test_museval_is_had_without_ffmpeg(tmp_path):
+    script = (
+        "import numpy as np, scores; r = np.random.default_rng(1);"
+        "s = r.standard_normal((2, 16000)).astype('f4');"
+        "print(scores.bss_eval(s, s + 0.1, sample_rate=16000).shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=pathlib.Path(scores.__file__).parent,
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[0] == "(4, 2, 1)"
