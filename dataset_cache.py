@@ -30,7 +30,7 @@ from config import Config, Task, UserError
 from dataset_tracks import TrackFacts
 
 CACHE_VERSION = 1
-MAX_DECODERS = 8  # each holds one decoded stereo stem, about 250 MB for 4 minutes
+MAX_DECODERS = 8  # each holds one decoded stereo stem
 
 
 def default_cache_folder(config: Config) -> pathlib.Path:

@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 import pathlib
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,6 +30,9 @@ MAX_RATE = 768000
 # What a written sample may be, and its bits.
 SAMPLE_BITS = {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}
 LARGEST_WAV = 2**32 - 2**16  # bytes; a WAV header counts no further
+
+# libsndfile keeps one message for all files that fail to open at the same time.
+_OPENING = threading.Lock()
 
 
 def to_mono(audio: np.ndarray) -> np.ndarray:
@@ -92,7 +96,8 @@ class MonoReader:
         self.path = path
         self.sample_rate = sample_rate
         try:
-            self._file = soundfile.SoundFile(os.fsencode(path))
+            with _OPENING:
+                self._file = soundfile.SoundFile(os.fsencode(path))
             missing = sound_header.missing_bytes(path)
         except (OSError, RuntimeError, TypeError) as error:
             raise self._refusal(error) from None
