@@ -13,6 +13,7 @@ from networks import (
 )
 
 import checkpoints
+import compat
 import models
 import util
 from config import parse_config
@@ -90,7 +91,7 @@ def test_shipped_networks_have_the_original_size(name, parameters):
     assert config.input_length == 9785
     assert config.padded_target_field_length == 1603
     assert config.context_length == 4095  # the true field is 8191
-    shapes = [tuple(weight.shape) for weight in model.trainable_weights]
+    shapes = [compat.get_value(weight).shape for weight in model.trainable_weights]
     assert sorted(shapes) == sorted(config.weight_shapes.values())
 
 
