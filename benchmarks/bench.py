@@ -75,9 +75,14 @@ def timed(run: Callable[[], object], repeats: int = REPEATS) -> list[float]:
     return seconds
 
 
-def spread(values: list[float], unit: str = "") -> str:
-    """Best and worst."""
-    return f"{max(values):.2f} ({min(values):.2f}){unit}"
+def spread(values: list[float]) -> str:
+    """The best of some rates, and the worst."""
+    return f"{max(values):.2f} ({min(values):.2f})"
+
+
+def spread_seconds(values: list[float]) -> str:
+    """The best of some times, and the worst."""
+    return f"{min(values):.2f} ({max(values):.2f}) s"
 
 
 def matrix_rate() -> float:
@@ -224,7 +229,7 @@ def bench_latency(folder: pathlib.Path) -> list[Row]:
     warm = [separate(config_path, folder / "10.wav", **cache) for _ in range(REPEATS)]
     return [
         ("first 10 s mixture, nothing compiled yet", f"{cold:.1f} s", ""),
-        ("first 10 s mixture, second run", f"{spread(warm)} s", ""),
+        ("first 10 s mixture, second run", spread_seconds(warm), ""),
     ]
 
 
@@ -256,9 +261,11 @@ def bench_memory(folder: pathlib.Path) -> list[Row]:
     for minutes in (3, 30):
         make_mixture(folder / "long.wav", 60 * minutes, 16000)
         script = (
-            "import resource, sys; sys.argv[0] = 'main.py'; import main; "
+            "import pathlib, sys; sys.argv[0] = 'main.py'; import main; "
             "status = main.main(sys.argv[1:]); "
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); "
+            # Not ru_maxrss: it begins at what the parent had.
+            "lines = pathlib.Path('/proc/self/status').read_text().splitlines(); "
+            "print(*[line.split()[1] for line in lines if 'VmHWM' in line]); "
             "sys.exit(status)"
         )
         done = subprocess.run(
@@ -323,7 +330,7 @@ def bench_training(folder: pathlib.Path) -> list[Row]:
         rows.append(
             (
                 f"training step, {batch} fragments of {field}",
-                f"{spread(seconds)} s",
+                spread_seconds(seconds),
                 f"{spread(shares)}{SHARE}; "
                 f"{min(seconds) * 16000 / field / batch:.2f} s per second of target",
             )
