@@ -23,6 +23,8 @@ LEVELS = (
     {"compat", "util", "sound"},
     {"sound_header"},
     {"config"},
+    {"keys"},
+    {"tasks"},
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 # Importing one of these takes seconds and wants a backend.
