@@ -204,10 +204,10 @@ def check_session(session: pathlib.Path, config) -> None:
 
 def kill_trainings(num_kills: int, rng, folder: pathlib.Path) -> dict:
     """Kill trainings of one session after the other."""
-    import training  # noqa: F401 - loaded here, not by each child
-
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    import training  # noqa: F401 - loaded here, not by each child
+
     make_tracks(folder / "tracks", rng)
     before = contents(folder / "tracks" / "train")
 
