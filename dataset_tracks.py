@@ -9,12 +9,10 @@ Conventions: frames are samples at the training rate.
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-import soundfile
 
 import sound
 from config import Task, UserError
@@ -104,12 +102,13 @@ def _read_source(path: pathlib.Path, sample_rate: int) -> tuple[np.ndarray, int]
     """A stem as float32 mono at `sample_rate` Hz, and the rate it had."""
     if not path.is_file():
         raise UserError(f"{path}: expected an audio file, got nothing")
-    audio = sound.read_mono(path, sample_rate=sample_rate)
+    with sound.MonoReader(path, sample_rate=sample_rate) as reader:
+        audio, rate = reader.read(), reader.source_rate
     if _is_cut_short(path):
         raise UserError(f"{path}: cut short; the file ends before its header says")
     if not np.isfinite(audio).all():
         raise UserError(f"{path}: expected numbers, got NaN or infinite samples")
-    return audio, soundfile.info(os.fspath(path)).samplerate
+    return audio, rate
 
 
 def decode_track(

@@ -126,6 +126,11 @@ class MonoReader:
         self._file.close()
 
     @property
+    def source_rate(self) -> int:
+        """The file's own sample rate, Hz."""
+        return int(self._file.samplerate)
+
+    @property
     def length(self) -> int:
         """Frames at the wanted rate, as the header says."""
         return -(-self._file.frames * self.sample_rate // self._file.samplerate)
@@ -141,6 +146,14 @@ class MonoReader:
             from_rate=self._file.samplerate,
             to_rate=self.sample_rate,
         )
+
+    def read(self) -> np.ndarray:
+        """All of the audio at once: shape (frames,).
+
+        Raises:
+            UserError: the file cannot be decoded, or ends early.
+        """
+        return np.concatenate([np.zeros(0, np.float32), *self.blocks()])
 
     def _decoded(self) -> Iterator[np.ndarray]:
         expected, got = self._file.frames, 0
@@ -166,7 +179,7 @@ def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:
         UserError: the file is missing, cannot be decoded, or ends early.
     """
     with MonoReader(path, sample_rate=sample_rate) as reader:
-        return np.concatenate([np.zeros(0, np.float32), *reader.blocks()])
+        return reader.read()
 
 
 def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
