@@ -133,8 +133,7 @@ def read_checkpoint(
     path = pathlib.Path(path)
     with _opened(path) as file:
         group = _weights_group(file, path)
-        backend = _attribute(group, "backend", _attribute(file, "backend"))
-        version = _attribute(group, "keras_version", _attribute(file, "keras_version"))
+        backend, version = _origin(file, group)
         convention = convention or CONVENTIONS.get(backend or "")
         if convention is None:
             raise UserError(
@@ -355,6 +354,14 @@ def _attribute(group: Any, name: str, default: Any = None) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
+def _origin(file: Any, group: Any) -> tuple:
+    """(backend, Keras version) that the weights' group names, else the file."""
+    return tuple(
+        _attribute(group, name, _attribute(file, name))
+        for name in ("backend", "keras_version")
+    )
+
+
 def describe(path: os.PathLike) -> str:
     """What a checkpoint file is: origin, convention, task, layers, one fact a line.
 
@@ -364,8 +371,7 @@ def describe(path: os.PathLike) -> str:
     path = pathlib.Path(path)
     with _opened(path) as file:
         group = _weights_group(file, path)
-        backend = _attribute(group, "backend", _attribute(file, "backend"))
-        version = _attribute(group, "keras_version", _attribute(file, "keras_version"))
+        backend, version = _origin(file, group)
         epoch = epoch_of(path)
         if STATE_GROUP in file:
             epoch = _attribute(file[STATE_GROUP], "epoch", epoch)
