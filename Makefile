@@ -81,8 +81,18 @@ corpus-packages: .venv ## install what the synthetic corpus is rendered with
 	$(RUN) -m pip install --quiet -r requirements-corpus.txt
 	touch $@
 
-corpus: .venv/corpus-installed ## render the synthetic corpus (see data/README.md)
-	$(RUN) data/make_corpus.py
+MAKE_CORPUS = $(RUN) data/make_corpus.py --jobs $(JOBS) --cache data/cache/voices
+JOBS ?= 2
+
+corpus: .venv/corpus-installed ## render the whole procedural corpus (data/CORPUS.md)
+	$(MAKE_CORPUS) data/cache/corpus --split train --count 1000
+	$(MAKE_CORPUS) data/cache/corpus --split validation --count 30
+	$(MAKE_CORPUS) data/cache/corpus --split test --count 70
+	$(MAKE_CORPUS) data/cache/music --source music --split train --count 300
+	$(MAKE_CORPUS) data/cache/music --source music --split real --count 16
+	@# Both together teach the singing-voice task; hard links take no room.
+	mkdir -p data/cache/singing-voice
+	cp -rlf data/cache/corpus/. data/cache/music/train data/cache/singing-voice
 
 clean: ## remove both environments and the tools' caches
 	rm -rf .venv .venv-theano .mypy_cache .pytest_cache .ruff_cache

@@ -110,10 +110,10 @@ def run_mma(lines: list[str]) -> mido.MidiFile:
             raise NoScoreError(f"mma made nothing of {lines[2]}") from error
 
 
-def mma_score(rng: random.Random, seconds: float, test: bool) -> Score:
+def mma_score(rng: random.Random, seconds: float, split: str) -> Score:
     """Draws a chord progression and grooves of the split and has mma play them."""
     key, tempo = rng.randrange(12), rng.randint(66, 170)
-    names = rng.choices(corpus_sources.grooves(test), k=2)
+    names = rng.choices(corpus_sources.grooves(split), k=2)
     change = rng.random() < 0.5
     bars = max(4, int(seconds * tempo / 240) + 1)
     parts = [rng.choice(PROGRESSIONS).split() for _ in range(2)]
@@ -147,15 +147,18 @@ def mma_score(rng: random.Random, seconds: float, test: bool) -> Score:
     return Score(used, events, chords, 60 / tempo)
 
 
-def doom_scores(test: bool) -> dict[str, bytes]:
+def doom_scores(split: str) -> dict[str, bytes]:
     """The MIDI files of a split of freedoom's, by lump name."""
-    lumps = corpus_sources.doom_lumps().items()
-    return {name: lump for name, lump in lumps if corpus_sources.held_out(name) == test}
+    return {
+        name: lump
+        for name, lump in corpus_sources.doom_lumps().items()
+        if corpus_sources.split_of(name) == split
+    }
 
 
-def doom_score(rng: random.Random, seconds: float, test: bool) -> Score:
+def doom_score(rng: random.Random, seconds: float, split: str) -> Score:
     """Cuts a piece out of one of freedoom's scores of the split, transposed."""
-    scores = doom_scores(test)
+    scores = doom_scores(split)
     name = rng.choice(sorted(scores))
     midi = mido.MidiFile(file=io.BytesIO(scores[name]))
     start = rng.uniform(0, max(0.0, midi.length - seconds))
@@ -214,7 +217,7 @@ def chords_of(histogram: np.ndarray, step: float) -> list[Chord]:
     return [Chord(i * step, int(b) // 2, bool(b % 2)) for i, b in enumerate(best)]
 
 
-def draw_score(rng: random.Random, kind: str, seconds: float, test: bool) -> Score:
+def draw_score(rng: random.Random, kind: str, seconds: float, split: str) -> Score:
     """Draws a score of a kind ("mma" or "doom") whose stems all play.
 
     Raises:
@@ -223,7 +226,7 @@ def draw_score(rng: random.Random, kind: str, seconds: float, test: bool) -> Sco
     make = {"mma": mma_score, "doom": doom_score}[kind]
     for _ in range(ATTEMPTS):
         try:
-            score = make(rng, seconds, test)
+            score = make(rng, seconds, split)
         except NoScoreError:
             continue
         stems = [

@@ -55,8 +55,8 @@ class Job:
         return random.Random(f"{self.source}/{self.split}/{self.seed}/{part}")
 
     @property
-    def test(self) -> bool:
-        """Whether held-out speakers, banks and scores are used."""
+    def held_out(self) -> bool:
+        """Whether no training song may share its speaker, banks and scores."""
         return self.split != "train"
 
 
@@ -80,7 +80,7 @@ def draw_plan(job: Job) -> Plan:
     if job.source == "scores":
         kind = "mma" if rng.random() < 0.7 else "doom"
     style = rng.choice(("said", "both")) if rng.random() < 0.4 else "sung"
-    names = corpus_speakers.speakers(job.test)
+    names = corpus_speakers.speakers(job.split)
     if style != "sung":
         names = [name for name in names if SPEAKERS[name].phrases]
     if job.split == "real":  # recorded people, as they were recorded
@@ -93,11 +93,11 @@ def make_drums(job: Job, events: list[corpus_scores.Event]) -> tuple[str, np.nda
     rng = job.rng("drums")
     choice = rng.random()
     if choice < 0.07:
-        return corpus_render.play_loop(rng, job.seconds, job.test)
+        return corpus_render.play_loop(rng, job.seconds, job.held_out)
     if choice < 0.55:
-        name, hits = corpus_render.draw_kit(rng, job.test)
+        name, hits = corpus_render.draw_kit(rng, job.held_out)
         return name, corpus_render.play_hits(events, rng, job.seconds, hits)
-    bank = corpus_render.draw_bank(rng, "drums", job.test)
+    bank = corpus_render.draw_bank(rng, "drums", job.held_out)
     return bank, corpus_render.play_bank(events, rng, "drums", job.seconds, bank)
 
 
@@ -110,11 +110,11 @@ def make_pitched(
     """
     rng = job.rng(stem)
     choice = rng.random()
-    if not job.test and choice < {"bass": 0.35, "other": 0.12}[stem]:
+    if not job.held_out and choice < {"bass": 0.35, "other": 0.12}[stem]:
         return "synthetic", corpus_synth.play_patch(events, rng, stem, job.seconds)
-    if not job.test and stem == "other" and choice < 0.18:
+    if not job.held_out and stem == "other" and choice < 0.18:
         return corpus_music.draw_guitar(rng, job.seconds)
-    bank = corpus_render.draw_bank(rng, stem, job.test)
+    bank = corpus_render.draw_bank(rng, stem, job.held_out)
     return bank, corpus_render.play_bank(events, rng, stem, job.seconds, bank)
 
 
@@ -132,7 +132,7 @@ def make_instruments(
         )
         made = {"score": name, "start": round(start, 3)}
         return made, {"other": music}, corpus_music.audio_chords(music), 0.5
-    score = corpus_scores.draw_score(job.rng("score"), kind, job.seconds, job.test)
+    score = corpus_scores.draw_score(job.rng("score"), kind, job.seconds, job.split)
     part = {stem: [e for e in score.events if e.stem == stem] for stem in STEMS[1:]}
     banks, stems = {}, {}
     banks["drums"], stems["drums"] = make_drums(job, part["drums"])
@@ -161,7 +161,7 @@ def make(job: Job) -> tuple[dict[str, object], np.ndarray, np.ndarray]:
             produced = job.source == "music" and stem == "other"
             treat = corpus_mix.polish if produced else corpus_mix.effects
             row[:] = treat(stems[stem], job.rng(f"effects/{stem}"), stem)
-    whole, mixture = corpus_mix.mix(rows, job.rng("mix"), strict=job.test)
+    whole, mixture = corpus_mix.mix(rows, job.rng("mix"), strict=job.held_out)
     levels = corpus_mix.relative_levels(whole)
     record: dict[str, object] = {
         "name": plan.name(job.seed),

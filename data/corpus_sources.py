@@ -16,7 +16,7 @@ import shutil
 import struct
 import zlib
 
-SPLITS = ("train", "test", "real")
+SPLITS = ("train", "validation", "test", "real")
 STEMS = ("vocals", "drums", "bass", "other")
 RATE = 16000  # Hz, of every waveform in the corpus
 
@@ -116,20 +116,26 @@ NOT_INSTRUMENTAL = (
 REAL_TRACKS = ("Feelings", "War of freedom", "knalgan_theme", "Orbital Elevator")
 
 
-def held_out(name: str) -> bool:
-    """Puts one name in six on the test side, the same one everywhere."""
-    return zlib.crc32(name.encode()) % 6 == 0
+def split_of(name: str) -> str:
+    """The split of a score or track by its name, the same one everywhere.
+
+    One name in six is held out of training, and one in three of those validates.
+    """
+    value, others = divmod(zlib.crc32(name.encode()), 6)
+    if others:
+        return "train"
+    return "test" if value % 3 else "validation"
 
 
 @functools.cache
-def grooves(test: bool) -> tuple[str, ...]:
+def grooves(split: str) -> tuple[str, ...]:
     """Names of mma's grooves of one split.
 
     The split is by library file, because the grooves of one file share patterns.
     """
     found = set()
     for path in sorted(GROOVE_LIBRARY.glob("*.mma")):
-        if held_out(path.stem) == test:
+        if split_of(path.stem) == split:
             text = path.read_text(errors="replace")
             found |= set(re.findall(r"^ *DefGroove +(\S+)", text, re.M))
     unwanted = re.compile("intro|end|fill|metronome|none", re.I)
@@ -185,7 +191,7 @@ def kit(name: str) -> dict[str, tuple[pathlib.Path, ...]]:
 
 @functools.cache
 def music_tracks(split: str) -> tuple[pathlib.Path, ...]:
-    """Produced instrumental tracks of a split ("train", "test" or "real")."""
+    """Produced instrumental tracks of a split."""
     tracks = []
     for pattern in MUSIC:
         paths = sorted(SHARE.glob(pattern))
@@ -193,8 +199,7 @@ def music_tracks(split: str) -> tuple[pathlib.Path, ...]:
             raise MissingPackageError(f"music in {SHARE / pattern}")
         for path in paths:
             name = track_name(path)
-            where = "test" if held_out(name) else "train"
-            where = "real" if name in REAL_TRACKS else where
+            where = "real" if name in REAL_TRACKS else split_of(name)
             if where == split and name not in NOT_INSTRUMENTAL:
                 tracks.append(path)
     return tuple(tracks)

@@ -50,7 +50,8 @@ SECONDS = 10.0
 SPEECH = 6.0  # seconds analysed per speaker in the miniature
 # (source, split, number of songs): 12 songs, two minutes.
 MINIATURE = (
-    ("scores", "train", 5),
+    ("scores", "train", 4),
+    ("scores", "validation", 1),
     ("scores", "test", 3),
     ("music", "train", 2),
     ("music", "real", 2),
@@ -172,7 +173,7 @@ def test_manifest_has_the_levels_of_the_files(miniature):
         for stem in STEMS:
             level = 10 * np.log10(energy[stem] / energy["mixture"])
             assert record["levels_db"][stem] == pytest.approx(level, abs=0.01)
-        if record["split"] == "test":
+        if record["split"] != "train":
             assert all(-12 <= level <= 3 for level in record["levels_db"].values())
 
 
@@ -181,7 +182,7 @@ def test_song_is_the_same_alone_in_another_order_and_in_a_pool(miniature, cache)
     written = {
         r["seed"]: s for r, s in songs_of(miniature / "scores") if "train" in str(s)
     }
-    for seed in (3, 1, 3):  # the files were written in the order 0 to 4, by two
+    for seed in (3, 1, 3):  # the files were written in the order 0 to 3, by two
         _, stems, mixture = corpus_song.make(job(cache, "train", seed))
         waves = read(written[seed])
         np.testing.assert_array_equal(mixture, waves["mixture"])
@@ -191,15 +192,18 @@ def test_song_is_the_same_alone_in_another_order_and_in_a_pool(miniature, cache)
 
 @packages
 def test_splits_share_no_speaker_bank_or_score(miniature):
-    used = {True: set(), False: set()}
+    used: dict = {split: set() for split in corpus_sources.SPLITS}
+    banks: dict = {True: set(), False: set()}
     for source in ("scores", "music"):
         for record, _ in songs_of(miniature / source):
-            names = [record["person"], *record["score"].split("+")]
+            names = {record["person"], *record["score"].split("+")}
+            used[record["split"]] |= names
             for bank in record.get("banks", {}).values():
-                names += bank.split("+")
-            used[record["split"] != "train"] |= set(names)
-    assert used[True] - {"synthetic"}
-    assert not used[True] & used[False] - {"synthetic"}
+                banks["train" in record["split"]] |= set(bank.split("+"))
+    assert not used["train"] & (used["validation"] | used["test"] | used["real"])
+    assert not used["validation"] & (used["test"] | used["real"])
+    assert banks[False]
+    assert not banks[True] & banks[False]
 
 
 @packages
@@ -228,15 +232,17 @@ def test_finished_songs_are_kept_and_missing_ones_made(miniature, cache, tmp_pat
 
 @packages
 def test_tables_of_the_splits_are_disjoint_and_complete():
-    grooves = [set(corpus_sources.grooves(test)) for test in (False, True)]
-    assert len(grooves[0]) > 500
-    assert len(grooves[1]) > 50
+    splits = corpus_sources.SPLITS
+    grooves = [set(corpus_sources.grooves(split)) for split in splits[:3]]
+    assert [len(g) > least for g, least in zip(grooves, (500, 10, 50))] == [True] * 3
     # The same name may stand in two library files; mma then takes either.
-    assert not grooves[0] & grooves[1]
-    tracks = [set(corpus_sources.music_tracks(s)) for s in corpus_sources.SPLITS]
-    assert not tracks[0] & tracks[1]
-    assert not (tracks[0] | tracks[1]) & tracks[2]
-    assert len(tracks[2]) == len(corpus_sources.REAL_TRACKS)
+    assert len(set.union(*grooves)) == sum(map(len, grooves))
+    scores = [set(corpus_scores.doom_scores(split)) for split in splits[:3]]
+    assert all(scores)
+    assert len(set.union(*scores)) == len(corpus_sources.doom_lumps())
+    tracks = [set(corpus_sources.music_tracks(split)) for split in splits]
+    assert len(set.union(*tracks)) == sum(map(len, tracks))
+    assert len(tracks[3]) == len(corpus_sources.REAL_TRACKS)
     for name in corpus_sources.KITS:
         assert {"kick", "snare", "hat"} <= set(corpus_sources.kit(name))
 
@@ -265,20 +271,23 @@ def test_speakers_split_by_person():
     people = [
         {
             corpus_speakers.SPEAKERS[name].person
-            for name in corpus_speakers.speakers(test)
+            for name in corpus_speakers.speakers(split)
         }
-        for test in (False, True)
+        for split in ("train", "validation", "test")
     ]
-    assert not people[0] & people[1]
-    assert len(people[0] | people[1]) >= 12
-    assert set(corpus_speakers.REAL_SPEAKERS) <= set(corpus_speakers.speakers(True))
+    assert all(people)
+    assert len(set.union(*people)) == sum(map(len, people))
+    assert len(set.union(*people)) >= 12
+    assert set(corpus_speakers.REAL_SPEAKERS) <= set(corpus_speakers.speakers("test"))
 
 
-def test_held_out_is_the_checksum_of_the_name():
-    # crc32 of "123456789" is 0xCBF43926, the published check value.
-    assert corpus_sources.held_out("123456789") == (0xCBF43926 % 6 == 0)
-    share = np.mean([corpus_sources.held_out(f"groove{i}") for i in range(3000)])
-    assert share == pytest.approx(1 / 6, abs=0.03)
+def test_split_is_by_the_checksum_of_the_name():
+    # crc32 of "123456789" is 0xCBF43926, the published check value: 4 more than a
+    # multiple of 6.
+    assert corpus_sources.split_of("123456789") == "train"
+    splits = [corpus_sources.split_of(f"groove{i}") for i in range(3000)]
+    assert splits.count("validation") / 3000 == pytest.approx(1 / 18, abs=0.02)
+    assert splits.count("test") / 3000 == pytest.approx(2 / 18, abs=0.02)
 
 
 def test_banks_and_kits_of_both_splits():
@@ -303,10 +312,10 @@ def test_plan_depends_on_the_seed_alone(tmp_path):
     )
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_plans_hold_out_speakers_and_record_a_third(tmp_path, split):
     plans = [corpus_song.draw_plan(job(tmp_path, split, seed)) for seed in range(600)]
-    assert {p.speaker for p in plans} == set(corpus_speakers.speakers(split == "test"))
+    assert {p.speaker for p in plans} == set(corpus_speakers.speakers(split))
     recorded = np.mean([p.style != "sung" for p in plans])
     assert 1 / 3 < recorded < 1 / 2
     for plan in plans:
