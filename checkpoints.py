@@ -9,6 +9,7 @@ are links or storage that lead out of the file.
 Conventions: in memory every kernel is a correlation kernel, shape (taps, channels
 in, channels out). Theano computes true convolutions, so a file that says `backend =
 theano` holds kernels whose axis 0 runs the other way; they are flipped when read.
+`CONVENTIONS` says which backends compute what.
 
     python checkpoints.py FILE
 
@@ -17,7 +18,6 @@ prints what a file is.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import math
@@ -25,25 +25,18 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import h5py
 import numpy as np
 
+import checkpoint_layers
+import hdf5
 import util
+from checkpoint_layers import CONVENTIONS, STATE_GROUP
 from config import TASKS, Config, UserError
 
-CONVENTIONS = {
-    "theano": "theano",
-    "tensorflow": "tensorflow",
-    "cntk": "tensorflow",
-    "jax": "tensorflow",
-    "torch": "tensorflow",
-}
 NAME = re.compile(r"checkpoint\.(\d+)-.*\.hdf5")
-STATE_GROUP = "training_state"
-MAX_MEMBERS = 10000  # of all groups together: hard links can lead round in circles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,9 +124,9 @@ def read_checkpoint(
             the first layer that differs and both shapes.
     """
     path = pathlib.Path(path)
-    with _opened(path) as file:
-        group = _weights_group(file, path)
-        backend, version = _origin(file, group)
+    with hdf5.opened(path) as file:
+        group = checkpoint_layers.weights_group(file, path)
+        backend, version = checkpoint_layers.origin(file, group)
         convention = convention or CONVENTIONS.get(backend or "")
         if convention is None:
             raise UserError(
@@ -141,10 +134,11 @@ def read_checkpoint(
                 f"{', '.join(CONVENTIONS)}, got {backend!r}; say how its kernels are "
                 "stored with --kernel_convention theano or tensorflow"
             )
-        stored = _match(_layers(group, path), config, path)
+        layers = checkpoint_layers.layers_of(group, path)
+        stored = checkpoint_layers.match(layers, config, path)
         flip = convention == "theano"
         weights = {
-            name: _array(stored[name], shape, flip, f"{path}: {name}")
+            name: _read(stored[name], shape, flip, f"{path}: {name}")
             for name, shape in config.weight_shapes.items()
         }
         state, slots = _read_state(file, config, flip, path)
@@ -194,172 +188,25 @@ def write_checkpoint(
                 place[name] = np.asarray(array, "float32")
 
 
-@contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: expected a checkpoint file (HDF5), found none")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except UserError:
-        raise
-    # Whatever h5py makes of a spoiled file; a name that is no text is a ValueError.
-    except (
-        OSError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        ArithmeticError,
-        MemoryError,
-    ) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: expected an HDF5 checkpoint, got {reason}") from None
-
-
-def _members(group: Any, path: pathlib.Path) -> Iterator[tuple]:
-    """(name, object) of a group; links that could lead out of the file are refused."""
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise UserError(
-                f"{path}: expected only groups and arrays, got a link at "
-                f"{group.name}/{name}; links are not followed"
-            )
-        yield name, group[name]
-
-
-def _weights_group(file: Any, path: pathlib.Path) -> Any:
-    return dict(_members(file, path)).get("model_weights", file)
-
-
-def _datasets(
-    group: Any, path: pathlib.Path, depth: int = 0, seen: list | None = None
-) -> Iterator[tuple]:
-    """(name within `group`, dataset) at most four levels down."""
-    seen = [] if seen is None else seen
-    for name, item in _members(group, path):
-        seen.append(name)
-        if len(seen) > MAX_MEMBERS:
-            raise UserError(
-                f"{path}: expected at most {MAX_MEMBERS} groups and arrays in "
-                f"{group.name}, got more"
-            )
-        if isinstance(item, h5py.Dataset):
-            yield name, item
-        elif depth < 4:
-            for inner, dataset in _datasets(item, path, depth + 1, seen):
-                yield f"{name}/{inner}", dataset
-
-
-def _layers(group: Any, path: pathlib.Path) -> dict:
-    """Layer name to {"kernel": dataset, "bias": dataset} of those that have any."""
-    layers = {}
-    for layer, item in _members(group, path):
-        if not isinstance(item, h5py.Group) or layer in (
-            STATE_GROUP,
-            "optimizer_weights",
-        ):
-            continue
-        arrays = {
-            name.rsplit("/", 1)[-1].split(":")[0]: dataset
-            for name, dataset in _datasets(item, path)
-        }
-        if arrays:
-            layers[layer] = arrays
-    return layers
-
-
-def _match(layers: dict, config: Config, path: pathlib.Path) -> dict:
-    """Expected weight name to the file's dataset.
-
-    Dilated convolutions are found by name; the `conv1d_{k}` in numeric order, since
-    their numbering depends on what else the writing process had built before.
-    """
-    convs = sorted(
-        (name for name in layers if re.fullmatch(r"conv1d(_\d+)?", name)),
-        key=lambda name: int(name[7:] or 0),
-    )
-    expected_layers = list(dict.fromkeys(n.split("/")[0] for n in config.weight_shapes))
-    expected_convs = [name for name in expected_layers if name.startswith("conv1d_")]
-    if len(convs) != len(expected_convs):
-        raise UserError(
-            f"{path}: expected {len(expected_convs)} layers conv1d_* for "
-            f"{config.num_residual_blocks} residual blocks, got {len(convs)}"
-        )
-    found = {**layers, **{e: layers[c] for e, c in zip(expected_convs, convs)}}
-    unknown = [name for name in layers if name not in expected_layers + convs]
-    stored = {}
-    for name, shape in config.weight_shapes.items():
-        layer, kind = name.split("/")
-        if kind not in found.get(layer, {}):
-            other = f"; it has {unknown[0]} instead" if unknown else ""
-            raise UserError(
-                f"{path}: expected layer {layer} with a {kind} of shape {shape}, "
-                f"found none{other}"
-            )
-        if found[layer][kind].shape != shape:
-            raise UserError(
-                f"{path}: expected layer {layer} with a {kind} of shape {shape} for "
-                f"{config.task_name}, got shape {found[layer][kind].shape}"
-            )
-        stored[name] = found[layer][kind]
-    count = sum(len(found[layer]) for layer in expected_layers)
-    if unknown or count != len(stored):
-        extra = unknown[0] if unknown else "a layer with more weights"
-        raise UserError(
-            f"{path}: expected {len(expected_layers)} layers with weights, got more: "
-            f"{extra}"
-        )
-    return stored
-
-
-def _array(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:
-    """A float32 array from a dataset whose bytes lie in the file itself."""
-    if dataset.dtype.kind != "f" or dataset.external or dataset.is_virtual:
-        raise UserError(
-            f"{what}: expected floating-point numbers inside the file, got "
-            f"{'data outside it' if dataset.dtype.kind == 'f' else dataset.dtype}"
-        )
-    if dataset.shape != shape:
-        raise UserError(f"{what}: expected shape {shape}, got {dataset.shape}")
-    with np.errstate(over="ignore"):  # becomes infinity, which is refused
-        array = np.asarray(dataset[()], "float32")
-    if not np.isfinite(array).all():
-        raise UserError(f"{what}: expected finite numbers, got NaN or Inf")
+def _read(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:
+    array = hdf5.read_floats(dataset, shape, what)
     return np.ascontiguousarray(array[::-1]) if flip and array.ndim == 3 else array
 
 
 def _read_state(file: Any, config: Config, flip: bool, path: pathlib.Path) -> tuple:
-    group = dict(_members(file, path)).get(STATE_GROUP)
+    group = dict(hdf5.members(file, path)).get(STATE_GROUP)
     if group is None:
         return {}, {}
-    state = {name: _attribute(group, name) for name in group.attrs}
+    state = {name: hdf5.attribute(group, name) for name in group.attrs}
     slots = {}
-    for slot, item in _members(group, path):
-        datasets = dict(_datasets(item, path))
+    for slot, item in hdf5.members(group, path):
+        datasets = dict(hdf5.datasets(item, path))
         for name, shape in config.weight_shapes.items():
             if name not in datasets:
                 raise UserError(f"{path}: expected {slot} of {name}, found none")
             what = f"{path}: {slot} of {name}"
-            slots[f"{slot}/{name}"] = _array(datasets[name], shape, flip, what)
+            slots[f"{slot}/{name}"] = _read(datasets[name], shape, flip, what)
     return state, slots
-
-
-def _attribute(group: Any, name: str, default: Any = None) -> Any:
-    """A scalar attribute as a Python value."""
-    value = group.attrs.get(name, default)
-    if isinstance(value, (np.generic, np.ndarray)) and np.size(value) == 1:
-        value = value.item()
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _origin(file: Any, group: Any) -> tuple:
-    """(backend, Keras version) that the weights' group names, else the file."""
-    return tuple(
-        _attribute(group, name, _attribute(file, name))
-        for name in ("backend", "keras_version")
-    )
 
 
 def describe(path: os.PathLike) -> str:
@@ -369,22 +216,22 @@ def describe(path: os.PathLike) -> str:
         UserError: not an HDF5 file, or one without layers.
     """
     path = pathlib.Path(path)
-    with _opened(path) as file:
-        group = _weights_group(file, path)
-        backend, version = _origin(file, group)
+    with hdf5.opened(path) as file:
+        group = checkpoint_layers.weights_group(file, path)
+        backend, version = checkpoint_layers.origin(file, group)
         epoch = epoch_of(path)
         if STATE_GROUP in file:
-            epoch = _attribute(file[STATE_GROUP], "epoch", epoch)
+            epoch = hdf5.attribute(file[STATE_GROUP], "epoch", epoch)
         shapes = {
             f"{layer}/{kind}": tuple(dataset.shape)
-            for layer, arrays in _layers(group, path).items()
+            for layer, arrays in checkpoint_layers.layers_of(group, path).items()
             for kind, dataset in arrays.items()
         }
         kind = "full model" if "model_weights" in file else "weights only"
     if not shapes:
         raise UserError(f"{path}: expected layers with weights, found none")
     convention = CONVENTIONS.get(backend or "")
-    names = sorted(shapes, key=_network_order)
+    names = sorted(shapes, key=checkpoint_layers.network_order)
     outputs = shapes[names[-1]][-1]
     tasks = [name for name, task in TASKS.items() if len(task.estimates) == outputs]
     kernels = {
@@ -404,14 +251,6 @@ def describe(path: os.PathLike) -> str:
         *(f"  {name:<38} {shapes[name]}" for name in names),
     ]
     return "\n".join(lines)
-
-
-def _network_order(name: str) -> tuple:
-    """Sorts weights from the input to the output."""
-    places = ("initial_causal_conv", "res", "conv1d")
-    number = re.match(r"[a-z0-9]*?_(\d+)", name)
-    place = next((k for k, start in enumerate(places) if name.startswith(start)), 3)
-    return (place, int(number.group(1)) if number else 0, name.endswith("/bias"), name)
 
 
 def main() -> int:

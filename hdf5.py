@@ -1,0 +1,110 @@
+"""HDF5 files read with caution: whatever a file holds, only its own arrays come out.
+
+A file may come from anywhere. Links and storage that lead out of it are refused, so
+are groups without end; sizes are checked before anything is read, and nothing in a
+file is ever run or unpickled. Whatever HDF5 makes of a spoiled file becomes a
+`UserError` of one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+
+from config import UserError
+
+MAX_MEMBERS = 10000  # of all groups together: hard links can lead round in circles
+MAX_DEPTH = 4  # levels of groups that are looked into
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path) -> Iterator[Any]:
+    """The open file; errors within the context become `UserError`s that name it."""
+    if not path.is_file():
+        raise UserError(f"{path}: expected a checkpoint file (HDF5), found none")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except UserError:
+        raise
+    # Whatever h5py makes of a spoiled file; a name that is no text is a ValueError.
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: expected an HDF5 checkpoint, got {reason}") from None
+
+
+def members(group: Any, path: pathlib.Path) -> Iterator[tuple]:
+    """(name, object) of a group; links that could lead out of the file are refused."""
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise UserError(
+                f"{path}: expected only groups and arrays, got a link at "
+                f"{group.name}/{name}; links are not followed"
+            )
+        yield name, group[name]
+
+
+def datasets(
+    group: Any, path: pathlib.Path, depth: int = 0, seen: list | None = None
+) -> Iterator[tuple]:
+    """(name within `group`, dataset) at most `MAX_DEPTH` levels down."""
+    seen = [] if seen is None else seen
+    for name, item in members(group, path):
+        seen.append(name)
+        if len(seen) > MAX_MEMBERS:
+            raise UserError(
+                f"{path}: expected at most {MAX_MEMBERS} groups and arrays in "
+                f"{group.name}, got more"
+            )
+        if isinstance(item, h5py.Dataset):
+            yield name, item
+        elif depth < MAX_DEPTH:
+            for inner, dataset in datasets(item, path, depth + 1, seen):
+                yield f"{name}/{inner}", dataset
+
+
+def read_floats(dataset: Any, shape: tuple, what: str) -> np.ndarray:
+    """A float32 array from a dataset whose bytes lie in the file itself.
+
+    Args:
+        dataset: where to read.
+        shape: that it must have.
+        what: name of it, for messages.
+
+    Raises:
+        UserError: it has another shape or type, lies elsewhere, or is not finite.
+    """
+    if dataset.dtype.kind != "f" or dataset.external or dataset.is_virtual:
+        raise UserError(
+            f"{what}: expected floating-point numbers inside the file, got "
+            f"{'data outside it' if dataset.dtype.kind == 'f' else dataset.dtype}"
+        )
+    if dataset.shape != shape:
+        raise UserError(f"{what}: expected shape {shape}, got {dataset.shape}")
+    with np.errstate(over="ignore"):  # becomes infinity, which is refused
+        array = np.asarray(dataset[()], "float32")
+    if not np.isfinite(array).all():
+        raise UserError(f"{what}: expected finite numbers, got NaN or Inf")
+    return array
+
+
+def attribute(group: Any, name: str, default: Any = None) -> Any:
+    """A scalar attribute as a Python value."""
+    value = group.attrs.get(name, default)
+    if isinstance(value, (np.generic, np.ndarray)) and np.size(value) == 1:
+        value = value.item()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
