@@ -41,9 +41,8 @@ import soundfile
 from networks import GOLDEN, golden_checkpoint, random_weights, tiny_document
 
 import checkpoints
+import commands
 import main
-import report  # noqa: F401 - here and below: before the clock runs
-import separate  # noqa: F401
 import sound
 import util
 from config import UserError, parse_config, to_document
@@ -198,13 +197,13 @@ def fake_network(config, weights, *, whole):
 @contextlib.contextmanager
 def without_network():
     """The command line with `fake_network`, and no Keras."""
-    before = main._network, sys.modules.get("models")
-    main._network = fake_network
+    before = commands._network, sys.modules.get("models")
+    commands._network = fake_network
     sys.modules["models"] = types.SimpleNamespace(describe_backend=lambda: "none")
     try:
         yield main.main
     finally:
-        main._network = before[0]
+        commands._network = before[0]
         sys.modules.pop("models")
         if before[1] is not None:
             sys.modules["models"] = before[1]

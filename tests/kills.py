@@ -31,7 +31,6 @@ from networks import tiny_document
 
 import checkpoints
 import main
-import separate  # noqa: F401 - loaded here, not by each child
 from config import parse_config
 
 NUM_MIXTURES = 15

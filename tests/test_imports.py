@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # From the top down; those of one line do not import each other.
 LEVELS = (
     {"main", "grow"},
-    {"arguments"},
+    {"commands", "arguments"},
     {"training", "separate", "evaluate"},
     {"session_log", "shapes", "streaming", "score_report", "score_store"},
     {"report", "verify"},

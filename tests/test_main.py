@@ -19,6 +19,7 @@ from networks import (
 )
 
 import checkpoints
+import commands
 import main as program
 import separate
 import sound
@@ -71,7 +72,7 @@ def quick(monkeypatch):
     def network(config, weights, *, whole):
         return functools.partial(build_predict, config, weights), None
 
-    monkeypatch.setattr(program, "_network", network)
+    monkeypatch.setattr(commands, "_network", network)
     return shapes
 
 
@@ -241,7 +242,7 @@ def test_one_shot_and_the_original_framing_run_whole_fragments(
         asked.append(whole)
         raise program.UserError("enough")
 
-    monkeypatch.setattr(program, "_network", network)
+    monkeypatch.setattr(commands, "_network", network)
     assert infer(session, song, *flags) == 2
     assert asked == [expected]
 
@@ -403,7 +404,7 @@ def test_a_backend_that_cannot_be_used_is_refused(
     backend, message, session, song, capsys, monkeypatch
 ):
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None)
     assert infer(session, song) == 2
     line = one_error(capsys)
     assert message in line
@@ -454,7 +455,7 @@ def test_logging_is_left_as_it_was(session, song, quick):
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_the_shipped_sessions_load(task_name):
     folder = ROOT / "sessions" / task_name
-    config = program._read_config(
+    config = commands._read_config(
         build_parser().parse_args([f"--config={folder / 'config.json'}"])
     )
     assert config.task_name == task_name
