@@ -7,276 +7,29 @@ A session is a folder:
     history_<task>.csv    one row an epoch, the 2018 program's columns first
     learning_curve.png    loss and validation loss over the epochs
     best.json             the checkpoint of the lowest validation loss so far
-
-The loop is the program's own and not `fit`, because it must be able to stop after
-any step and to go on from there with the same numbers: every batch is drawn from a
-generator that is seeded by (seed, subset, epoch, step, fragment), so there is no
-random stream to save, and the learning rate follows from the step alone.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import json
 import logging
-import operator
 import pathlib
 import signal
 import sys
-import time
-from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
-import tqdm
 
 import checkpoints
 import compat
-import losses
 import models
 import session_log
 import shapes
 import util
 from config import Config, UserError, parse_config, to_document
 from datasets import Dataset
+from trainer import INTERRUPTED, Interrupted, Trainer
+
+__all__ = ["Interrupted", "train"]
 
 logger = logging.getLogger(__name__)
-
-INTERRUPTED = "interrupted.hdf5"
-SUBSET_NUMBERS = {"train": 0, "validation": 1}
-
-
-class Interrupted(Exception):
-    """A signal asked to stop; the state has been saved."""
-
-    def __init__(self, signal_number: int):
-        super().__init__(signal.Signals(signal_number).name)
-        self.exit_status = 128 + signal_number
-
-
-def learning_rate(config: Config, step: int) -> float:
-    """The learning rate of a step, counted from 0 through all epochs.
-
-    lr / (1 + decay * step), and over the share `optimizer.cooldown` of the whole
-    training, its end, a linear way down to zero.
-    """
-    total = config.num_epochs * config.num_steps_train
-    rate = config.learning_rate / (1 + config.decay * step)
-    if config.cooldown:
-        rate *= min(1.0, (total - step) / (config.cooldown * total))
-    return rate
-
-
-class Trainer:
-    """The state of one training and the loop that moves it on.
-
-    Args:
-        config: the session's configuration.
-        dataset: loaded, with the subsets "train" and "validation".
-        session: the session's folder.
-    """
-
-    def __init__(self, config: Config, dataset: Any, session: pathlib.Path):
-        self.config = config
-        self.dataset = dataset
-        self.session = session
-        self.log = session_log.SessionLog(session, config)
-        self.epoch = 0  # complete epochs
-        self.step = 0  # steps done in the epoch that runs
-        self.sums: dict = {}  # sums of the metrics over those steps
-        self.stop_signal: int | None = None
-        self.processes, self.process = compat.processes()
-        if config.batch_size % compat.num_devices():
-            raise UserError(
-                f"training.batch_size must be a multiple of the number of devices "
-                f"({compat.num_devices()}), got {config.batch_size}"
-            )
-        compat.set_seed(config.seed)
-        self.model = models.build_wavenet(config)
-        self.model.compile(
-            optimizer=compat.make_optimizer(config.learning_rate, config.epsilon),
-            **losses.compile_arguments(config),
-        )
-
-    # -- weights and state ---------------------------------------------------------
-
-    def restore(
-        self, path: pathlib.Path, *, weights_only: bool, convention: str | None = None
-    ) -> None:
-        """Go on from a checkpoint; log what was found in it.
-
-        Args:
-            path: the checkpoint.
-            weights_only: take the weights and begin at epoch 0.
-            convention: of its kernels. Defaults to what the file says.
-        """
-        checkpoint = checkpoints.read_checkpoint(path, self.config, convention)
-        models.load_weights(self.model, self.config, checkpoint.weights)
-        if weights_only:
-            logger.info("starting from the weights of %s", path)
-            return
-        try:
-            self.epoch = operator.index(checkpoint.epoch or 0)
-            self.step = operator.index(checkpoint.state.get("step", 0))
-            self.sums = dict(json.loads(checkpoint.state.get("sums", "{}")))
-            if checkpoint.slots:
-                self._load_optimizer(checkpoint)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path}: expected the state of a training, got {error!r}"
-            ) from None
-        logger.info(
-            "resuming from %s: epoch %d, step %d, optimizer state %s",
-            path,
-            self.epoch,
-            self.step,
-            "restored" if checkpoint.slots else "not in the file, starts afresh",
-        )
-
-    def _load_optimizer(self, checkpoint: checkpoints.Checkpoint) -> None:
-        counter, first, second = compat.adam_state(self.model)
-        compat.set_value(counter, checkpoint.state["iterations"])
-        for slot, variables in (("momentum", first), ("velocity", second)):
-            arrays = {
-                name: checkpoint.slots[f"{slot}/{name}"]
-                for name in self.config.weight_shapes
-            }
-            models.write_arrays(self.model, self.config, variables, arrays)
-
-    def save(self, path: pathlib.Path) -> None:
-        """Write weights, optimizer state and progress (first process only)."""
-        counter, first, second = compat.adam_state(self.model)
-        slots = {}
-        for slot, variables in (("momentum", first), ("velocity", second)):
-            arrays = models.read_arrays(self.model, self.config, variables)
-            slots.update({f"{slot}/{name}": array for name, array in arrays.items()})
-        state = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "iterations": int(compat.get_value(counter)),
-            "sums": json.dumps(self.sums),
-        }
-        weights = models.weights_of(self.model, self.config)
-        if self.process == 0:
-            checkpoints.write_checkpoint(path, weights, state=state, slots=slots)
-
-    # -- the loop ------------------------------------------------------------------
-
-    def run(self) -> None:
-        """Train until the last epoch or until nothing has improved for long enough.
-
-        Raises:
-            Interrupted: SIGINT or SIGTERM came; the state lies in `interrupted.hdf5`.
-        """
-        while self.epoch < self.config.num_epochs:
-            if self.log.should_stop():
-                logger.info(
-                    "stopping: %s has not improved for %d epochs",
-                    self.config.early_stopping_monitor,
-                    self.config.early_stopping_patience,
-                )
-                break
-            started = time.monotonic()
-            row = {**self._train_epoch(), **self._validate()}
-            row["learning_rate"] = learning_rate(
-                self.config, (self.epoch + 1) * self.config.num_steps_train - 1
-            )
-            row["seconds"] = time.monotonic() - started
-            self._finish_epoch(row)
-
-    def _train_epoch(self) -> dict:
-        config, first = self.config, self.step
-        steps = range(first, config.num_steps_train)
-        for step, (inputs, targets) in zip(
-            self._progress(steps, "training"), self._batches("train", self.epoch, steps)
-        ):
-            compat.set_learning_rate(
-                self.model.optimizer,
-                learning_rate(config, self.epoch * config.num_steps_train + step),
-            )
-            logs = compat.train_on_batch(self.model, inputs, targets)
-            for name, value in logs.items():
-                self.sums[name] = self.sums.get(name, 0.0) + float(value)
-            self.step = step + 1
-            if not np.isfinite(self.sums["loss"]):
-                raise UserError(
-                    f"{self.session}: the loss is not finite any more at epoch "
-                    f"{self.epoch + 1}, step {self.step}; a lower optimizer.lr may help"
-                )
-            self._stop_if_asked()
-        return {name: total / self.step for name, total in self.sums.items()}
-
-    def _validate(self) -> dict:
-        steps = range(self.config.num_steps_validation)
-        sums: dict[str, float] = {}
-        # The same fragments in every epoch, so that epochs can be compared.
-        for _, (inputs, targets) in zip(
-            self._progress(steps, "validation"), self._batches("validation", 0, steps)
-        ):
-            for name, value in compat.test_on_batch(
-                self.model, inputs, targets
-            ).items():
-                sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value)
-            self._stop_if_asked()
-        return {name: total / len(steps) for name, total in sums.items()}
-
-    def _finish_epoch(self, row: dict) -> None:
-        name = session_log.checkpoint_name({"epoch": self.epoch, **row})
-        self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
-        self.save(self.session / "checkpoints" / name)
-        # Every process remembers the epochs, so that all of them stop at the same one.
-        self.log.add_epoch(self.epoch - 1, row, write=self.process == 0)
-        if self.process == 0:
-            (self.session / "checkpoints" / INTERRUPTED).unlink(missing_ok=True)
-        logger.info(
-            "epoch %d of %d: loss %.6f, validation loss %.6f (best %.6f in %s), %.1f s",
-            self.epoch,
-            self.config.num_epochs,
-            row["loss"],
-            row["val_loss"],
-            self.log.best_loss,
-            self.log.best_name,
-            row["seconds"],
-        )
-
-    def _stop_if_asked(self) -> None:
-        if self.stop_signal is not None:
-            path = self.session / "checkpoints" / INTERRUPTED
-            self.save(path)
-            logger.info("stopped; the same command goes on from %s", path)
-            raise Interrupted(self.stop_signal)
-
-    def _progress(self, steps: range, what: str) -> Any:
-        hidden = self.config.verbosity == 0 or not sys.stderr.isatty()
-        return tqdm.tqdm(
-            steps,
-            desc=f"epoch {self.epoch + 1} {what}",
-            disable=hidden or self.process > 0,
-            leave=False,
-        )
-
-    def _batches(self, subset: str, epoch: int, steps: range) -> Iterator[tuple]:
-        """Batches, the next one being drawn while the last one is used."""
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            pending = pool.submit(self._draw, subset, epoch, steps.start)
-            for step in steps:
-                batch = pending.result()
-                if step + 1 in steps:
-                    pending = pool.submit(self._draw, subset, epoch, step + 1)
-                yield batch
-
-    def _draw(self, subset: str, epoch: int, step: int) -> tuple:
-        """This process's share of a batch; all processes together draw the same."""
-        share = self.config.batch_size // self.processes
-        first = self.process * share
-        key = [self.config.seed, SUBSET_NUMBERS[subset], epoch, step]
-        drawn = [
-            self.dataset.draw_batch(subset, 1, np.random.default_rng([*key, fragment]))
-            for fragment in range(first, first + share)
-        ]
-        inputs = np.concatenate([fragment[0] for fragment in drawn])
-        targets = [np.concatenate(part) for part in zip(*(d[1] for d in drawn))]
-        return inputs, targets
 
 
 def train(

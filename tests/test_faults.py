@@ -705,7 +705,7 @@ def test_stdout_gets_names_that_are_no_text(capsysbinary):
 )
 @pytest.mark.keras3
 def test_a_spoiled_training_state_is_refused(state, session, tmp_path):
-    import training
+    from trainer import Trainer
 
     config = tiny_config()
     (path,) = (session / "checkpoints").iterdir()
@@ -714,7 +714,7 @@ def test_a_spoiled_training_state_is_refused(state, session, tmp_path):
     checkpoints.write_checkpoint(
         path, checkpoint.weights, state=state, slots=checkpoint.slots
     )
-    trainer = training.Trainer(config, None, tmp_path)
+    trainer = Trainer(config, None, tmp_path)
     with pytest.raises(UserError, match="expected the state of a training"):
         trainer.restore(path, weights_only=False)
 

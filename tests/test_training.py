@@ -22,11 +22,13 @@ from networks import (
     tiny_document,
 )
 
+import batches
 import checkpoints
 import compat
 import losses
 import models
 import session_log
+import trainer
 import training
 from config import UserError, parse_config
 
@@ -109,14 +111,14 @@ def test_five_steps_equal_those_of_2018(task_name):
 
 def test_learning_rate_decays_with_the_steps():
     config = tiny_config().replace(learning_rate=0.5, decay=0.25)
-    assert training.learning_rate(config, 0) == 0.5
-    assert training.learning_rate(config, 4) == 0.25
+    assert trainer.learning_rate(config, 0) == 0.5
+    assert trainer.learning_rate(config, 4) == 0.25
 
 
 def test_cooldown_leads_to_zero_at_the_end():
     config = tiny_config(training={"num_epochs": 5, "num_steps_train": 8})
     config = config.replace(learning_rate=1.0, cooldown=0.5)  # 40 steps, 20 of them
-    rates = [training.learning_rate(config, step) for step in (0, 19, 20, 30, 39, 40)]
+    rates = [trainer.learning_rate(config, step) for step in (0, 19, 20, 30, 39, 40)]
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.05, 0.0]
 
 
@@ -191,14 +193,14 @@ def test_a_signal_finishes_the_step_and_training_goes_on(
     config = session_config(tree, tmp_path / "parts")
     steps = []
 
-    def interrupt(self, *arguments, real=training.Trainer._draw):
+    def interrupt(*arguments, real=batches.draw):
         steps.append(arguments)
         if len(steps) == 8:  # in the second epoch, after training and validation
             os.kill(os.getpid(), number)
-        return real(self, *arguments)
+        return real(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training.Trainer, "_draw", interrupt)
+        patched.setattr(batches, "draw", interrupt)
         with pytest.raises(training.Interrupted) as stopped:
             training.train(config)
     assert stopped.value.exit_status == 128 + number
@@ -210,15 +212,15 @@ def test_a_signal_finishes_the_step_and_training_goes_on(
 
 KILLED = """
 import json, os, pathlib, signal, sys
-import training
+import batches, training
 from config import parse_config
 steps = []
-def kill(self, *arguments, real=training.Trainer._draw):
+def kill(*arguments, real=batches.draw):
     steps.append(arguments)
     if len(steps) == 9:
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, *arguments)
-training.Trainer._draw = kill
+    return real(*arguments)
+batches.draw = kill
 training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
 """
 
