@@ -13,7 +13,7 @@ import math
 import os
 from typing import Any, Callable
 
-from tasks import TASKS, OutputLoss
+from tasks import TASKS, OutputLoss, UserError
 
 REQUIRED = object()  # the key has no default
 
@@ -36,6 +36,25 @@ class Key:
     expected: str
     default: Any = REQUIRED
     added: bool = False
+
+    def checked(self, name: str, value: Any, source: str = "") -> Any:
+        """The converted value.
+
+        Raises:
+            UserError: it cannot be used; the message begins with `source` and `name`.
+        """
+        try:
+            return self.convert(value)
+        except (ValueError, TypeError, OverflowError):
+            raise UserError(
+                f"{source}{name} must be {self.expected}, got {shown(value)}"
+            ) from None
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line of bounded length."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _is_int(value: Any) -> bool:

@@ -24,6 +24,7 @@ LEVELS = (
     {"compat", "util", "sound"},
     {"sound_header"},
     {"config"},
+    {"session_config"},
     {"keys"},
     {"tasks"},
 )
