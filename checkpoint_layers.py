@@ -35,10 +35,12 @@ def weights_group(file: Any, path: pathlib.Path) -> Any:
 
 def origin(file: Any, group: Any) -> tuple:
     """(backend, Keras version) that the weights' group names, else the file."""
-    return tuple(
+    found = (
         hdf5.attribute(group, name, hdf5.attribute(file, name))
         for name in ("backend", "keras_version")
     )
+    # An attribute may be anything; whoever reads it knows a few words only.
+    return tuple(None if value is None else str(value) for value in found)
 
 
 def layers_of(group: Any, path: pathlib.Path) -> dict:
@@ -104,8 +106,8 @@ def match(layers: dict, config: Config, path: pathlib.Path) -> dict:
 
 
 def network_order(name: str) -> tuple:
-    """Sorts weights from the input to the output."""
+    """A key that sorts weights from the input to the output."""
     places = ("initial_causal_conv", "res", "conv1d")
-    number = re.match(r"[a-z0-9]*?_(\d+)", name)
+    number = re.match(r"[a-z0-9]*?_(\d{1,9})", name)
     place = next((k for k, start in enumerate(places) if name.startswith(start)), 3)
     return (place, int(number.group(1)) if number else 0, name.endswith("/bias"), name)

@@ -35,6 +35,7 @@ import hdf5
 import util
 from checkpoint_layers import CONVENTIONS, STATE_GROUP
 from config import TASKS, Config, UserError
+from keys import shown
 
 NAME = re.compile(r"checkpoint\.(\d+)-.*\.hdf5")
 
@@ -131,7 +132,7 @@ def read_checkpoint(
         if convention is None:
             raise UserError(
                 f"{path}: expected the attribute backend to be one of "
-                f"{', '.join(CONVENTIONS)}, got {backend!r}; say how its kernels are "
+                f"{', '.join(CONVENTIONS)}, got {shown(backend)}; say how its kernels are "
                 "stored with --kernel_convention theano or tensorflow"
             )
         layers = checkpoint_layers.layers_of(group, path)
@@ -223,16 +224,16 @@ def describe(path: os.PathLike) -> str:
         if STATE_GROUP in file:
             epoch = hdf5.attribute(file[STATE_GROUP], "epoch", epoch)
         shapes = {
-            f"{layer}/{kind}": tuple(dataset.shape)
+            f"{layer}/{kind}": tuple(dataset.shape or ())
             for layer, arrays in checkpoint_layers.layers_of(group, path).items()
             for kind, dataset in arrays.items()
         }
         kind = "full model" if "model_weights" in file else "weights only"
-    if not shapes:
+        names = sorted(shapes, key=checkpoint_layers.network_order)
+    if not names:
         raise UserError(f"{path}: expected layers with weights, found none")
     convention = CONVENTIONS.get(backend or "")
-    names = sorted(shapes, key=checkpoint_layers.network_order)
-    outputs = shapes[names[-1]][-1]
+    outputs = (0, *shapes[names[-1]])[-1]
     tasks = [name for name, task in TASKS.items() if len(task.estimates) == outputs]
     kernels = {
         "theano": "theano (true convolution): flipped when read",

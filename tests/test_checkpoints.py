@@ -290,6 +290,46 @@ def test_description_of_a_file_of_2018(monkeypatch, capsys):
     assert facts["conv1d_13/bias"] == "(1,)"
 
 
+LAST = "model_weights/conv1d_9/conv1d_9/bias"
+
+
+def replaced(file, name, value):
+    del file[name]
+    file[name] = value
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (lambda file: file.attrs.create("backend", h5py.Empty("f4")), "not said"),
+        (lambda file: file.attrs.create("backend", [1, 2]), "not said"),
+        (lambda file: replaced(file, LAST, 1.0), "(0 outputs)"),
+        (
+            lambda file: replaced(file, LAST, h5py.Empty("f4")),
+            "(0 outputs)",
+        ),
+        (
+            lambda file: file.create_dataset(
+                f"model_weights/res_{'9' * 5000}/kernel", (2,), "f4"
+            ),
+            f"res_{'9' * 5000}/kernel (2,)",
+        ),
+    ],
+)
+def test_description_of_an_odd_file(spoil, line, tmp_path):
+    path = tmp_path / "odd.hdf5"
+    weights = random_weights(tiny_config(), np.random.default_rng(1))
+    checkpoints.write_checkpoint(path, weights)
+    with h5py.File(path, "r+") as file:
+        del file["model_weights"].attrs["backend"]
+        spoil(file)
+    try:
+        said = checkpoints.describe(path)
+    except UserError as error:
+        said = str(error)
+    assert line in said
+
+
 def test_description_of_a_missing_file(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("sys.argv", ["checkpoints.py", str(tmp_path / "none")])
     assert checkpoints.main() == 1
