@@ -97,6 +97,14 @@ def build_parser() -> Parser:
     inference = parser.add_argument_group("separation")
     add_flag(inference, "--one_shot", "separate each file in one forward pass")
     inference.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16", "highest"],
+        default="float32",
+        help="what the network computes in: exact float32 on a CPU, TF32 on a GPU; "
+        "bfloat16, faster and less exact; highest, exact float32 on a GPU too "
+        "(default: float32)",
+    )
+    inference.add_argument(
         "--target_field_length",
         type=_count,
         metavar="N",

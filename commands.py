@@ -56,7 +56,10 @@ def infer(args: argparse.Namespace) -> int:
 
     _announce(session, checkpoint)
     build_predict, blocks = _network(
-        config, checkpoint.weights, whole=args.original_framing or args.one_shot
+        config,
+        checkpoint.weights,
+        whole=args.original_framing or args.one_shot,
+        precision=args.precision,
     )
     if args.print_model_summary:
         models.build_wavenet(config).summary()
@@ -107,10 +110,14 @@ def _separate_stdin(args: argparse.Namespace) -> int:
     """Separate raw float32 samples from stdin to interleaved stems on stdout."""
     config, session, checkpoint = _load_session(args)
     _choose_backend()
+    import compat
     import streaming
 
     _announce(session, checkpoint)
-    separator = streaming.StreamingSeparator(config, checkpoint.weights)
+    compat.check_precision(args.precision)
+    separator = streaming.StreamingSeparator(
+        config, checkpoint.weights, precision=args.precision
+    )
     logger.info(
         "reading mono float32 at %d Hz; writing %s interleaved, %d samples late",
         config.sample_rate,
@@ -150,7 +157,9 @@ def evaluate_session(args: argparse.Namespace) -> int:
     def make_separate(lengths: Sequence[int]) -> Any:
         # Not before it is needed: scores made earlier may be all there is to read.
         _announce(session, checkpoint)
-        build_predict, blocks = _network(config, checkpoint.weights, whole=False)
+        build_predict, blocks = _network(
+            config, checkpoint.weights, whole=False, precision=args.precision
+        )
         return separate.make_separate(
             config,
             build_predict,
@@ -230,7 +239,9 @@ def _choose_backend() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
-def _network(config: Config, weights: dict, *, whole: bool) -> tuple[Any, Any]:
+def _network(
+    config: Config, weights: dict, *, whole: bool, precision: str
+) -> tuple[Any, Any]:
     """What builds the network for a framing, and how it runs fragments.
 
     On a processor fragments are run by blocks, unless each must be one `whole` pass.
@@ -239,11 +250,24 @@ def _network(config: Config, weights: dict, *, whole: bool) -> tuple[Any, Any]:
     import models
     import streaming
 
-    if whole or not compat.is_jax_on_cpu():
+    compat.check_precision(precision)
+    if not compat.is_jax_on_cpu():
+        build = functools.partial(models.build_predict, config, weights, precision)
+        return build, None
+    if whole and precision == "bfloat16":
+        raise UserError(
+            "--precision bfloat16 on a processor works block by block, so neither with "
+            "--one_shot nor with --original_framing"
+        )
+    if whole:
         return functools.partial(models.build_predict, config, weights), None
     blocks = shapes.Blocks(streaming.BLOCK_LENGTH, compat.num_cores())
     build = functools.partial(
-        streaming.build_predict, config, weights, num_threads=blocks.num_parallel
+        streaming.build_predict,
+        config,
+        weights,
+        num_threads=blocks.num_parallel,
+        precision=precision,
     )
     return build, blocks
 

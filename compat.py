@@ -6,7 +6,9 @@ Conv1D, ZeroPadding1D, Reshape, Activation, Multiply, Add and small custom layer
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -203,11 +205,46 @@ def shape_of(x: Any) -> tuple:
     return tuple(x.shape) if IS_KERAS_3 else backend.int_shape(x)
 
 
-def compiled(model: Any) -> Any:
+def check_precision(precision: str) -> None:
+    """Refuse a precision that the backend or its device does not have.
+
+    Raises:
+        UserError: with what it needs.
+    """
+    if precision == "float32":
+        return
+    if not IS_KERAS_3 or backend_name() != "jax":
+        raise UserError(
+            f"--precision {precision} needs KERAS_BACKEND=jax, got {backend_name()}"
+        )
+    capability = getattr(devices()[0], "compute_capability", "8.0")  # CUDA's alone
+    if precision == "bfloat16" and float(capability) < 8:
+        raise UserError(
+            "--precision bfloat16 needs a GPU of compute capability 8.0 or more, got "
+            f"{capability}"
+        )
+
+
+@contextlib.contextmanager
+def layers_in(precision: str) -> Iterator[None]:
+    """Make layers that compute in a precision; their weights stay float32."""
+    if precision != "bfloat16":
+        yield
+        return
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def compiled(model: Any, precision: str = "float32") -> Any:
     """A function from the list of a model's inputs to the list of its outputs.
 
     It compiles once for each shape. On JAX the outputs stay on the device until they
-    are converted, and the weights are those the model has now.
+    are converted, and the weights are those the model has now. On a GPU, `float32`
+    leaves the products to what is fast there, TF32; `highest` does not.
     """
     single = len(model.inputs) == 1
     if backend_name() != "jax":
@@ -216,12 +253,14 @@ def compiled(model: Any) -> Any:
 
     trainable = [variable.value for variable in model.trainable_variables]
     others = [variable.value for variable in model.non_trainable_variables]
+    products = "highest" if precision == "highest" else None
 
     @jax.jit
     def run(trainable: list, others: list, inputs: list) -> list:
-        outputs, _ = model.stateless_call(
-            trainable, others, inputs[0] if single else inputs, training=False
-        )
+        with jax.default_matmul_precision(products):
+            outputs, _ = model.stateless_call(
+                trainable, others, inputs[0] if single else inputs, training=False
+            )
         return outputs
 
     return lambda inputs: run(trainable, others, inputs)

@@ -212,27 +212,28 @@ def _flipped(kernel: np.ndarray) -> np.ndarray:
 
 
 def build_predict(
-    config: Config, weights: dict, **framing: Any
+    config: Config, weights: dict, precision: str = "float32", **framing: Any
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function that runs the network on batches of fragments.
 
     Args:
         config: the session's configuration.
         weights: arrays by the names of `config.weight_shapes`.
+        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
         **framing: the arguments of `build_wavenet`.
 
     Returns:
         A function from (batch, input_length) to (estimates, batch, padded target
         field), float32. It compiles once for each shape it is given.
     """
-    model = build_wavenet(config, **framing)
+    with compat.layers_in(precision):
+        model = build_wavenet(config, **framing)
     load_weights(model, config, weights)
-
-    run = compat.compiled(model)
+    run = compat.compiled(model, precision)
 
     def predict(fragments: np.ndarray) -> np.ndarray:
         outputs = run([fragments])[: len(config.task.estimates)]
-        return np.stack([np.asarray(output) for output in outputs])
+        return np.stack([np.asarray(output, np.float32) for output in outputs])
 
     return predict
 

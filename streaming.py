@@ -1,138 +1,54 @@
 """Separate a stream: samples in, finished stem samples out, context kept in between.
 
-The Wavenet is not causal, but it looks only so far ahead: with every convolution
-delayed by its reach to the right it becomes a causal one whose output comes
-`Config.context_length` samples late. Each layer keeps the last samples of its input,
-so that no sample is computed twice, and a block may have any length.
-
-    block --[2]--> conv --[2d]--> block 1 --[2d]--> ... --> ReLU --[2]--> head
-                                   |skip --[d]--> + --> [d]--> + (delayed to match)
-
-[n] stands for n samples of context that are kept from block to block. Before the
-first sample all of them are zero, which is what silence leaves: no convolution of the
-blocks has a bias.
+A stream is a function from its next block of samples to what the network puts out
+then, `Config.context_length` samples late; `stream_keras` says how.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any, BinaryIO, Callable
+from typing import BinaryIO, Callable
 
-import keras
 import numpy as np
 
 import compat
-import layers
-import models
+import stream_keras
 from config import Config, UserError
 
 # Samples of a block: few enough for a layer's channels to stay in the cache of one
 # core, measured on the full-size network.
 BLOCK_LENGTH = 1600
 
-
-def build_streaming_wavenet(config: Config, block_length: int) -> Any:
-    """The network over one block of a stream.
-
-    Args:
-        config: the session's configuration.
-        block_length: samples of a block, at least 1.
-
-    Returns:
-        A `keras.Model` from [block (batch, block_length), context, ...] to
-        [estimates (batch, block_length, estimates), new context, ...]; the contexts
-        have the shapes of `context_shapes`. The weights are named as in
-        `models.build_wavenet`.
-    """
-    block = keras.layers.Input(shape=(block_length,), name="data_input")
-    before: list = []
-    after: list = []
-
-    def extended(x: Any, length: int) -> Any:
-        """`x` with the last `length` samples that came before it."""
-        if not length:
-            return x
-        channels = compat.shape_of(x)[2]
-        context = keras.layers.Input(shape=(length, channels))
-        both = keras.layers.Concatenate(axis=1)([context, x])
-        before.append(context)
-        after.append(layers.CropTime(block_length, length)(both))
-        return both
-
-    side = config.filter_length // 2
-    x = keras.layers.Reshape((block_length, 1))(block)
-    x = layers.padded_conv(
-        extended(x, 2 * side),
-        config.residual_channels,
-        config.filter_length,
-        (0, 0),
-        "initial_causal_conv",
-    )
-    skips = None
-    dilations = config.dilations * config.num_stacks
-    for number, (name, dilation) in enumerate(zip(config.block_names, dilations), 1):
-        reach = side * dilation
-        slab = extended(x, 2 * reach)
-        residual, skip = layers.gated_unit(
-            slab,
-            config.residual_channels,
-            config.skip_channels,
-            config.filter_length,
-            dilation,
-            (0, 0),
-            (name, f"conv1d_{number}"),
-        )
-        x = keras.layers.Add()([layers.CropTime(reach, block_length)(slab), residual])
-        if skips is not None:
-            delayed = layers.CropTime(0, block_length)(extended(skips, reach))
-            skip = keras.layers.Add()([delayed, skip])
-        skips = skip
-    count = config.num_residual_blocks
-    first, second = config.final_filter_lengths
-    x = extended(keras.layers.Activation("relu")(skips), first - 1)
-    x = layers.padded_conv(
-        x, config.final_channels[0], first, (0, 0), f"conv1d_{count + 1}"
-    )
-    x = extended(keras.layers.Activation("relu")(x), second - 1)
-    x = layers.MergedHead(
-        config.final_channels[1],
-        len(config.task.estimates),
-        second,
-        padding="valid",
-        name="merged_head",
-    )(x)
-    return keras.Model([block, *before], [x, *after])
+Stream = Callable[[np.ndarray], np.ndarray]
 
 
-def context_shapes(model: Any) -> list:
-    """Shapes (length, channels) of the contexts that a streaming model keeps."""
-    return [tuple(compat.shape_of(context)[1:]) for context in model.inputs[1:]]
-
-
-def build_step(
-    config: Config, weights: dict, block_length: int
-) -> tuple[Callable[[np.ndarray, list], tuple], list]:
-    """A function that moves a stream on by one block.
+def build_streams(
+    config: Config,
+    weights: dict,
+    block_length: int,
+    *,
+    precision: str = "float32",
+    num_parallel: int = 1,
+) -> Callable[[], Stream]:
+    """What begins streams: on OpenVINO for bfloat16 on a processor, else on Keras.
 
     Args:
         config: the session's configuration.
         weights: arrays by the names of `config.weight_shapes`.
         block_length: samples of a block.
+        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
+        num_parallel: streams that go on side by side. Defaults to 1.
 
-    Returns:
-        The function from (block (block_length,), contexts) to (estimates (estimates,
-        block_length), new contexts), and the contexts of silence to begin with.
+    Raises:
+        UserError: there is nothing here that computes in this precision.
     """
-    model = build_streaming_wavenet(config, block_length)
-    models.load_weights(model, config, weights)
-    run = compat.compiled(model)
+    if precision == "bfloat16" and compat.is_jax_on_cpu():
+        import stream_openvino  # an optional package
 
-    def step(block: np.ndarray, contexts: list) -> tuple:
-        estimates, *contexts = run([block[None], *contexts])
-        return np.asarray(estimates)[0].T, contexts
-
-    silence = [np.zeros((1, *shape), np.float32) for shape in context_shapes(model)]
-    return step, silence
+        return stream_openvino.build_streams(
+            config, weights, block_length, num_parallel
+        )
+    return stream_keras.build_streams(config, weights, block_length, precision)
 
 
 def build_predict(
@@ -143,6 +59,7 @@ def build_predict(
     target_padding: int,
     input_length: int,
     num_threads: int = 1,
+    precision: str = "float32",
 ) -> Callable[[np.ndarray], np.ndarray]:
     """What `models.build_predict` makes for seamless framing, for processors.
 
@@ -156,6 +73,7 @@ def build_predict(
         target_padding: samples put out on each side of it, zeros here.
         input_length: target_field_length + 2 * config.context_length.
         num_threads: fragments run at a time. Defaults to 1.
+        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
 
     Returns:
         A function from (batch, input_length) to (estimates, batch, padded target
@@ -164,7 +82,9 @@ def build_predict(
     context = config.context_length
     num_blocks = -(-input_length // BLOCK_LENGTH)
     size = -(-input_length // num_blocks)
-    step, silence = build_step(config, weights, size)
+    begin = build_streams(
+        config, weights, size, precision=precision, num_parallel=num_threads
+    )
     field = slice(target_padding, target_padding + target_field_length)
 
     def run(fragment: np.ndarray, output: np.ndarray) -> None:
@@ -174,13 +94,14 @@ def build_predict(
         sounding = np.flatnonzero(fragment)
         silent = sounding[0] if len(sounding) else input_length
         first = min(silent, 2 * context) // size
-        contexts, parts = silence, []
-        for k in range(first, num_blocks):
-            estimates, contexts = step(fragment[k * size : (k + 1) * size], contexts)
-            parts.append(estimates)
+        stream = begin()
+        parts = [
+            stream(fragment[k * size : (k + 1) * size])
+            for k in range(first, num_blocks)
+        ]
         start = 2 * context - first * size
-        stream = np.concatenate(parts, axis=1)
-        output[:, field] = stream[:, start : start + target_field_length]
+        estimates = np.concatenate(parts, axis=1)
+        output[:, field] = estimates[:, start : start + target_field_length]
 
     def predict(fragments: np.ndarray) -> np.ndarray:
         padded = target_field_length + 2 * target_padding
@@ -206,17 +127,24 @@ class StreamingSeparator:
         weights: arrays by the names of `config.weight_shapes`.
         block_length: samples that the network takes at a time. Defaults to
             `BLOCK_LENGTH`.
+        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
     """
 
-    def __init__(self, config: Config, weights: dict, block_length: int = BLOCK_LENGTH):
+    def __init__(
+        self,
+        config: Config,
+        weights: dict,
+        block_length: int = BLOCK_LENGTH,
+        precision: str = "float32",
+    ):
         self.config = config
         self.block_length = block_length
-        self._step, self._silence = build_step(config, weights, block_length)
+        self._begin = build_streams(config, weights, block_length, precision=precision)
         self.reset()
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._contexts = self._silence
+        self._stream = self._begin()
         self._waiting = np.zeros(0, np.float32)  # not yet a whole block
         self._mixture = np.zeros(0, np.float32)  # whose stems are still to come
         self._to_drop = self.config.context_length
@@ -248,7 +176,7 @@ class StreamingSeparator:
         size, parts = self.block_length, []
         while len(self._waiting) >= size:
             block, self._waiting = self._waiting[:size], self._waiting[size:]
-            estimates, self._contexts = self._step(block, self._contexts)
+            estimates = self._stream(block)
             late = min(self._to_drop, size)
             self._to_drop -= late
             parts.append(estimates[:, late:])

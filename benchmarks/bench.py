@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -161,7 +162,7 @@ def bench_separation(folder: pathlib.Path) -> list[Row]:
     config = full_size()
     weights, cores = random_weights(config), compat.num_cores()
     for field in (16000, 160000):
-        framing = {
+        framing: dict[str, Any] = {
             "target_field_length": field,
             "target_padding": config.head_margin,
             "input_length": field + 2 * config.context_length,

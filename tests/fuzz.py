@@ -262,7 +262,7 @@ def make_files(kind: str, folder: pathlib.Path, rng: np.random.Generator) -> Non
     (folder / "session" / "config.json").write_bytes(data)
 
 
-def fake_network(config, weights, *, whole):
+def fake_network(config, weights, *, whole, precision="float32"):
     """Estimates that are shares of the mixture."""
 
     def build_predict(*, target_field_length, target_padding, input_length):

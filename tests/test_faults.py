@@ -797,7 +797,7 @@ def test_a_missing_package_for_tensorboard_is_named_before_training(monkeypatch)
 def hungry(limit, shapes_seen):
     """The fake network, which has no memory for more than `limit` samples a batch."""
 
-    def network(config, weights, *, whole):
+    def network(config, weights, *, whole, precision="float32"):
         build, blocks = fake_network(config, weights, whole=whole)
 
         def build_predict(**shape):
@@ -866,8 +866,8 @@ sys.path[:0] = ["tests", "."]
 import numpy as np
 import fuzz
 build = fuzz.fake_network
-def network(config, weights, *, whole):
-    make, blocks = build(config, weights, whole=whole)
+def network(config, weights, *, whole, precision="float32"):
+    make, blocks = build(config, weights, whole=whole, precision=precision)
     def build_predict(**shape):
         predict = make(**shape)
         # As hungry as a network of a thousand channels.

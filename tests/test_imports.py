@@ -16,7 +16,7 @@ LEVELS = (
     {"training", "separate", "evaluate"},
     {"trainer"},
     {"session_log", "shapes", "streaming", "score_report", "score_store"},
-    {"report", "verify"},
+    {"report", "verify", "stream_keras", "stream_openvino"},
     {"models", "checkpoints", "datasets", "losses", "batches", "framing", "mixtures"},
     {"layers", "dataset_check", "scores", "checkpoint_layers"},
     {"dataset_cache", "hdf5"},

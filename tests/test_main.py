@@ -69,7 +69,7 @@ def quick(monkeypatch):
             (num_estimates, len(fragments), count), np.float32
         )
 
-    def network(config, weights, *, whole):
+    def network(config, weights, *, whole, precision="float32"):
         return functools.partial(build_predict, config, weights), None
 
     monkeypatch.setattr(commands, "_network", network)
@@ -238,7 +238,7 @@ def test_one_shot_and_the_original_framing_run_whole_fragments(
 ):
     asked = []
 
-    def network(config, weights, *, whole):
+    def network(config, weights, *, whole, precision="float32"):
         asked.append(whole)
         raise program.UserError("enough")
 
