@@ -132,8 +132,8 @@ def read_checkpoint(
         if convention is None:
             raise UserError(
                 f"{path}: expected the attribute backend to be one of "
-                f"{', '.join(CONVENTIONS)}, got {shown(backend)}; say how its kernels are "
-                "stored with --kernel_convention theano or tensorflow"
+                f"{', '.join(CONVENTIONS)}, got {shown(backend)}; say how its kernels "
+                "are stored with --kernel_convention theano or tensorflow"
             )
         layers = checkpoint_layers.layers_of(group, path)
         stored = checkpoint_layers.match(layers, config, path)

@@ -21,6 +21,7 @@ import soundfile
 from scipy import signal
 
 import sound_header
+import sound_stream
 from config import UserError
 
 BLOCK_FRAMES = 2**18  # decoded at a time, of all channels together
@@ -78,6 +79,18 @@ def resample(
         yield piece[reach // down * up :][: -(-count * up // down)]
 
 
+class _Straight(soundfile.SoundFile):
+    """A file that is read from its first frame to its last.
+
+    SoundFile seeks to where it is after each piece that it reads. In an MP3 that
+    spoils what comes next, since its frames use what earlier ones left over.
+    """
+
+    def seekable(self) -> bool:
+        """No: so nothing seeks."""
+        return False
+
+
 class MonoReader:
     """An audio file as float32 mono at a wanted rate, block by block.
 
@@ -97,13 +110,17 @@ class MonoReader:
         self.sample_rate = sample_rate
         try:
             with _OPENING:
-                self._file = soundfile.SoundFile(os.fsencode(path))
+                self._file = _Straight(os.fsencode(path))
+                if self._file.format == "MP3":
+                    self._count_frames()
             missing = sound_header.missing_bytes(path)
+            cut = f"{missing} bytes of its samples are missing" if missing else ""
+            cut = cut or sound_stream.cut_reason(path, self._file.format)
         except (OSError, RuntimeError, TypeError) as error:
             raise self._refusal(error) from None
         refused = ""
-        if missing:
-            refused = f"cut short: {missing} bytes of its samples are missing"
+        if cut:
+            refused = f"cut short: {cut}"
         elif self._file.samplerate > MAX_RATE:
             refused = (
                 f"expected a sample rate of at most {MAX_RATE} Hz, got "
@@ -116,6 +133,13 @@ class MonoReader:
     def _refusal(self, error: Exception) -> UserError:
         reason = getattr(error, "error_string", error)
         return UserError(f"{self.path}: expected an audio file, got: {reason}")
+
+    def _count_frames(self) -> None:
+        """Open an MP3 that does not say how long it is once more, with a count."""
+        counted = sound_stream.with_count(self.path)
+        if counted is not None:
+            self._file.close()
+            self._file = _Straight(counted)
 
     def __enter__(self) -> MonoReader:
         """Give the reader itself."""

@@ -1,7 +1,8 @@
 """What an audio file's header promises, to find files that were cut short.
 
 libsndfile shortens the length to what is there and says nothing, so the sizes are
-read here, of the formats that state them: WAV (RIFF, RIFX, RF64), Wave64, AIFF, AU.
+read here, of the formats that state them: WAV (RIFF, RIFX, RF64), Wave64, AIFF, AU,
+CAF, 8SVX.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def _end_of_samples(file: BinaryIO) -> int:
         return _end_of_chunk(file, 12, _sizes(">4sI"), b"data", 2)
     if start[:4] == b"FORM" and start[8:] in (b"AIFF", b"AIFC"):
         return _end_of_chunk(file, 12, _sizes(">4sI"), b"SSND", 2)
+    if start[:4] == b"FORM" and start[8:] in (b"8SVX", b"16SV"):
+        return _end_of_chunk(file, 12, _sizes(">4sI"), b"BODY", 2)
+    if start[:4] == b"caff":
+        return _end_of_chunk(file, 8, _sizes(">4sq"), b"data", 1)
     if start[:4] == b"riff":
         # Its chunks are named by 16 bytes, and their sizes count the header, too.
         return _end_of_chunk(file, 40, _sizes("<4s12xQ", counted=24), b"data", 8)
