@@ -23,6 +23,7 @@ import mixtures
 import report
 import separate
 import shapes
+import stems
 import util
 from config import Config, UserError, parse_config
 
@@ -160,7 +161,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
         build_predict, blocks = _network(
             config, checkpoint.weights, whole=False, precision=args.precision
         )
-        return separate.make_separate(
+        return stems.make_separate(
             config,
             build_predict,
             lengths,

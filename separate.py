@@ -3,9 +3,7 @@
 The network comes as a function `build_predict(target_field_length=...,
 target_padding=..., input_length=...)` that returns what `framing` calls `predict`.
 
-Conventions: stems are mono WAV files at the model's rate,
-`<output folder>/<mixture name>_<stem>.wav`; the remainder is the mixture minus the
-estimates as they are written, so that the written stems sum to the mixture.
+Convention: stems are `<output folder>/<mixture name>_<stem>.wav`.
 """
 
 from __future__ import annotations
@@ -16,35 +14,26 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Callable
+from collections.abc import Sequence
+from typing import Callable
 
-import numpy as np
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-import util
 from config import Config, UserError
-from framing import Network, Predict, estimate_blocks, estimate_stems
+from framing import Predict
 from mixtures import (
     Mixture,
     check_outputs,
-    check_writable,
     new_samples_folder,
     output_folder,
     with_stems,
 )
-from report import FAILED, SEPARATED, SKIPPED, FileReport, StemReport
-from shapes import Blocks, NetworkSource, is_out_of_memory
-from sound import MonoReader, MonoWriter, as_written
-from verify import verify_stems
+from network_source import NetworkSource
+from report import FAILED, SEPARATED, SKIPPED, FileReport
+from shapes import Blocks, is_out_of_memory
+from stems import progress_bar, separate_file
 
 logger = logging.getLogger(__name__)
-
-PROGRESS_FORMAT = (
-    "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
-    "[{elapsed}<{remaining}]"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +138,7 @@ def separate_all(
     else:
         folder = new_samples_folder(session)
     total = sum(mixture.length for mixture in mixtures)
-    with logging_redirect_tqdm(), _bar("all files", total, config) as bar:
+    with logging_redirect_tqdm(), progress_bar("all files", total, config) as bar:
         for mixture in mixtures:
             if mixture in done:
                 files.append(FileReport(str(mixture.path), SKIPPED))
@@ -208,7 +197,12 @@ def _attempt(
     while found.status == FAILED:
         try:
             found.frames, found.stems = separate_file(
-                mixture, paths, config, networks, settings
+                mixture,
+                paths,
+                config,
+                networks,
+                subtype=settings.subtype,
+                verify=settings.verify,
             )
             found.status = SEPARATED
         except Exception as error:
@@ -223,107 +217,6 @@ def _attempt(
             break
     found.seconds = time.monotonic() - started
     return found
-
-
-def separate_file(
-    mixture: Mixture,
-    paths: dict[str, pathlib.Path],
-    config: Config,
-    networks: Callable[[int], Network],
-    settings: Settings,
-) -> tuple[int, dict[str, StemReport]]:
-    """Separate one file; its stems appear together, or not at all.
-
-    Args:
-        mixture: what to separate.
-        paths: where the stems go, by their names.
-        config: the session's configuration.
-        networks: gives the network for a mixture of so many samples.
-        settings: what was asked for.
-
-    Returns:
-        The mixture's samples at the model's rate, and what was written, by name.
-
-    Raises:
-        UserError: the mixture, or what the network made of it, cannot be used.
-        OSError: the stems cannot be written.
-    """
-    logger.info("%s: %s", mixture.path, mixture.description)
-    check_writable(paths.values())
-    names, rate, subtype = config.task.stems, config.sample_rate, settings.subtype
-    clipped = dict.fromkeys(names, 0)
-    with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(MonoReader(mixture.path, sample_rate=rate))
-        network = networks(reader.length)
-        # All files are whole before the first one gets its name.
-        temporaries = {
-            name: stack.enter_context(util.replacing(path))
-            for name, path in paths.items()
-        }
-        files = contextlib.ExitStack()
-        with files, _bar(mixture.path.name, reader.length, config) as bar:
-            writers = {
-                name: files.enter_context(
-                    MonoWriter(
-                        path, sample_rate=rate, subtype=subtype, frames=reader.length
-                    )
-                )
-                for name, path in temporaries.items()
-            }
-            for part, estimates in estimate_blocks(
-                _finite(reader.blocks()),
-                network,
-                num_estimates=len(config.task.estimates),
-            ):
-                for name, (stem, num_clipped) in _written(
-                    part, estimates, names, subtype
-                ).items():
-                    clipped[name] += num_clipped
-                    if name in writers:
-                        writers[name].write(stem)
-                bar.update(len(part) / rate)
-        for name in paths:
-            if clipped[name]:
-                logger.warning(
-                    "%s: %d samples of %s clipped", mixture.path, clipped[name], name
-                )
-        digests = {name: writer.digest.hexdigest() for name, writer in writers.items()}
-        if settings.verify:
-            verify_stems(
-                mixture.path,
-                temporaries,
-                digests,
-                sample_rate=rate,
-                subtype=subtype,
-                lost=network.framing.lost,
-                sums=len(paths) == len(names) and not clipped[config.task.remainder],
-            )
-        frames = reader.length - network.framing.lost
-        return reader.length, {
-            name: StemReport(str(path), digests[name], frames, clipped[name])
-            for name, path in paths.items()
-        }
-
-
-def _finite(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    for block in blocks:
-        if not np.isfinite(block).all():
-            raise UserError("expected finite samples, got NaN or infinity")
-        yield block
-
-
-def _written(
-    mixture: np.ndarray, estimates: np.ndarray, names: Sequence[str], subtype: str
-) -> dict[str, tuple[np.ndarray, int]]:
-    """Each stem as it is written, and how many of its samples are clipped."""
-    if not np.isfinite(estimates).all():
-        raise UserError("the network's output has NaN or infinity")
-    written = [as_written(estimate, subtype) for estimate in estimates]
-    with np.errstate(over="ignore"):
-        remainder = mixture - sum(stem for stem, _ in written)
-    if not np.isfinite(remainder).all():
-        raise UserError("the remainder has NaN or infinity")
-    return dict(zip(names, [*written, as_written(remainder, subtype)]))
 
 
 def _one_line(mixture: Mixture, error: Exception) -> str:
@@ -342,67 +235,3 @@ def _chosen_stems(config: Config, settings: Settings) -> Sequence[str]:
             f"got {','.join(unknown)}"
         )
     return settings.stems or known
-
-
-def make_separate(
-    config: Config,
-    build_predict: Callable[..., Predict],
-    lengths: Sequence[int],
-    *,
-    target_field_length: int | None = None,
-    batch_size: int | None = None,
-    blocks: Blocks | None = None,
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function that separates mixtures in memory, framed seamlessly.
-
-    Args:
-        config: the session's configuration.
-        build_predict: makes the network for a framing.
-        lengths: samples of the mixtures to come; longer ones work, too.
-        target_field_length: samples. Defaults to a fitting number.
-        batch_size: fragments. Defaults to a fitting number.
-        blocks: how `build_predict` runs fragments, if not in one pass.
-
-    Returns:
-        A function from a mixture (frames,) to each stem (frames,) by name, remainder
-        included; float32, and the stems sum to the mixture.
-
-    Raises:
-        UserError: what was given does not fit into the memory.
-    """
-    networks = NetworkSource(
-        config,
-        build_predict,
-        lengths,
-        target_field_length=target_field_length,
-        batch_size=batch_size,
-        blocks=blocks,
-    )
-
-    def separate(mixture: np.ndarray) -> dict[str, np.ndarray]:
-        while True:
-            try:
-                estimates = estimate_stems(
-                    mixture,
-                    networks(len(mixture)),
-                    num_estimates=len(config.task.estimates),
-                )
-                break
-            except Exception as error:
-                if not (is_out_of_memory(error) and networks.shrink()):
-                    raise
-        stems = dict(zip(config.task.estimates, estimates))
-        stems[config.task.remainder] = mixture - estimates.sum(axis=0)
-        return stems
-
-    return separate
-
-
-def _bar(name: str, num_samples: int, config: Config) -> Any:
-    """A progress bar in seconds of audio; silent where stderr is no terminal."""
-    return tqdm(
-        desc=name,
-        total=num_samples / config.sample_rate,
-        bar_format=PROGRESS_FORMAT,
-        disable=None,
-    )
