@@ -54,6 +54,9 @@ WAIT_LIMIT = 120.0  # seconds
 MEMORY_LIMIT = 3 * 2**30  # bytes that a child may map
 CASES_A_CHILD = 200
 KINDS = ("wav", "config", "hdf5")
+FORMATS = ["WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "AU", "CAF"]
+ENCODED = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
+FORMATS += ENCODED
 
 # What a config's values are replaced by.
 VALUES = [
@@ -237,8 +240,10 @@ def make_files(kind: str, folder: pathlib.Path, rng: np.random.Generator) -> Non
     mixture = folder / "in" / "song.wav"
     shape = (int(rng.integers(1, 300)), int(rng.integers(1, 4)))
     subtype = str(rng.choice(["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE"]))
-    form = str(rng.choice(["WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "AU"]))
-    if not soundfile.check_format(form, subtype):
+    form = str(rng.choice(FORMATS))
+    if form in ENCODED:
+        subtype, shape = ENCODED[form], (shape[0] * 10, min(shape[1], 2))
+    elif not soundfile.check_format(form, subtype):
         form = "WAV"
     rate = int(rng.choice([8000, 16000, 44100]))
     soundfile.write(mixture, rng.uniform(-1, 1, shape), rate, subtype, format=form)
