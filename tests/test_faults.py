@@ -31,6 +31,7 @@ import session_log
 import shapes
 import sound
 import sound_header
+import stems
 import util
 import verify
 from config import UserError, parse_config
@@ -445,7 +446,7 @@ def test_verification_finds_what_a_disk_spoils(
         spoil(stems["bass"])
         check(mixture, stems, *args, **kwargs)
 
-    monkeypatch.setattr(separate, "verify_stems", spoiled)
+    monkeypatch.setattr(stems, "verify_stems", spoiled)
     status, (line,) = infer(folder, "--verify")
     assert status == 1
     assert message in line
@@ -923,7 +924,7 @@ def test_a_process_with_little_memory_gets_the_same_stems(
         (sound.MonoReader, "__enter__"),
         (sound.MonoWriter, "write"),
         (sound.MonoWriter, "__exit__"),
-        (separate, "verify_stems"),
+        (stems, "verify_stems"),
         (pathlib.Path, "replace"),
     ],
 )
