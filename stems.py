@@ -6,10 +6,11 @@ minus the estimates as they are written, so that the written stems sum to the mi
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import logging
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -81,11 +82,12 @@ def separate_file(
                 )
                 for name, path in temporaries.items()
             }
-            for part, estimates in estimate_blocks(
-                _finite(reader.blocks()),
-                network,
-                num_estimates=len(config.task.estimates),
-            ):
+            # While one part is written the next is computed, and the one after read.
+            blocks = files.enter_context(ahead(_finite(reader.blocks())))
+            parts = estimate_blocks(
+                blocks, network, num_estimates=len(config.task.estimates)
+            )
+            for part, estimates in files.enter_context(ahead(parts)):
                 for name, (stem, num_clipped) in _written(
                     part, estimates, names, subtype
                 ).items():
@@ -114,6 +116,28 @@ def separate_file(
             name: StemReport(str(path), digests[name], frames, clipped[name])
             for name, path in paths.items()
         }
+
+
+def ahead(items: Iterable) -> contextlib.closing[Generator]:
+    """Items, each made in a thread while the one before it is used.
+
+    Args:
+        items: what to go through, by one thread at a time.
+
+    Returns:
+        A context that gives the items, or raises what making one has raised. At its
+        end nothing is being made any more.
+    """
+
+    def run() -> Generator:
+        source, end = iter(items), object()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            made = pool.submit(next, source, end)
+            while (item := made.result()) is not end:
+                made = pool.submit(next, source, end)
+                yield item
+
+    return contextlib.closing(run())
 
 
 def _finite(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
