@@ -62,6 +62,8 @@ def infer(args: argparse.Namespace) -> int:
         whole=args.original_framing or args.one_shot,
         precision=args.precision,
     )
+    if args.output_path is not None:
+        util.remove_leftovers(args.output_path)
     if args.print_model_summary:
         models.build_wavenet(config).summary()
     settings = separate.Settings(

@@ -76,6 +76,7 @@ def train(
         inside = source.resolve().parent == (session / "checkpoints").resolve()
         trainer.restore(source, weights_only=not inside, convention=kernel_convention)
     if trainer.process == 0:
+        util.remove_leftovers(session)
         util.write_json(session / "config.json", to_document(config))
     trainer.log.rewind(trainer.epoch)
     with _signals(trainer):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,40 +14,80 @@ from typing import Any
 
 from config import UserError
 
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None  # type: ignore[assignment]
+
+PARTIAL = ".sswavenet-partial-"  # begins the names of temporary folders
 MAX_JSON_BYTES = 16 * 2**20
 
 
 @contextlib.contextmanager
 def replacing(path: os.PathLike) -> Iterator[pathlib.Path]:
-    """Give a temporary path beside `path`; rename it to `path` on success only.
+    """Give a temporary path near `path`; rename it to `path` on success only.
 
-    The temporary name keeps the extension, for writers that look at it, and is gone
-    after an error.
+    It lies in a hidden folder of its own beside `path`, keeps the extension, for
+    writers that look at it, and is gone after an error.
 
     Raises:
         UserError: the folder cannot be written.
     """
     path = pathlib.Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=".partial-", suffix=path.suffix, dir=path.parent
-        )
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    os.close(handle)
-    temporary = pathlib.Path(name)
-    try:
-        # mkstemp makes private files; give what an ordinary open would.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(_held_folder(path.parent))
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+        temporary = folder / f"new{path.suffix}"
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _held_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new temporary folder, locked so that `remove_leftovers` lets it be."""
+    while True:
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+        try:
+            with _locked(folder, wait=True):
+                if not folder.exists():
+                    continue  # taken for a leftover before it was locked
+                yield folder
+                return
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool]:
+    """Lock a folder against other processes; gives whether that worked.
+
+    A lock ends with its process, however that ends. Where the system or the file
+    system has none, nothing is locked.
+    """
+    place, held = None, False
+    try:
+        with contextlib.suppress(OSError):
+            place = os.open(folder, os.O_RDONLY)
+            if fcntl is not None:
+                fcntl.flock(place, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                held = True
+        yield held
     finally:
-        temporary.unlink(missing_ok=True)
+        if place is not None:
+            os.close(place)
+
+
+def remove_leftovers(folder: os.PathLike) -> None:
+    """Remove what killed processes left of `replacing` in a folder and below it."""
+    for path in pathlib.Path(folder).rglob(f"{PARTIAL}*"):
+        with _locked(path, wait=False) as abandoned:
+            if abandoned:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def read_json(path: os.PathLike) -> Any:

@@ -31,6 +31,7 @@ from networks import tiny_document
 
 import checkpoints
 import main
+import util
 from config import parse_config
 
 NUM_MIXTURES = 15
@@ -69,7 +70,7 @@ def contents(folder: pathlib.Path) -> dict:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".partial-")
+        if path.is_file() and not path.parent.name.startswith(util.PARTIAL)
     }
 
 
@@ -150,7 +151,7 @@ def kill_separations(num_kills: int, rng, folder: pathlib.Path) -> dict:
 
         kills += kill_until_done(work_in(out), seconds, rng, num_kills - kills, check)
         runs += 1
-        partial += len(list(out.rglob(".partial-*")))
+        partial += len(list(out.rglob(f"{util.PARTIAL}*")))
         if contents(out) != expected:
             raise Failure("the result is not that of an undisturbed run")
     return {"kills": kills, "completed": runs, "temporary files left": partial}

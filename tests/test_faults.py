@@ -949,7 +949,7 @@ def test_a_signal_leaves_only_whole_files(
     assert errors == [f"error: {'interrupted' if number == 2 else 'terminated'}"]
     out = tmp_path / "out"
     for path in out.rglob("*"):
-        assert not path.name.startswith(".partial")
+        assert not path.name.startswith(util.PARTIAL)
         assert len(soundfile.read(str(path))[0]) == 100
     if report.exists():
         assert json.loads(report.read_text())["complete"] is False

@@ -1,6 +1,9 @@
 """Files: all or nothing; JSON: clear errors."""
 
+import pathlib
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +27,65 @@ def test_replacing_renames_on_success_only(tmp_path):
         fail_halfway()
     assert path.read_text() == "first"
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_leftovers_of_killed_processes_are_removed_and_others_are_not(tmp_path):
+    deep = tmp_path / "deep"
+    (tmp_path / "mine.wav").touch()
+    writing = """
+import pathlib, sys, time
+import util
+with util.replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    time.sleep(60)
+"""
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", writing, str(deep / name)],
+            cwd=pathlib.Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("a.wav", "b.wav")
+    ]
+    killed, alive = (pathlib.Path(child.stdout.readline()[:-1]) for child in children)
+    children[0].kill()
+    children[0].communicate()
+    util.remove_leftovers(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [
+        tmp_path / "mine.wav",
+        alive,
+    ]
+    assert not killed.parent.exists()
+    children[1].kill()
+    children[1].communicate()
+    util.remove_leftovers(tmp_path)
+    assert not any(deep.iterdir())
+    util.remove_leftovers(tmp_path / "none")
+
+
+def test_a_folder_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
+    real, made = util.tempfile.mkdtemp, []
+
+    def taken(**options):
+        made.append(real(**options))
+        if len(made) == 1:
+            util.remove_leftovers(tmp_path)
+        return made[-1]
+
+    monkeypatch.setattr(util.tempfile, "mkdtemp", taken)
+    util.write_json(tmp_path / "a.json", 1)
+    assert len(made) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(util, "fcntl", None)
+    (tmp_path / f"{util.PARTIAL}x").mkdir()
+    util.write_json(tmp_path / "a.json", 1)
+    util.remove_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_replacing_makes_files_that_others_may_read(tmp_path):
