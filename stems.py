@@ -6,6 +6,7 @@ minus the estimates as they are written, so that the written stems sum to the mi
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import logging
@@ -28,6 +29,7 @@ from verify import verify_stems
 
 logger = logging.getLogger(__name__)
 
+READ_AHEAD = 16  # blocks of some seconds, together about what a batch takes
 PROGRESS_FORMAT = (
     "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
     "[{elapsed}<{remaining}]"
@@ -83,7 +85,7 @@ def separate_file(
                 for name, path in temporaries.items()
             }
             # While one part is written the next is computed, and the one after read.
-            blocks = files.enter_context(ahead(_finite(reader.blocks())))
+            blocks = files.enter_context(ahead(_finite(reader.blocks()), READ_AHEAD))
             parts = estimate_blocks(
                 blocks, network, num_estimates=len(config.task.estimates)
             )
@@ -118,11 +120,12 @@ def separate_file(
         }
 
 
-def ahead(items: Iterable) -> contextlib.closing[Generator]:
-    """Items, each made in a thread while the one before it is used.
+def ahead(items: Iterable, count: int = 1) -> contextlib.closing[Generator]:
+    """Items, made in a thread while those before them are used.
 
     Args:
         items: what to go through, by one thread at a time.
+        count: how many are made in advance. Defaults to 1.
 
     Returns:
         A context that gives the items, or raises what making one has raised. At its
@@ -132,10 +135,16 @@ def ahead(items: Iterable) -> contextlib.closing[Generator]:
     def run() -> Generator:
         source, end = iter(items), object()
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            made = pool.submit(next, source, end)
-            while (item := made.result()) is not end:
-                made = pool.submit(next, source, end)
-                yield item
+            made = collections.deque(
+                pool.submit(next, source, end) for _ in range(count)
+            )
+            try:
+                while (item := made.popleft().result()) is not end:
+                    made.append(pool.submit(next, source, end))
+                    yield item
+            finally:
+                for future in made:
+                    future.cancel()
 
     return contextlib.closing(run())
 

@@ -14,7 +14,8 @@ def test_what_is_made_ahead_comes_in_order():
         assert list(items) == []
 
 
-def test_the_next_one_is_made_while_one_is_used_and_no_more():
+@pytest.mark.parametrize("count", [1, 3])
+def test_as_many_as_wanted_are_made_while_one_is_used(count):
     made = [threading.Event() for _ in range(10)]
 
     def work():
@@ -22,13 +23,13 @@ def test_the_next_one_is_made_while_one_is_used_and_no_more():
             event.set()
             yield event
 
-    with ahead(work()) as items:
+    with ahead(work(), count) as items:
         for number, _ in enumerate(items):
-            if number < 9:
-                assert made[number + 1].wait(10)
-            # A little later there is still only one ahead.
-            if number < 8:
-                assert not made[number + 2].wait(0.01)
+            if number + count < 10:
+                assert made[number + count].wait(10)
+            # A little later there are still no more of them.
+            if number + count + 1 < 10:
+                assert not made[number + count + 1].wait(0.01)
 
 
 def test_an_error_comes_where_the_item_would():
