@@ -20,6 +20,7 @@ import sys
 import numpy as np
 
 import checkpoints
+import shapes
 import util
 from config import TASKS, Config, UserError, parse_config, to_document
 
@@ -116,6 +117,8 @@ def main() -> int:
             parse_config(util.read_json(path), str(path), args.target)
             for path in (args.small_config, args.big_config)
         )
+        for config in (small, big):
+            shapes.check_network(config)
         source = args.load_checkpoint or checkpoints.find_latest(
             checkpoints.find_session(args.small_config, small)
         )
@@ -127,8 +130,8 @@ def main() -> int:
         target = session / "checkpoints" / "checkpoint.00000-0.000.hdf5"
         checkpoints.write_checkpoint(target, arrays, state={"epoch": 0})
         util.write_json(session / "config.json", to_document(big))
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (UserError, OSError, MemoryError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split()) or 'out of memory'}\n")
         return 1
     sys.stdout.write(f"{target}: {small.num_params} parameters in {big.num_params}\n")
     return 0

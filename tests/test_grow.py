@@ -78,3 +78,18 @@ def test_command_writes_a_session_to_go_on_from(tmp_path, monkeypatch, capsys, r
     assert (tmp_path / "big" / "config.json").is_file()
     assert grow.main() == 1
     assert "choose a new training.path" in capsys.readouterr().err
+
+
+def test_a_network_too_large_for_the_memory_is_refused(tmp_path, monkeypatch, capsys):
+    paths = []
+    for channels in (4, 10**6):
+        document = tiny_document(training={"path": str(tmp_path / "new")})
+        document["model"]["filters"]["depths"]["res"] = channels
+        paths.append(tmp_path / f"{channels}.json")
+        paths[-1].write_text(json.dumps(document))
+    monkeypatch.setattr(sys, "argv", ["grow.py", *map(str, paths)])
+    assert grow.main() == 1
+    said = capsys.readouterr().err
+    assert "MiB of memory, but" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "new").exists()
