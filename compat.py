@@ -154,6 +154,15 @@ def processes() -> tuple:
     return 1, 0
 
 
+def largest_of_processes(value: int) -> int:
+    """The largest of the numbers that all training processes give; they wait for it."""
+    if processes()[0] == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.array(value)).max())
+
+
 def num_devices() -> int:
     """Devices that share a batch, those of all processes counted."""
     if IS_KERAS_3 and backend_name() == "jax":

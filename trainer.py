@@ -227,11 +227,13 @@ class Trainer:
         )
 
     def _stop_if_asked(self) -> None:
-        if self.stop_signal is not None:
+        # Several processes stop at the same step, whichever of them was asked.
+        number = compat.largest_of_processes(self.stop_signal or 0)
+        if number:
             path = self.session / "checkpoints" / INTERRUPTED
             self.save(path)
             logger.info("stopped; the same command goes on from %s", path)
-            raise Interrupted(self.stop_signal)
+            raise Interrupted(number)
 
     def _progress(self, steps: range, what: str) -> Any:
         hidden = self.config.verbosity == 0 or not sys.stderr.isatty()

@@ -11,6 +11,7 @@ A session is a folder:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pathlib
 import signal
@@ -56,7 +57,8 @@ def train(
     session_log.check_packages(config)
     shapes.check_training(config)
     session = pathlib.Path(config.session_path)
-    source = _source(session, load_checkpoint)
+    folder = session / "checkpoints"
+    _source(session, load_checkpoint)  # refuses before the work what it would after it
     _check_session(session, config)
     dataset = Dataset(config)
     dataset.load(("train", "validation"), progress=sys.stderr.isatty())
@@ -72,14 +74,21 @@ def train(
     )
     if print_model_summary:
         trainer.model.summary()
-    if source is not None:
-        inside = source.resolve().parent == (session / "checkpoints").resolve()
-        trainer.restore(source, weights_only=not inside, convention=kernel_convention)
-    if trainer.process == 0:
-        util.remove_leftovers(session)
-        util.write_json(session / "config.json", to_document(config))
-    trainer.log.rewind(trainer.epoch)
-    with _signals(trainer):
+    with contextlib.ExitStack() as stack:
+        if trainer.process == 0:
+            stack.enter_context(util.holding(session, what="a training"))
+        source = _source(session, load_checkpoint)  # now that nobody else trains there
+        if source is not None:
+            trainer.restore(
+                source,
+                weights_only=source.resolve().parent != folder.resolve(),
+                convention=kernel_convention,
+            )
+        if trainer.process == 0:
+            util.remove_leftovers(session)
+            util.write_json(session / "config.json", to_document(config))
+        trainer.log.rewind(trainer.epoch)
+        stack.enter_context(_signals(trainer))
         trainer.run()
     logger.info("finished: %d epochs in %s", trainer.epoch, session.resolve())
 

@@ -63,23 +63,43 @@ def _held_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool]:
-    """Lock a folder against other processes; gives whether that worked.
+def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool | None]:
+    """Lock a folder against other processes; a lock ends with its process.
 
-    A lock ends with its process, however that ends. Where the system or the file
-    system has none, nothing is locked.
+    Gives whether that worked; None where the system or the file system has no locks.
     """
-    place, held = None, False
+    place, held = None, None
     try:
-        with contextlib.suppress(OSError):
+        try:
             place = os.open(folder, os.O_RDONLY)
             if fcntl is not None:
                 fcntl.flock(place, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 held = True
+        except BlockingIOError:
+            held = False
+        except OSError:
+            pass
         yield held
     finally:
         if place is not None:
             os.close(place)
+
+
+@contextlib.contextmanager
+def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
+    """Make a folder and keep other processes from holding it meanwhile.
+
+    Raises:
+        UserError: it cannot be made, or another process, which runs `what`, holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder}: {error.strerror or error}") from None
+    with _locked(folder, wait=False) as held:
+        if held is False:
+            raise UserError(f"{folder}: another process runs {what} there")
+        yield
 
 
 def remove_leftovers(folder: os.PathLike) -> None:

@@ -18,6 +18,7 @@ from networks import (
     TASK_NAMES,
     golden_checkpoint,
     golden_config,
+    random_weights,
     tiny_config,
     tiny_document,
 )
@@ -30,7 +31,9 @@ import models
 import session_log
 import trainer
 import training
-from config import UserError, parse_config
+import util
+from config import UserError, parse_config, to_document
+from main import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEMS = ("vocals", "drums", "bass", "other")
@@ -226,8 +229,6 @@ training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
 
 
 def test_training_goes_on_after_sigkill(tree, tmp_path):
-    from config import to_document
-
     whole = session_config(tree, tmp_path / "whole")
     training.train(whole)
     config = session_config(tree, tmp_path / "parts")
@@ -360,9 +361,9 @@ training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
 """
 
 
-def run_training(path, **environment):
+def run_training(path, code=RUN, **environment):
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(path)],
+        [sys.executable, "-c", code, str(path)],
         cwd=ROOT,
         env={**os.environ, **environment},
     )
@@ -370,8 +371,6 @@ def run_training(path, **environment):
 
 @pytest.mark.keras3
 def test_two_devices_train_like_one(tree, tmp_path):
-    from config import to_document
-
     one = session_config(tree, tmp_path / "one")
     training.train(one)
     two = session_config(tree, tmp_path / "two")
@@ -392,8 +391,6 @@ def free_port():
 
 @pytest.mark.keras3
 def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
-    from config import to_document
-
     one = session_config(tree, tmp_path / "one", early_stopping_patience=1)
     one = one.replace(num_epochs=9, learning_rate=1e-30)  # stops early
     training.train(one)
@@ -414,6 +411,79 @@ def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
     for left, right in zip(history(one.session_path), history(two.session_path)):
         for name in ("loss", "val_loss"):
             assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
+
+
+STOPPED = """
+import os, signal, sys
+import batches, main
+steps = []
+def stop(*arguments, real=batches.draw):
+    steps.append(arguments)
+    if len(steps) == 3 and os.environ["KERAS_DISTRIBUTION_PROCESS_ID"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return real(*arguments)
+batches.draw = stop
+sys.exit(main.main(["--mode=training", f"--config={sys.argv[1]}"]))
+"""
+
+
+@pytest.mark.keras3
+def test_a_signal_to_one_process_stops_all_at_the_same_step(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s", num_steps_train=1000)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_document(config)))
+    names = "KERAS_DISTRIBUTION_"
+    shared = {
+        f"{names}JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
+        f"{names}NUM_PROCESSES": "2",
+    }
+    processes = [
+        run_training(path, STOPPED, **shared, **{f"{names}PROCESS_ID": str(number)})
+        for number in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [143, 143]
+    interrupted = tmp_path / "s" / "checkpoints" / "interrupted.hdf5"
+    state = checkpoints.read_checkpoint(interrupted, config).state
+    assert (state["epoch"], state["step"]) in [(0, 1), (0, 2), (0, 3)]
+
+
+def test_two_trainings_never_share_a_session(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s")
+    with (
+        util.holding(tmp_path / "s", what="a training"),
+        pytest.raises(UserError, match="another process runs a training"),
+    ):
+        training.train(config)
+    assert list((tmp_path / "s").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(training.Dataset, "load"), (trainer.Trainer, "restore"), (util, "write_json")],
+)
+def test_a_signal_before_the_first_step_ends_in_one_line(
+    number, place, name, tree, tmp_path, monkeypatch, capsys
+):
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_document(config)))
+    source = tmp_path / "weights.hdf5"
+    rng = np.random.default_rng(1)
+    checkpoints.write_checkpoint(source, random_weights(config, rng))
+    real = getattr(place, name)
+
+    def interrupted(*arguments, **keywords):
+        os.kill(os.getpid(), number)
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(place, name, interrupted)
+    arguments = [f"--config={path}", f"--load_checkpoint={source}"]
+    assert main(["--mode=training", *arguments]) == 128 + number
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"error: {'interrupted' if number == 2 else 'terminated'}"
+    assert not any("Traceback" in line for line in said)
+    assert not (tmp_path / "s" / "checkpoints").exists()
 
 
 def test_a_checkpoint_that_names_no_backend_needs_the_convention(tree, tmp_path):
