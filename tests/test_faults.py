@@ -195,22 +195,51 @@ def test_every_rate_and_number_of_channels(rate, channels, infer, folder, tmp_pa
     assert {len(stem) for stem in stems_of(tmp_path / "out")} == {frames}
 
 
-@pytest.mark.parametrize("form", ["RF64", "W64"])
-def test_more_than_4_gb_are_read_and_found_cut(form, tmp_path):
-    path, data = tmp_path / "long.wav", 5 * 2**30
-    make_tone(path, 1000, 16000, 8, format=form, subtype="DOUBLE")
-    content = bytearray(path.read_bytes())
-    size = struct.pack("<Q", 64000)
+def make_sparse(path, form, channels, data):
+    """1000 frames of a tone, then silence that takes no room on the disk.
+
+    Returns:
+        Where the samples, `data` bytes of doubles, begin.
+    """
+    make_tone(path, 1000, 16000, channels, format=form, subtype="DOUBLE")
+    content, written = bytearray(path.read_bytes()), 8000 * channels
     if form == "RF64":
         place = content.index(b"ds64") + 16
-        assert content[place : place + 8] == size
+        assert content[place : place + 8] == struct.pack("<Q", written)
         content[place : place + 8] = struct.pack("<Q", data)
     else:
         place = content.rindex(b"data\xf3\xac\xd3\x11") + 16
         content[place : place + 8] = struct.pack("<Q", data + 24)
-    start = len(content) - 64000
+    start = len(content) - written
     path.write_bytes(content)
     os.truncate(path, start + data)  # the rest is a hole in the file
+    return start
+
+
+@pytest.mark.parametrize("form", ["RF64", "W64"])
+def test_more_than_4_gb_are_separated_to_the_end(form, infer, folder, tmp_path):
+    channels = 1024  # the more channels, the fewer frames
+    frames = 2**32 // (8 * channels) + 1000
+    path = folder / "song.wav"
+    start = make_sparse(path, form, channels, 8 * channels * frames)
+    end = start + 8 * channels * frames
+    assert end > 2**32
+    with path.open("r+b") as file:
+        file.seek(end - 8 * channels)
+        file.write(struct.pack("<d", 0.5) * channels)
+    assert path.stat().st_size == end
+    assert infer(folder) == (0, [])
+    for stem in stems_of(tmp_path / "out"):
+        assert len(stem) == frames
+        assert not stem[2000:-1].any()
+        assert stem[-1] == 0.125
+    path.unlink()
+
+
+@pytest.mark.parametrize("form", ["RF64", "W64"])
+def test_more_than_4_gb_are_read_and_found_cut(form, tmp_path):
+    path, data = tmp_path / "long.wav", 5 * 2**30
+    start = make_sparse(path, form, 8, data)
     with sound.MonoReader(path, sample_rate=16000) as reader:
         assert reader.length == data // 64
         block = next(reader.blocks())
@@ -974,6 +1003,21 @@ def test_separations_survive_kills():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "kills 8, " in done.stdout
+
+
+@pytest.mark.keras3
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts Linux's way")
+def test_a_run_of_many_files_leaks_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "tests/soak.py", "--files", "80"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "80 files, exit status 0" in done.stdout
 
 
 # Fuzzing and properties.
