@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import concurrent.futures.process
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -22,6 +23,7 @@ import logging
 import multiprocessing
 import pathlib
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -228,6 +230,28 @@ def _estimated(
         yield track.name, (methods, references, mixture, estimates)
 
 
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait: a process half started could not be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no signals come
+        return
+    came: list[tuple] = []
+    before = {
+        number: signal.signal(number, lambda *arguments: came.append(arguments))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, frame in came:
+            handler = before[number]
+            if callable(handler):
+                handler(number, frame)
+
+
 def _scored(
     work: Iterator[tuple[str, tuple]], config: Config, settings: Settings, total: int
 ) -> Iterator[Any]:
@@ -265,7 +289,8 @@ def _scored(
 
         try:
             for name, arguments in work:
-                future = pool.submit(score, *arguments)
+                with _signals_later():
+                    future = pool.submit(score, *arguments)
                 waiting.append((name, future))
                 # Each track that waits has its audio in memory.
                 while len(waiting) > settings.jobs:
