@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import io
 import math
 import os
 import pathlib
@@ -166,7 +167,9 @@ def write_checkpoint(
     for name, array in weights.items():
         layer, kind = name.rsplit("/", 1)
         layers.setdefault(layer, {})[kind] = array
-    with util.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    # Made in memory: HDF5 takes a full disk badly, with complaints and without an end.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         group = file.create_group("model_weights")
         for place in (file, group):
             # Correlation kernels, by the name that Keras of 2018 knows them by.
@@ -187,6 +190,7 @@ def write_checkpoint(
                 place.attrs[name] = value
             for name, array in (slots or {}).items():
                 place[name] = np.asarray(array, "float32")
+    util.write_bytes(path, content.getbuffer())
 
 
 def _read(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import logging
 import pathlib
 from typing import Any
@@ -110,15 +111,11 @@ class SessionLog:
     def _write_history(self) -> None:
         metrics = sorted(set(self.rows[-1]) - {"epoch", *OWN_COLUMNS})
         metrics.sort(key=lambda name: name.startswith("val_"))
-        with (
-            util.replacing(self.path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(
-                file, ["epoch", *metrics, *OWN_COLUMNS], restval="nan"
-            )
-            writer.writeheader()
-            writer.writerows(self.rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["epoch", *metrics, *OWN_COLUMNS], restval="nan")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        util.write_bytes(self.path, text.getvalue().encode())
 
     def _draw_curves(self) -> None:
         try:
@@ -135,8 +132,9 @@ class SessionLog:
             axes.plot(epochs, [row[name] for row in self.rows], ".-", label=label)
         axes.legend()
         axes.grid(alpha=0.3)
-        with util.replacing(self.session / "learning_curve.png") as temporary:
-            figure.savefig(temporary, dpi=100)
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=100)
+        util.write_bytes(self.session / "learning_curve.png", image.getbuffer())
 
     def _write_tensorboard(self, epoch: int, row: dict) -> None:
         from tensorboardX import SummaryWriter

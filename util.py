@@ -151,8 +151,20 @@ def write_out(text: str) -> None:
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
+def write_bytes(path: os.PathLike, content: bytes | memoryview) -> None:
+    """Write a file atomically.
+
+    Raises:
+        UserError: it cannot be written, for example on a full disk.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+
+
 def write_json(path: os.PathLike, document: Any) -> None:
     """Write a JSON file, indented by four as the 2018 program did, atomically."""
     text = json.dumps(document, indent=4, sort_keys=True)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_bytes(path, f"{text}\n".encode())

@@ -1,7 +1,12 @@
 """Checkpoints: the files of 2018 and ours, conventions, mapping, refusals."""
 
+import errno
+import os
+import pathlib
 import re
 import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -291,6 +296,40 @@ def test_description_of_a_file_of_2018(monkeypatch, capsys):
 
 
 LAST = "model_weights/conv1d_9/conv1d_9/bias"
+
+
+FULL = """
+import pathlib, resource, sys
+sys.path.insert(0, "tests")
+import checkpoints
+from config import UserError
+from networks import random_weights, tiny_config
+import numpy as np
+weights = random_weights(tiny_config(), np.random.default_rng(0))
+path = pathlib.Path(sys.argv[1], "a.hdf5")
+checkpoints.write_checkpoint(path, weights)
+before = path.read_bytes()
+for limit in (0, 500, 5000, len(before) - 1):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        checkpoints.write_checkpoint(path, weights)
+    except UserError as error:
+        print(error)
+    assert path.read_bytes() == before
+assert [file.name for file in path.parent.iterdir()] == ["a.hdf5"]
+"""
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        cwd=pathlib.Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    line = f"cannot write {tmp_path / 'a.hdf5'}: {os.strerror(errno.EFBIG)}"
+    assert done.stdout.splitlines() == [line] * 4
 
 
 def replaced(file, name, value):

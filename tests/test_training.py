@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -484,6 +485,29 @@ def test_a_signal_before_the_first_step_ends_in_one_line(
     assert said[-1] == f"error: {'interrupted' if number == 2 else 'terminated'}"
     assert not any("Traceback" in line for line in said)
     assert not (tmp_path / "s" / "checkpoints").exists()
+
+
+def test_a_full_disk_ends_training_in_one_line_and_it_goes_on_later(
+    tree, tmp_path, capsys
+):
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_document(config)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, before[1]))
+    try:
+        status = main(["--mode=training", f"--config={path}"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 2
+    said = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in said if line.startswith("error: ")]
+    assert "cannot write" in line
+    assert "checkpoint.00001" in line
+    assert not any("Traceback" in line for line in said)
+    assert [file.name for file in (tmp_path / "s").rglob("*.*")] == ["config.json"]
+    assert main(["--mode=training", f"--config={path}"]) == 0
+    assert len(history(tmp_path / "s")) == 1
 
 
 def test_a_checkpoint_that_names_no_backend_needs_the_convention(tree, tmp_path):
