@@ -3,163 +3,96 @@
     make bench                      (or python benchmarks/bench.py [SECTION ...])
 
 prints a table and writes it to benchmarks/RESULTS.md with machine, versions and date.
-Rates are shares of the float32 matrix-product rate, measured in the same run: what
-other processes take from the one they take from the other. Weights are random; they
-do not change the time.
 """
 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import datetime
 import functools
 import importlib.metadata
-import os
+import importlib.util
 import pathlib
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+# First: it settles the backend and where the program is.
+from harness import (
+    REPEATS,
+    ROOT,
+    SHARE,
+    Row,
+    full_size,
+    make_mixture,
+    make_session,
+    matrix_rate,
+    noise,
+    random_weights,
+    separate,
+    separation_flops,
+    small,
+    spread,
+    spread_seconds,
+    timed,
+    training_flops,
+    training_step,
+)
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import soundfile
-
-import checkpoints
 import compat
-import losses
 import models
 import streaming
-import util
-from config import Config, parse_config, to_document
 
-REPEATS = 3
-SEPARATION_FLOPS = 2 * 1.72e6 * 16000  # a second of audio, head merged
-SHARE = " % of the matrix product"
-Row = tuple[str, str, str]
-
-
-def full_size(task_name: str = "multi-instrument", **changes: object) -> Config:
-    """The shipped configuration of a task."""
-    name = f"config_{task_name.replace('-', '_')}.json"
-    config = parse_config(util.read_json(ROOT / name), name, task_name)
-    return config.replace(**changes)
-
-
-def random_weights(config: Config) -> dict:
-    """Weights that keep the signal's level from layer to layer."""
-    rng = np.random.default_rng(0)
-    return {
-        name: (rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))).astype("f4")
-        for name, shape in config.weight_shapes.items()
-    }
-
-
-def timed(run: Callable[[], object], repeats: int = REPEATS) -> list[float]:
-    """Seconds of each repetition, after one that is not counted."""
-    run()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return seconds
-
-
-def spread(values: list[float]) -> str:
-    """The best of some rates, and the worst."""
-    return f"{max(values):.2f} ({min(values):.2f})"
-
-
-def spread_seconds(values: list[float]) -> str:
-    """The best of some times, and the worst."""
-    return f"{min(values):.2f} ({max(values):.2f}) s"
-
-
-def matrix_rate() -> float:
-    """FLOP/s of a large float32 product on every core at once, best of five."""
-    size, cores = 2048, compat.num_cores()
-    product = jax.jit(lambda a: a @ a)
-    matrix = jnp.ones((size, size), jnp.float32)
-
-    def one(_: int) -> None:
-        product(matrix).block_until_ready()
-
-    with concurrent.futures.ThreadPoolExecutor(cores) as pool:
-        seconds = timed(lambda: list(pool.map(one, range(cores))), 5)
-    return cores * 2 * size**3 / min(seconds)
+THEANO = ROOT / ".venv-theano" / "bin" / "python"
+NO_THEANO = ("Theano", "not measured", "make .venv-theano makes its environment")
+NO_BFLOAT16 = (
+    "separation in bfloat16",
+    "not measured",
+    "pip install -r requirements-openvino.txt",
+)
 
 
 def share(audio_seconds: float, wall_seconds: float, rate: float) -> float:
     """Percent of the matrix-product rate, on the work that separation needs."""
-    return 100 * SEPARATION_FLOPS * audio_seconds / wall_seconds / rate
-
-
-def make_session(folder: pathlib.Path, config: Config) -> pathlib.Path:
-    """A session of random weights; returns its config file."""
-    path = folder / "checkpoints" / "checkpoint.00001-0.000.hdf5"
-    checkpoints.write_checkpoint(path, random_weights(config))
-    util.write_json(folder / "config.json", to_document(config))
-    return folder / "config.json"
-
-
-def make_mixture(path: pathlib.Path, seconds: float, rate: int = 44100) -> None:
-    """Stereo noise."""
-    noise = np.random.default_rng(1).standard_normal((int(seconds * rate), 2)) / 10
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, noise, rate, subtype="PCM_16")
-
-
-def separate(
-    config_path: pathlib.Path,
-    mixtures: pathlib.Path,
-    *flags: str,
-    python: str = sys.executable,
-    **environment: str,
-) -> float:
-    """Wall seconds of a whole `main.py --mode inference` process."""
-    with tempfile.TemporaryDirectory() as out:
-        started = time.perf_counter()
-        subprocess.run(
-            [python, str(ROOT / "main.py"), "--mode", "inference", "--config",
-             str(config_path), "--mixture_input_path", str(mixtures), "--output_path",
-             str(pathlib.Path(out, "stems")), *flags],
-            check=True,
-            capture_output=True,
-            env={**os.environ, **environment},
-        )  # fmt: skip
-        return time.perf_counter() - started
+    return 100 * separation_flops(full_size()) * audio_seconds / wall_seconds / rate
 
 
 def bench_separation(folder: pathlib.Path) -> list[Row]:
-    """60 s through the command line, default flags; other forms beside it."""
+    """60 s through the command line in both precisions."""
     config_path = make_session(folder / "full", full_size())
     make_mixture(folder / "60.wav", 60)
+    precisions = ["float32"]
     rows = []
-    shares, factors = [], []
-    for _ in range(REPEATS):
-        rate = matrix_rate()
-        seconds = separate(config_path, folder / "60.wav")
-        factors.append(60 / seconds)
-        shares.append(share(60, seconds, rate))
-    rows.append(
+    if importlib.util.find_spec("openvino") is None:
+        rows.append(NO_BFLOAT16)
+    else:
+        precisions.append("bfloat16")
+    factors: dict[str, list] = {precision: [] for precision in precisions}
+    shares: dict[str, list] = {precision: [] for precision in precisions}
+    for _ in range(REPEATS):  # in turn, so that both meet the same machine
+        for precision in precisions:
+            rate = matrix_rate()
+            flags = ("--precision", precision)
+            seconds, _ = separate(config_path, folder / "60.wav", *flags)
+            factors[precision].append(60 / seconds)
+            shares[precision].append(share(60, seconds, rate))
+    return rows + [
         (
-            "separation, 60 s, whole process",
-            f"{spread(factors)} x real time",
-            spread(shares) + SHARE,
+            f"separation, 60 s, {precision}, whole process",
+            f"{spread(factors[precision])} x real time",
+            spread(shares[precision]) + SHARE,
         )
-    )
-    config = full_size()
+        for precision in precisions
+    ]
+
+
+def bench_network(folder: pathlib.Path) -> list[Row]:
+    """The network alone, in one pass and by blocks."""
+    del folder
+    config, rows = full_size(), []
     weights, cores = random_weights(config), compat.num_cores()
     for field in (16000, 160000):
         framing: dict[str, Any] = {
@@ -175,11 +108,10 @@ def bench_separation(folder: pathlib.Path) -> list[Row]:
                 streaming.build_predict(config, weights, num_threads=cores, **framing),
             ),
         ):
-            shape = (batch, framing["input_length"])
-            fragments = np.random.default_rng(2).standard_normal(shape) / 10
+            fragments = noise(batch, framing["input_length"])
             rate = matrix_rate()
-            passes = timed(functools.partial(predict, fragments.astype("f4")), 2)
-            audio = batch * field / 16000
+            passes = timed(functools.partial(predict, fragments), 2)
+            audio = batch * field / config.sample_rate
             rows.append(
                 (
                     f"network alone, field {field}, {form}",
@@ -190,102 +122,12 @@ def bench_separation(folder: pathlib.Path) -> list[Row]:
     return rows
 
 
-def bench_theano(folder: pathlib.Path) -> list[Row]:
-    """The same session on Theano, as the original ran by default and faster."""
-    python = ROOT / ".venv-theano" / "bin" / "python"
-    if not python.is_file():
-        return [("Theano", "not measured", "make test-theano makes its environment")]
-    config_path = make_session(folder / "full", full_size())
-    flags = "device=cpu,floatX=float32,blas.ldflags=,base_compiledir="
-    environment = {
-        "KERAS_BACKEND": "theano",
-        "THEANO_FLAGS": flags + str(ROOT / ".venv-theano" / "theano"),
-    }
-    rows = []
-    for field, batch, seconds in ((1601, 10, 4), (16001, 1, 4)):
-        make_mixture(folder / "theano.wav", seconds, 16000)
-        shape = ["--original_framing", "--target_field_length", str(field),
-                 "--batch_size", str(batch)]  # fmt: skip
-        walls = [
-            separate(config_path, folder / "theano.wav", *shape, python=str(python),
-                     **environment)
-            for _ in range(2)
-        ]  # fmt: skip
-        rows.append(
-            (
-                f"Theano, field {field}, batch {batch}, {seconds} s, whole process",
-                f"{seconds / min(walls):.3f} x real time",
-                f"{min(walls):.1f} s, compiled code kept",
-            )
-        )
-    return rows
-
-
-def bench_latency(folder: pathlib.Path) -> list[Row]:
-    """From process start to the first finished 10 s mixture."""
-    config_path = make_session(folder / "full", full_size())
-    make_mixture(folder / "10.wav", 10)
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla")}
-    cold = separate(config_path, folder / "10.wav", **cache)
-    warm = [separate(config_path, folder / "10.wav", **cache) for _ in range(REPEATS)]
-    return [
-        ("first 10 s mixture, nothing compiled yet", f"{cold:.1f} s", ""),
-        ("first 10 s mixture, second run", spread_seconds(warm), ""),
-    ]
-
-
-def bench_files(folder: pathlib.Path) -> list[Row]:
-    """A folder of short clips against one file of the same length."""
-    config = full_size(residual_channels=32, skip_channels=32)
-    config_path = make_session(folder / "files", config)
-    for number in range(20):
-        make_mixture(folder / "clips" / f"{number:02d}.wav", 5, 16000)
-    make_mixture(folder / "whole.wav", 100, 16000)
-    whole = min(separate(config_path, folder / "whole.wav") for _ in range(2))
-    clips = min(separate(config_path, folder / "clips") for _ in range(2))
-    return [
-        (
-            "20 clips of 5 s against one file of 100 s (32 channels)",
-            f"{100 / clips:.2f} against {100 / whole:.2f} x real time",
-            f"{100 * whole / clips:.0f} %",
-        )
-    ]
-
-
-def bench_memory(folder: pathlib.Path) -> list[Row]:
-    """Peak memory against the length of the file, with a small network."""
-    config = full_size(
-        residual_channels=4, skip_channels=4, final_channels=[8, 4], num_stacks=1
-    )
-    config_path = make_session(folder / "small", config)
-    rows = []
-    for minutes in (3, 30):
-        make_mixture(folder / "long.wav", 60 * minutes, 16000)
-        script = (
-            "import pathlib, sys; sys.argv[0] = 'main.py'; import main; "
-            "status = main.main(sys.argv[1:]); "
-            # Not ru_maxrss: it begins at what the parent had.
-            "lines = pathlib.Path('/proc/self/status').read_text().splitlines(); "
-            "print(*[line.split()[1] for line in lines if 'VmHWM' in line]); "
-            "sys.exit(status)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, "--mode", "inference", "--config",
-             str(config_path), "--mixture_input_path", str(folder / "long.wav"),
-             "--output_path", str(folder / f"stems{minutes}")],
-            check=True, capture_output=True, text=True, cwd=ROOT,
-        )  # fmt: skip
-        peak = int(done.stdout.split()[-1]) / 1024
-        rows.append((f"peak memory, {minutes} min", f"{peak:.0f} MiB", "small network"))
-    return rows
-
-
 def bench_stream(folder: pathlib.Path) -> list[Row]:
     """Real-time factor of a stream in blocks of 100 ms."""
     del folder
     config = full_size()
     separator = streaming.StreamingSeparator(config, random_weights(config))
-    samples = np.random.default_rng(3).standard_normal(32000).astype("f4") / 10
+    samples = noise(32000)
 
     def run() -> None:
         for start in range(0, len(samples), 1600):
@@ -295,18 +137,114 @@ def bench_stream(folder: pathlib.Path) -> list[Row]:
     return [("stream, blocks of 100 ms", f"{spread(factors)} x real time", "")]
 
 
-def training_flops(config: Config) -> float:
-    """Of one step: three times the forward pass of the cropped graph."""
-    field, length = config.padded_target_field_length, config.input_length
-    residual, skip = config.residual_channels, config.skip_channels
-    work, reach = 3.0 * residual * length, 0
-    for dilation in reversed(config.dilations * config.num_stacks):
-        frames = min(length, field + 2 * reach)
-        work += frames * residual * (6 * residual + residual + skip)
-        reach += dilation
-    first, outputs = config.final_channels[0], len(config.task.estimates)
-    work += field * (3 * skip * first + 3 * first * outputs)
-    return 3 * 2 * work * config.batch_size
+def theano(compiled: pathlib.Path) -> dict[str, Any]:
+    """What makes `separate` run on Theano, which keeps its code in a folder."""
+    flags = f"device=cpu,floatX=float32,blas.ldflags=,base_compiledir={compiled}"
+    return {"python": str(THEANO), "KERAS_BACKEND": "theano", "THEANO_FLAGS": flags}
+
+
+def framed(field: int, batch: int) -> tuple[str, ...]:
+    """Flags of the original's framing."""
+    return ("--original_framing", "--target_field_length", str(field), "--batch_size",
+            str(batch))  # fmt: skip
+
+
+def bench_latency(folder: pathlib.Path) -> list[Row]:
+    """From process start to the first finished 10 s mixture, beside Theano's."""
+    config_path = make_session(folder / "full", full_size())
+    mixture = folder / "10.wav"
+    make_mixture(mixture, 10)
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla")}
+    cold, _ = separate(config_path, mixture, **cache)
+    warm = [separate(config_path, mixture, **cache)[0] for _ in range(REPEATS)]
+    rows = [
+        ("first 10 s mixture, nothing compiled yet", f"{cold:.1f} s", ""),
+        ("first 10 s mixture, second run", spread_seconds(warm), ""),
+    ]
+    if not THEANO.is_file():
+        return [*rows, NO_THEANO]
+    # At its faster field.
+    old = [
+        separate(config_path, mixture, *framed(16001, 1), **theano(folder / "theano"))
+        for _ in range(2)
+    ]
+    for kind, ours, (seconds, _) in zip(("nothing compiled yet", "second run"),
+                                        (cold, min(warm)), old):  # fmt: skip
+        rows.append(
+            (
+                f"the same on Theano, field 16001, {kind}",
+                f"{seconds:.1f} s",
+                f"ours takes 1 / {seconds / ours:.1f} of that; Theano "
+                f"{10 / seconds:.2g} x real time",
+            )
+        )
+    return rows
+
+
+def bench_theano(folder: pathlib.Path) -> list[Row]:
+    """The same session on Theano, as the original ran by default."""
+    if not THEANO.is_file():
+        return [NO_THEANO]
+    config_path = make_session(folder / "full", full_size())
+    make_mixture(folder / "theano.wav", 4, 16000)
+    environment = theano(ROOT / ".venv-theano" / "theano")
+    factors = [
+        4
+        / separate(
+            config_path, folder / "theano.wav", *framed(1601, 10), **environment
+        )[0]
+        for _ in range(2)
+    ]
+    return [
+        (
+            "Theano, the original's default, 4 s, whole process",
+            f"{spread(factors)} x real time",
+            "field 1601, batch 10; compiled code kept",
+        )
+    ]
+
+
+def bench_files(folder: pathlib.Path) -> list[Row]:
+    """A folder of short clips against one file of the same length."""
+    config = full_size(residual_channels=8, skip_channels=8, final_channels=[128, 64])
+    config_path = make_session(folder / "files", config)
+    for number in range(200):
+        make_mixture(folder / "clips" / f"{number:03d}.wav", 5, 16000)
+    make_mixture(folder / "whole.wav", 1000, 16000)
+    whole, clips = [], []
+    for _ in range(2):
+        whole.append(1000 / separate(config_path, folder / "whole.wav")[0])
+        clips.append(1000 / separate(config_path, folder / "clips")[0])
+    return [
+        (
+            "200 clips of 5 s against one file (8 channels)",
+            f"{spread(clips)} against {spread(whole)} x real time",
+            f"{100 * max(clips) / max(whole):.0f} %",
+        )
+    ]
+
+
+def bench_memory(folder: pathlib.Path) -> list[Row]:
+    """Peak memory against the length of the file, which is the model's rate."""
+    rows = []
+    for kind, config, lengths in (
+        ("small network", small(), (3, 180)),
+        ("full size", full_size(), (1, 3)),
+    ):
+        config_path = make_session(folder / kind, config)
+        peaks: list[float] = []
+        for minutes in lengths:
+            make_mixture(folder / "long.wav", 60 * minutes, 16000)
+            seconds, printed = separate(config_path, folder / "long.wav")
+            peaks.append(int(printed.split()[-1]) / 1024)
+            rows.append(
+                (
+                    f"peak memory, {minutes} min, {kind}",
+                    f"{peaks[-1]:.0f} MiB",
+                    f"{100 * (peaks[-1] / peaks[0] - 1):+.1f} %; {seconds:.0f} s",
+                )
+            )
+    return rows
 
 
 def bench_training(folder: pathlib.Path) -> list[Row]:
@@ -315,18 +253,8 @@ def bench_training(folder: pathlib.Path) -> list[Row]:
     rows = []
     for field, batch in ((1601, 10), (16001, 1)):
         config = full_size(target_field_length=field, batch_size=batch)
-        model = models.build_wavenet(config)
-        model.compile(
-            optimizer=compat.make_optimizer(1e-3, 1e-8),
-            **losses.compile_arguments(config),
-        )
-        rng = np.random.default_rng(4)
-        inputs = rng.standard_normal((batch, config.input_length)).astype("f4") / 10
-        shape = (batch, config.padded_target_field_length)
-        targets = [rng.standard_normal(shape).astype("f4") / 10 for _ in range(3)]
         rate = matrix_rate()
-        step = functools.partial(compat.train_on_batch, model, inputs, targets)
-        seconds = timed(step)
+        seconds = timed(training_step(config))
         shares = [100 * training_flops(config) / s / rate for s in seconds]
         rows.append(
             (
@@ -341,11 +269,12 @@ def bench_training(folder: pathlib.Path) -> list[Row]:
 
 SECTIONS = {
     "separation": bench_separation,
+    "network": bench_network,
     "stream": bench_stream,
-    "latency": bench_latency,
-    "files": bench_files,
-    "memory": bench_memory,
     "training": bench_training,
+    "memory": bench_memory,
+    "files": bench_files,
+    "latency": bench_latency,
     "theano": bench_theano,
 }
 
@@ -357,6 +286,7 @@ def main() -> None:
         "sections", nargs="*", metavar="SECTION", default=list(SECTIONS)
     )
     names = parser.parse_args().sections
+    started = time.monotonic()
     packages = ("jax", "keras", "numpy", "scipy", "soundfile")
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
     lines = [
@@ -378,7 +308,13 @@ def main() -> None:
                 sys.stdout.write(lines[-1] + "\n")
                 sys.stdout.flush()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    lines += ["", f"Peak memory of the benchmark itself: {peak:.0f} MiB."]
+    minutes = (time.monotonic() - started) / 60
+    lines += [
+        "",
+        f"All of it took {minutes:.0f} minutes, and {peak:.0f} MiB in the benchmark's "
+        "own process. "
+        f"Float32 matrix product at the end: {matrix_rate() / 1e9:.0f} GFLOP/s.",
+    ]
     (ROOT / "benchmarks" / "RESULTS.md").write_text("\n".join(lines) + "\n")
 
 
