@@ -18,6 +18,12 @@ PASS_LENGTH = 16000
 # Target samples of a fragment that is run by blocks: its context is 5 % of the work.
 BLOCKWISE_LENGTH = 160000
 MEMORY_BUDGET = 2 * 2**30
+# Where Linux says what a container may use, and uses: version 2 and 1 of its interface.
+CGROUP = pathlib.Path("/sys/fs/cgroup")
+CGROUP_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +65,25 @@ def bytes_needed(
 
 
 def available_memory() -> int:
-    """Bytes to be had without swapping; where that is unknown, all there are."""
+    """Bytes to be had without swapping; where that is unknown, all there are.
+
+    Within a container, what is left of its limit: who takes more is killed.
+    """
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError):
         for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+                available = int(line.split()[1]) * 1024
+    for limit, used in CGROUP_FILES:
+        path = CGROUP / limit
+        # Where there is no limit there is no file, or the word "max" in it.
+        with contextlib.suppress(OSError, ValueError):
+            left = int(path.read_text()) - int((CGROUP / used).read_text())
+            for line in path.with_name("memory.stat").read_text().splitlines():
+                if line.startswith("inactive_file "):  # a cache, given up on demand
+                    left += int(line.split()[1])
+            available = max(0, min(available, left))
+    return available
 
 
 def check_network(config: Config) -> None:

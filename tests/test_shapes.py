@@ -94,3 +94,27 @@ def test_memory_of_blocks_hardly_grows_with_the_field():
     )
     signals = 1 + 1 + len(CONFIG.task.estimates)  # input, mixture, estimates
     assert long - short == 2 * 4 * signals * 144000
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "used"),
+    [
+        (".", "memory.max", "memory.current"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ],
+)
+def test_a_container_has_what_is_left_of_its_limit(
+    folder, limit, used, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shapes, "CGROUP", tmp_path)
+    free = shapes.available_memory()
+    assert free > 2**20
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    (place / used).write_text("700000\n")
+    (place / "memory.stat").write_text("anon 5\ninactive_file 1000\nunevictable 0\n")
+    for text, expected in (("1000000\n", 301000), ("600000", 0)):
+        (place / limit).write_text(text)
+        assert shapes.available_memory() == expected
+    (place / limit).write_text("max\n")
+    assert shapes.available_memory() > 2**20
