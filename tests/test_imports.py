@@ -23,7 +23,7 @@ LEVELS = (
     {"dataset_cache", "hdf5"},
     {"dataset_tracks"},
     {"compat", "util", "sound"},
-    {"sound_header"},
+    {"sound_header", "sound_stream"},
     {"config"},
     {"session_config"},
     {"keys"},
