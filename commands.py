@@ -237,8 +237,7 @@ def _choose_backend() -> None:
             f"under Backends what to install (jax: pip install -r requirements.txt)"
         )
     # What JAX has compiled once need not be compiled by the next run.
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "sswavenet" / "xla"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(util.cache_folder() / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 

@@ -39,9 +39,8 @@ def default_cache_folder(config: Config) -> pathlib.Path:
     name = f".cache-{config.sample_rate}"
     if os.access(dataset_folder, os.W_OK):
         return dataset_folder / name
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     place = hashlib.sha256(os.fsencode(dataset_folder.resolve())).hexdigest()[:16]
-    return pathlib.Path(base) / "sswavenet" / "datasets" / place / name
+    return util.cache_folder() / "datasets" / place / name
 
 
 def track_names(folder: pathlib.Path) -> list[str]:

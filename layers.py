@@ -23,6 +23,7 @@ from typing import Any
 import keras
 
 import compat
+import fused
 
 
 class CropTime(keras.layers.Layer):
@@ -133,7 +134,10 @@ class MergedHead(keras.layers.Layer):
         self.padding = padding
 
     def build(self, input_shape: tuple) -> None:
-        self.channels = input_shape[-1]
+        self._build(input_shape[-1])
+
+    def _build(self, channels: int) -> None:
+        self.channels = channels
         self.first_kernel = self.add_weight(
             name="first_kernel",
             shape=(self.filter_length, self.channels, self.hidden),
@@ -158,13 +162,16 @@ class MergedHead(keras.layers.Layer):
         kernel = compat.reshape(
             compat.transpose(kernel, (1, 0, 2)), (self.channels, taps * self.outputs)
         )
-        products = compat.pad_time(compat.matmul(inputs, kernel), margin, margin)
+        products = compat.pad_time(self._products(inputs, kernel), margin, margin)
         time = self._length(compat.shape_of(inputs)[1])
         summed = self.bias
         for tap in range(taps):
             channels = slice(tap * self.outputs, (tap + 1) * self.outputs)
             summed = summed + products[:, tap : tap + time, channels]
         return summed
+
+    def _products(self, inputs: Any, kernel: Any) -> Any:
+        return compat.matmul(inputs, kernel)
 
     def _length(self, time: int) -> int:
         return time if self.padding == "same" else time - self.filter_length + 1
@@ -180,6 +187,96 @@ class MergedHead(keras.layers.Layer):
             "filter_length": self.filter_length,
             "padding": self.padding,
         }
+
+
+class FusedHead(MergedHead):
+    """The whole head, its activations included, on compiled code.
+
+    Args:
+        first_hidden: channels after the first convolution, whose kernel it holds, too.
+        **kwargs: the arguments of `MergedHead`, without padding.
+
+    Input shape: (batch, time, skip channels), their sum. Output shape: (batch, time,
+    outputs).
+    """
+
+    def __init__(self, first_hidden: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.first_hidden = first_hidden
+
+    def build(self, input_shape: tuple) -> None:
+        self.filters = self.add_weight(
+            name="filters",
+            shape=(3, input_shape[-1], self.first_hidden),
+            initializer="glorot_uniform",
+        )
+        self._build(self.first_hidden)
+
+    def _products(self, inputs: Any, kernel: Any) -> Any:
+        return fused.head(inputs, first=self.filters, last=kernel)
+
+
+class FusedBlock(keras.layers.Layer):
+    """A residual block and the sum of the skips in one step of compiled code.
+
+    Args:
+        skip_channels: channels of the skip output.
+        dilation: samples between the three taps.
+        skip_crop: start and length of the skip's samples within the output.
+        residual: whether the output is wanted.
+        names: of the dilated and of the 1x1 convolution whose kernels it holds.
+
+    Inputs: [(batch, time, channels)] of the first block; with those that follow, the
+    sum of the skips so far, too: (batch, skip length, skip channels). Outputs: (batch,
+    time - 2 * dilation, channels) and the new sum.
+    """
+
+    def __init__(
+        self,
+        skip_channels: int,
+        dilation: int,
+        skip_crop: tuple,
+        residual: bool,
+        names: tuple,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.skip_channels = skip_channels
+        self.dilation = dilation
+        self.skip_crop = skip_crop
+        self.residual = residual
+        self.names = names
+
+    def build(self, input_shape: Any) -> None:
+        channels = input_shape[0][2]
+        self.filters = self.add_weight(
+            name="filters",
+            shape=(3, channels, 2 * channels),
+            initializer="glorot_uniform",
+        )
+        self.mixing = self.add_weight(
+            name="mixing",
+            shape=(1, channels, channels + self.skip_channels),
+            initializer="glorot_uniform",
+        )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return fused.block(
+            *inputs,
+            filters=self.filters,
+            mixing=self.mixing,
+            dilation=self.dilation,
+            skip_crop=self.skip_crop,
+            residual=self.residual,
+        )
+
+    def compute_output_shape(self, input_shape: Any) -> tuple:
+        batch, time, channels = input_shape[0]
+        return (
+            (batch, time - 2 * self.dilation, channels),
+            (batch, self.skip_crop[1], self.skip_channels),
+        )
 
 
 def padded_conv(
@@ -207,6 +304,7 @@ def padded_conv(
 
 def residual_block(
     x: Any,
+    skips: Any,
     *,
     skip_channels: int,
     filter_length: int,
@@ -215,11 +313,14 @@ def residual_block(
     crop: tuple,
     skip_crop: tuple,
     names: tuple,
+    is_last: bool = False,
+    compiled: bool = False,
 ) -> tuple:
     """One block; see the diagram at the top of the module.
 
     Args:
         x: (batch, time, residual channels), the slab that the block needs.
+        skips: the sum of the skips of the blocks before, None for the first.
         skip_channels: channels of the skip output.
         filter_length: taps of the dilated convolution.
         dilation: samples between taps.
@@ -227,17 +328,25 @@ def residual_block(
         crop: start and length of the output's samples within `x`.
         skip_crop: start and length of the skip's samples within the output.
         names: of the dilated and of the 1x1 convolution.
+        is_last: whether nobody needs the output.
+        compiled: whether to run it as a `FusedBlock`.
 
     Returns:
-        (output, skip): (batch, crop length, residual channels) and
-        (batch, skip length, skip channels).
+        (output, skips): (batch, crop length, residual channels) and the sum with this
+        block's skip, (batch, skip length, skip channels).
     """
+    if compiled:
+        if any(padding):
+            x = keras.layers.ZeroPadding1D(padding)(x)
+        block = FusedBlock(skip_channels, dilation, skip_crop, not is_last, names)
+        return block([x] if skips is None else [x, skips])
     channels = compat.shape_of(x)[2]
     residual, skip = gated_unit(
         x, channels, skip_channels, filter_length, dilation, padding, names
     )
     skip = CropTime(*skip_crop)(skip)
-    return keras.layers.Add()([CropTime(*crop)(x), residual]), skip
+    skips = skip if skips is None else keras.layers.Add()([skips, skip])
+    return keras.layers.Add()([CropTime(*crop)(x), residual]), skips
 
 
 def gated_unit(

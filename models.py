@@ -34,6 +34,7 @@ def build_wavenet(
     target_padding: int | None = None,
     input_length: int | None = None,
     merged_head: bool = True,
+    compiled: bool = False,
 ) -> Any:
     """Build the network, with fresh weights.
 
@@ -46,6 +47,8 @@ def build_wavenet(
             be even. Defaults to receptive field + target field - 1.
         merged_head: whether the last two convolutions run as one (the same values
             to float rounding).
+        compiled: whether blocks and head run as compiled code, where
+            `fused.available`; the head is merged then.
 
     Returns:
         A `keras.Model` from `data_input` (batch, input_length) to one output
@@ -78,11 +81,12 @@ def build_wavenet(
         _zeros(first, spans[0], side),
         "initial_causal_conv",
     )
-    skips = []
+    skips = None
     for block, (name, dilation) in enumerate(zip(config.block_names, dilations)):
         needed, given = spans[block + 1], spans[block]
-        x, skip = layers.residual_block(
+        x, skips = layers.residual_block(
             x,
+            skips,
             skip_channels=config.skip_channels,
             filter_length=config.filter_length,
             dilation=dilation,
@@ -90,11 +94,13 @@ def build_wavenet(
             crop=(needed[0] - given[0], needed[1] - needed[0]),
             skip_crop=(target[0] - needed[0], target[1] - target[0]),
             names=(name, f"conv1d_{block + 1}"),
+            is_last=block + 1 == len(dilations),
+            compiled=compiled,
         )
-        skips.append(skip)
-    x = keras.layers.Add()(skips) if len(skips) > 1 else skips[0]
-    x = keras.layers.Activation("relu")(x)
-    x = _head(x, config, merged_head)
+    if compiled:
+        x = layers.FusedHead(config.final_channels[0], **_merged(config))(skips)
+    else:
+        x = _head(skips, config, merged_head)
     return keras.Model(
         data,
         [
@@ -127,17 +133,25 @@ def _crop(x: Any, given: tuple, needed: tuple) -> Any:
     return layers.CropTime(needed[0] - given[0], needed[1] - needed[0])(x)
 
 
+def _merged(config: Config) -> dict:
+    return {
+        "hidden": config.final_channels[1],
+        "outputs": len(config.task.estimates),
+        "filter_length": config.final_filter_lengths[1],
+        "name": "merged_head",
+    }
+
+
 def _head(x: Any, config: Config, merged: bool) -> Any:
     count, outputs = config.num_residual_blocks, len(config.task.estimates)
     first, second = config.final_filter_lengths
+    x = keras.layers.Activation("relu")(x)
     x = layers.padded_conv(
         x, config.final_channels[0], first, (first // 2,) * 2, f"conv1d_{count + 1}"
     )
     x = keras.layers.Activation("relu")(x)
     if merged:
-        return layers.MergedHead(
-            config.final_channels[1], outputs, second, name="merged_head"
-        )(x)
+        return layers.MergedHead(**_merged(config))(x)
     x = layers.padded_conv(
         x, config.final_channels[1], second, (second // 2,) * 2, f"conv1d_{count + 2}"
     )
@@ -196,7 +210,11 @@ def _weight_names(model: Any, config: Config) -> list:
     flips = compat.kernel_convention() == "theano"
     names = []
     for layer in model.layers:
-        if isinstance(layer, layers.MergedHead):
+        if isinstance(layer, layers.FusedBlock):
+            names += [(f"{name}/kernel", False) for name in layer.names]
+        elif isinstance(layer, layers.MergedHead):
+            if isinstance(layer, layers.FusedHead):
+                names += [(f"conv1d_{count + 1}/kernel", False)]
             names += [(f"conv1d_{count + 2}/kernel", False)]
             names += [
                 (f"conv1d_{count + 3}/{kind}", False) for kind in ("kernel", "bias")

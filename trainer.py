@@ -23,6 +23,7 @@ import tqdm
 import batches
 import checkpoints
 import compat
+import fused
 import losses
 import models
 import session_log
@@ -79,7 +80,7 @@ class Trainer:
                 f"({compat.num_devices()}), got {config.batch_size}"
             )
         compat.set_seed(config.seed)
-        self.model = models.build_wavenet(config)
+        self.model = models.build_wavenet(config, compiled=fused.available(config))
         self.model.compile(
             optimizer=compat.make_optimizer(config.learning_rate, config.epsilon),
             **losses.compile_arguments(config),

@@ -23,6 +23,12 @@ PARTIAL = ".sswavenet-partial-"  # begins the names of temporary folders
 MAX_JSON_BYTES = 16 * 2**20
 
 
+def cache_folder() -> pathlib.Path:
+    """Where what is slow to make is kept for the next run."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return pathlib.Path(base).expanduser() / "sswavenet"
+
+
 @contextlib.contextmanager
 def replacing(path: os.PathLike) -> Iterator[pathlib.Path]:
     """Give a temporary path near `path`; rename it to `path` on success only.

@@ -22,6 +22,7 @@ LEVELS = (
     {"layers", "dataset_check", "scores", "checkpoint_layers"},
     {"dataset_cache", "hdf5"},
     {"dataset_tracks"},
+    {"fused"},
     {"compat", "util", "sound"},
     {"sound_header", "sound_stream"},
     {"config"},

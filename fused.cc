@@ -1,0 +1,558 @@
+// The Wavenet's residual block and its head, forward and backward, as XLA custom calls.
+//
+//   x --+--> dilated conv (3 taps) --> tanh * sigmoid --> 1x1 conv --+--> skip sum
+//       +---------------------------- crop ------------------------> + --> output
+//
+//   skip sum --> ReLU --> conv (3 taps) --> ReLU --> product --> out
+//
+// The work is done in short stretches of time, whose intermediate values stay in the
+// cache, by small matrix products that keep their sums in registers. Arrays are
+// row-major float32, (batch, time, channels); channel counts are multiples of 16.
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+// One vector register.
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+constexpr int kSums = 24;  // registers that hold sums
+#elif defined(__AVX__)
+constexpr int kWidth = 8;
+constexpr int kSums = 12;
+#else
+constexpr int kWidth = 4;
+constexpr int kSums = 12;
+#endif
+typedef float Vec __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
+typedef int32_t VecInt __attribute__((vector_size(kWidth * 4)));
+
+#define INLINE __attribute__((always_inline)) inline
+
+INLINE Vec Load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+INLINE void Store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+
+// sums[r][v] += a[r * lda + k] * w[k * ldw + v] for all k.
+template <int R, int V>
+INLINE void Multiply(Vec (&sums)[R][V], const float* a, int64_t lda, const float* w,
+                     int64_t ldw, int64_t depth) {
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec row[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) row[v] = Load(w + k * ldw + v * kWidth);
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+      const float value = a[r * lda + k];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[r][v] += value * row[v];
+    }
+  }
+}
+
+// A product summed over taps: c[r] (+)= sum over taps of a[tap][r] @ w[tap].
+struct Product {
+  const float* a;     // rows of the left factor
+  int64_t lda;
+  int64_t tap_step;   // from one tap's left factor to the next
+  const float* w;     // (taps, depth, columns)
+  int64_t ldw;
+  int64_t taps, depth;
+};
+
+template <int R, int V>
+INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_t ldc,
+                 bool add) {
+  Vec sums[R][V];
+  float* to = c + row * ldc + column;
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v)
+      sums[r][v] = add ? Load(to + r * ldc + v * kWidth) : Vec{};
+  for (int64_t tap = 0; tap < p.taps; ++tap)
+    Multiply<R, V>(sums, p.a + row * p.lda + tap * p.tap_step, p.lda,
+                   p.w + tap * p.depth * p.ldw + column, p.ldw, p.depth);
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) Store(to + r * ldc + v * kWidth, sums[r][v]);
+}
+
+template <int V>
+void Columns(const Product& p, int64_t rows, int64_t column, float* c, int64_t ldc,
+             bool add) {
+  constexpr int R = kSums / V;
+  int64_t row = 0;
+  for (; row + R <= rows; row += R) Tile<R, V>(p, row, column, c, ldc, add);
+  for (; row < rows; ++row) Tile<1, V>(p, row, column, c, ldc, add);
+}
+
+void Run(const Product& p, int64_t rows, int64_t columns, float* c, int64_t ldc,
+         bool add) {
+  constexpr int V = kWidth == 16 ? 4 : 2;
+  int64_t column = 0;
+  for (; column + V * kWidth <= columns; column += V * kWidth)
+    Columns<V>(p, rows, column, c, ldc, add);
+  for (; column + 2 * kWidth <= columns; column += 2 * kWidth)
+    Columns<2>(p, rows, column, c, ldc, add);
+  for (; column < columns; column += kWidth) Columns<1>(p, rows, column, c, ldc, add);
+}
+
+// c[i][j] += sum over rows t of a[t][i] * b[t][j]: a kernel's gradient.
+template <int R, int V>
+INLINE void OuterTile(const float* a, int64_t lda, const float* b, int64_t ldb,
+                      int64_t rows, float* c, int64_t ldc) {
+  Vec sums[R][V];
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sums[r][v] = Load(c + r * ldc + v * kWidth);
+  for (int64_t t = 0; t < rows; ++t) {
+    Vec row[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) row[v] = Load(b + t * ldb + v * kWidth);
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+      const float value = a[t * lda + r];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[r][v] += value * row[v];
+    }
+  }
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) Store(c + r * ldc + v * kWidth, sums[r][v]);
+}
+
+template <int V>
+void OuterColumns(const float* a, int64_t lda, int64_t depth, const float* b,
+                  int64_t ldb, int64_t rows, float* c, int64_t ldc) {
+  constexpr int R = kSums / V;
+  int64_t i = 0;
+  for (; i + R <= depth; i += R)
+    OuterTile<R, V>(a + i, lda, b, ldb, rows, c + i * ldc, ldc);
+  for (; i < depth; ++i) OuterTile<1, V>(a + i, lda, b, ldb, rows, c + i * ldc, ldc);
+}
+
+void Outer(const float* a, int64_t lda, int64_t depth, const float* b, int64_t ldb,
+           int64_t columns, int64_t rows, float* c, int64_t ldc) {
+  constexpr int V = kWidth == 16 ? 4 : 2;
+  int64_t j = 0;
+  for (; j + V * kWidth <= columns; j += V * kWidth)
+    OuterColumns<V>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
+  for (; j + 2 * kWidth <= columns; j += 2 * kWidth)
+    OuterColumns<2>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
+  for (; j < columns; j += kWidth)
+    OuterColumns<1>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
+}
+
+INLINE Vec Exp(Vec x) {
+  const Vec limit = Vec{} + 87.0f;
+  x = x > limit ? limit : x;
+  x = x < -limit ? -limit : x;
+  // x = n ln 2 + f with |f| <= ln(2) / 2; adding 1.5 * 2^23 rounds to an integer.
+  const Vec magic = Vec{} + 12582912.0f;
+  Vec shifted = x * 1.44269504f + magic;
+  Vec n = shifted - magic;
+  Vec f = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Vec p = Vec{} + 1.0f / 720;
+  p = p * f + 1.0f / 120;
+  p = p * f + 1.0f / 24;
+  p = p * f + 1.0f / 6;
+  p = p * f + 0.5f;
+  p = p * f + 1.0f;
+  p = p * f + 1.0f;
+  VecInt power = __builtin_convertvector(n, VecInt) << 23;
+  return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(p) + power);
+}
+
+INLINE Vec Sigmoid(Vec x) { return 1.0f / (1.0f + Exp(-x)); }
+
+// In place: (rows, 2C) of sums become tanh of the first half, sigmoid of the second.
+void Activate(float* gate, int64_t rows, int64_t channels) {
+  for (int64_t row = 0; row < rows; ++row, gate += 2 * channels)
+    for (int64_t c = 0; c < channels; c += kWidth) {
+      Store(gate + c, 2.0f * Sigmoid(2.0f * Load(gate + c)) - 1.0f);
+      Store(gate + channels + c, Sigmoid(Load(gate + channels + c)));
+    }
+}
+
+void Gated(const float* gate, int64_t rows, int64_t channels, float* z) {
+  for (int64_t row = 0; row < rows; ++row, gate += 2 * channels, z += channels)
+    for (int64_t c = 0; c < channels; c += kWidth)
+      Store(z + c, Load(gate + c) * Load(gate + channels + c));
+}
+
+// Rows of a stretch: a multiple of every tile's.
+constexpr int64_t kRows = 96;
+// Stretches whose part of a kernel's gradient is summed on one thread. The parts do
+// not depend on the number of threads, so neither do the sums.
+constexpr int64_t kGroup = 32;
+
+int64_t Count(int64_t length, int64_t size) { return (length + size - 1) / size; }
+
+// Calls work(job) for every job below `count`, on the pool's threads and this one.
+template <typename F>
+void InParallel(ffi::ThreadPool& pool, int64_t count, const F& work) {
+  struct State {
+    std::atomic<int64_t> next{0};
+    std::mutex mutex;
+    std::condition_variable finished;
+    int64_t left;
+  };
+  auto state = std::make_shared<State>();
+  state->left = count;
+  // A task that the pool starts too late finds no job left. So nobody waits for a
+  // thread, only for jobs that are being done.
+  auto run = [state, count, &work] {
+    for (int64_t job; (job = state->next++) < count;) {
+      work(job);
+      std::lock_guard<std::mutex> lock(state->mutex);
+      if (--state->left == 0) state->finished.notify_all();
+    }
+  };
+  const int64_t helpers = std::min<int64_t>(pool.num_threads(), count) - 1;
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([run] { run(); });
+  run();
+  std::unique_lock<std::mutex> lock(state->mutex);
+  state->finished.wait(lock, [&] { return state->left == 0; });
+}
+
+void AddTo(float* sum, const float* part, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) sum[i] += part[i];
+}
+
+using Buffer = ffi::Buffer<ffi::F32>;
+using Result = ffi::ResultBuffer<ffi::F32>;
+
+struct Shape {
+  int64_t batch, given, channels, skips, dilation, skip_start, skip_length;
+
+  Shape(const Buffer& x, const Buffer& skip, int64_t dilation, int64_t skip_start)
+      : batch(x.dimensions()[0]),
+        given(x.dimensions()[1]),
+        channels(x.dimensions()[2]),
+        skips(skip.dimensions()[2]),
+        dilation(dilation),
+        skip_start(skip_start),
+        skip_length(skip.dimensions()[1]) {}
+
+  int64_t length() const { return given - 2 * dilation; }
+  int64_t both() const { return channels + skips; }
+
+  // Of the rows of a stretch, those whose skips are wanted: from..to.
+  int64_t SkipFrom(int64_t start, int64_t rows) const {
+    return std::clamp<int64_t>(skip_start - start, 0, rows);
+  }
+  int64_t SkipTo(int64_t start, int64_t rows) const {
+    return std::clamp<int64_t>(skip_start + skip_length - start, 0, rows);
+  }
+  int64_t SkipAt(int64_t item, int64_t row) const {
+    return (item * skip_length + row - skip_start) * skips;
+  }
+};
+
+// x (batch, time, C), skip_sum (batch, skip time, S), filters (3, C, 2C), mixing
+// (C, C + S) -> out (batch, time - 2 * dilation, C), skip_out like skip_sum, gate
+// (batch, time - 2 * dilation, 2C), which backward needs. Without `residual`, out is
+// left as it is; without `keep`, gate is.
+ffi::Error BlockForward(ffi::ThreadPool pool, Buffer x, Buffer skip_sum, Buffer filters,
+                   Buffer mixing, int64_t dilation, int64_t skip_start, bool residual,
+                   bool keep, Result out, Result skip_out, Result gate) {
+  const Shape s(x, skip_sum, dilation, skip_start);
+  const int64_t C = s.channels, length = s.length(), both = s.both();
+  const int64_t stretches = Count(length, kRows);
+  InParallel(pool, s.batch * stretches, [&](int64_t job) {
+    const int64_t item = job / stretches, start = job % stretches * kRows;
+    const int64_t rows = std::min(kRows, length - start);
+    std::vector<float> z(rows * C), own(keep ? 0 : rows * 2 * C);
+    const float* in = x.typed_data() + (item * s.given + start) * C;
+    float* g = keep ? gate->typed_data() + (item * length + start) * 2 * C : own.data();
+    Run({in, C, dilation * C, filters.typed_data(), 2 * C, 3, C}, rows, 2 * C, g, 2 * C,
+        false);
+    Activate(g, rows, C);
+    Gated(g, rows, C, z.data());
+    if (residual) {
+      float* to = out->typed_data() + (item * length + start) * C;
+      std::memcpy(to, in + dilation * C, rows * C * sizeof(float));
+      Run({z.data(), C, 0, mixing.typed_data(), both, 1, C}, rows, C, to, C, true);
+    }
+    const int64_t from = s.SkipFrom(start, rows), count = s.SkipTo(start, rows) - from;
+    if (count <= 0) return;
+    const int64_t at = s.SkipAt(item, start + from);
+    float* to = skip_out->typed_data() + at;
+    std::memcpy(to, skip_sum.typed_data() + at, count * s.skips * sizeof(float));
+    Run({z.data() + from * C, C, 0, mixing.typed_data() + C, both, 1, C}, count, s.skips,
+        to, s.skips, true);
+  });
+  return ffi::Error::Success();
+}
+
+// What the sums of `gate` need of the gradient: dg (rows, 2C) from dz (rows, C).
+void GateGradient(const float* gate, const float* dz, int64_t rows, int64_t channels,
+                  float* dg) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t c = 0; c < channels; c += kWidth) {
+      const Vec h = Load(gate + c), w = Load(gate + channels + c), d = Load(dz + c);
+      Store(dg + c, d * w * (1.0f - h * h));
+      Store(dg + channels + c, d * h * w * (1.0f - w));
+    }
+    gate += 2 * channels, dg += 2 * channels, dz += channels;
+  }
+}
+
+// The gradients of x, filters and mixing. filters_t is (3, 2C, C) and mixing_t
+// (C + S, C), the kernels transposed; dgate (batch, time - 2 * dilation, 2C) is room.
+ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer filters_t,
+                    Buffer mixing_t, Buffer out_grad, Buffer skip_grad,
+                    int64_t dilation, int64_t skip_start, bool residual, Result x_grad,
+                    Result filters_grad, Result mixing_grad, Result dgate) {
+  const Shape s(x, skip_grad, dilation, skip_start);
+  const int64_t C = s.channels, length = s.length(), both = s.both();
+  const int64_t filters_size = 3 * C * 2 * C, size = filters_size + C * both;
+  const int64_t groups = Count(length, kRows * kGroup);
+  std::vector<float> parts(s.batch * groups * size);
+  InParallel(pool, s.batch * groups, [&](int64_t job) {
+    const int64_t item = job / groups, first = job % groups * kRows * kGroup;
+    const int64_t last = std::min(length, first + kRows * kGroup);
+    float* df = parts.data() + job * size;
+    float* dm = df + filters_size;
+    std::vector<float> z(kRows * C), dz(kRows * C);
+    for (int64_t start = first; start < last; start += kRows) {
+      const int64_t rows = std::min(kRows, last - start), row = item * length + start;
+      const float* in = x.typed_data() + (item * s.given + start) * C;
+      const float* g = gate.typed_data() + row * 2 * C;
+      float* dg = dgate->typed_data() + row * 2 * C;
+      Gated(g, rows, C, z.data());
+      if (residual) {
+        const float* d = out_grad.typed_data() + row * C;
+        Run({d, C, 0, mixing_t.typed_data(), C, 1, C}, rows, C, dz.data(), C, false);
+        Outer(z.data(), C, C, d, C, C, rows, dm, both);
+      } else {
+        std::fill(dz.begin(), dz.end(), 0.0f);
+      }
+      const int64_t from = s.SkipFrom(start, rows);
+      const int64_t count = s.SkipTo(start, rows) - from;
+      if (count > 0) {
+        const float* d = skip_grad.typed_data() + s.SkipAt(item, start + from);
+        Run({d, s.skips, 0, mixing_t.typed_data() + C * C, C, 1, s.skips}, count, C,
+            dz.data() + from * C, C, true);
+        Outer(z.data() + from * C, C, C, d, s.skips, s.skips, count, dm + C, both);
+      }
+      GateGradient(g, dz.data(), rows, C, dg);
+      for (int64_t tap = 0; tap < 3; ++tap)
+        Outer(in + tap * dilation * C, C, C, dg, 2 * C, 2 * C, rows,
+              df + tap * C * 2 * C, 2 * C);
+    }
+  });
+  const int64_t stretches = Count(s.given, kRows);
+  InParallel(pool, s.batch * stretches, [&](int64_t job) {
+    const int64_t item = job / stretches, start = job % stretches * kRows;
+    const int64_t rows = std::min(kRows, s.given - start);
+    float* dx = x_grad->typed_data() + (item * s.given + start) * C;
+    std::fill_n(dx, rows * C, 0.0f);
+    for (int64_t tap = 0; tap < 3; ++tap) {
+      // The rows of dgate that saw these rows of x through the tap.
+      const int64_t shift = tap * dilation;
+      const int64_t from = std::clamp<int64_t>(start - shift, 0, length);
+      const int64_t count = std::clamp<int64_t>(start + rows - shift, 0, length) - from;
+      if (count <= 0) continue;
+      float* to = dx + (from + shift - start) * C;
+      if (residual && tap == 1) {
+        const float* d = out_grad.typed_data() + (item * length + from) * C;
+        for (int64_t i = 0; i < count * C; i += kWidth)
+          Store(to + i, Load(to + i) + Load(d + i));
+      }
+      Run({dgate->typed_data() + (item * length + from) * 2 * C, 2 * C, 0,
+           filters_t.typed_data() + tap * 2 * C * C, C, 1, 2 * C},
+          count, C, to, C, true);
+    }
+  });
+  std::fill_n(filters_grad->typed_data(), filters_size, 0.0f);
+  std::fill_n(mixing_grad->typed_data(), C * both, 0.0f);
+  for (int64_t part = 0; part < s.batch * groups; ++part) {
+    AddTo(filters_grad->typed_data(), parts.data() + part * size, filters_size);
+    AddTo(mixing_grad->typed_data(), parts.data() + part * size + filters_size, C * both);
+  }
+  return ffi::Error::Success();
+}
+
+// Hidden channels of the head that are worked on together: their kernels and values
+// stay in the cache.
+constexpr int64_t kHidden = 128;
+
+// What the rows -1..rows of a stretch hold: relu of skips, zero outside the fragment.
+void Rectified(const float* skips, int64_t start, int64_t rows, int64_t length,
+               int64_t channels, float* to) {
+  for (int64_t row = start - 1; row < start + rows + 1; ++row, to += channels) {
+    if (row < 0 || row >= length) {
+      std::fill_n(to, channels, 0.0f);
+      continue;
+    }
+    for (int64_t c = 0; c < channels; c += kWidth) {
+      const Vec value = Load(skips + row * channels + c);
+      Store(to + c, value > 0.0f ? value : Vec{});
+    }
+  }
+}
+
+void Rectify(float* values, int64_t count) {
+  for (int64_t i = 0; i < count; i += kWidth) {
+    const Vec value = Load(values + i);
+    Store(values + i, value > 0.0f ? value : Vec{});
+  }
+}
+
+// skips (batch, time, S), first (3, S, H), last (H, outputs) -> (batch, time, outputs):
+// relu, convolution with zeros at both ends, relu, product.
+ffi::Error HeadForward(ffi::ThreadPool pool, Buffer skips, Buffer first,
+                           Buffer last, Result out) {
+  auto dims = skips.dimensions();
+  const int64_t batch = dims[0], length = dims[1], S = dims[2];
+  const int64_t H = last.dimensions()[0], outputs = last.dimensions()[1];
+  const int64_t stretches = Count(length, kRows);
+  InParallel(pool, batch * stretches, [&](int64_t job) {
+    const int64_t item = job / stretches, start = job % stretches * kRows;
+    const int64_t rows = std::min(kRows, length - start);
+    std::vector<float> s((rows + 2) * S), h(rows * kHidden);
+    Rectified(skips.typed_data() + item * length * S, start, rows, length, S, s.data());
+    float* to = out->typed_data() + (item * length + start) * outputs;
+    for (int64_t at = 0; at < H; at += kHidden) {
+      const int64_t width = std::min(kHidden, H - at);
+      Run({s.data(), S, S, first.typed_data() + at, H, 3, S}, rows, width, h.data(),
+          kHidden, false);
+      Rectify(h.data(), rows * kHidden);
+      Run({h.data(), kHidden, 0, last.typed_data() + at * outputs, outputs, 1, width},
+          rows, outputs, to, outputs, at > 0);
+    }
+  });
+  return ffi::Error::Success();
+}
+
+// first_t is (3, H, S), last_t (outputs, H): the kernels transposed.
+ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
+                            Buffer first_t, Buffer last_t, Buffer out_grad,
+                            Result skips_grad, Result first_grad, Result last_grad) {
+  auto dims = skips.dimensions();
+  const int64_t batch = dims[0], length = dims[1], S = dims[2];
+  const int64_t outputs = last_t.dimensions()[0], H = last_t.dimensions()[1];
+  const int64_t first_size = 3 * S * H, size = first_size + H * outputs;
+  const int64_t groups = Count(length, kRows * kGroup);
+  std::vector<float> parts(batch * groups * size);
+  InParallel(pool, batch * groups, [&](int64_t job) {
+    const int64_t item = job / groups, begin = job % groups * kRows * kGroup;
+    const int64_t end = std::min(length, begin + kRows * kGroup);
+    float* df = parts.data() + job * size;
+    float* dl = df + first_size;
+    std::vector<float> s((kRows + 4) * S), d((kRows + 2) * outputs);
+    std::vector<float> h((kRows + 2) * kHidden), dh((kRows + 2) * kHidden);
+    for (int64_t start = begin; start < end; start += kRows) {
+      const int64_t rows = std::min(kRows, end - start);
+      // One row more on each side, whose hidden values these rows of skips reached.
+      const float* in = skips.typed_data() + item * length * S;
+      Rectified(in, start - 1, rows + 2, length, S, s.data());
+      for (int64_t row = -1; row <= rows; ++row) {
+        float* to = d.data() + (row + 1) * outputs;
+        if (start + row < 0 || start + row >= length)
+          std::fill_n(to, outputs, 0.0f);
+        else
+          std::memcpy(to,
+                      out_grad.typed_data() + (item * length + start + row) * outputs,
+                      outputs * sizeof(float));
+      }
+      float* ds = skips_grad->typed_data() + (item * length + start) * S;
+      for (int64_t at = 0; at < H; at += kHidden) {
+        const int64_t width = std::min(kHidden, H - at);
+        Run({s.data(), S, S, first.typed_data() + at, H, 3, S}, rows + 2, width,
+            h.data(), kHidden, false);
+        Run({d.data(), outputs, 0, last_t.typed_data() + at, H, 1, outputs}, rows + 2,
+            width, dh.data(), kHidden, false);
+        for (int64_t i = 0; i < (rows + 2) * kHidden; i += kWidth) {
+          const Vec value = Load(h.data() + i);
+          Store(dh.data() + i, value > 0.0f ? Load(dh.data() + i) : Vec{});
+          Store(h.data() + i, value > 0.0f ? value : Vec{});
+        }
+        Outer(h.data() + kHidden, kHidden, width, d.data() + outputs, outputs, outputs,
+              rows, dl + at * outputs, outputs);
+        for (int64_t tap = 0; tap < 3; ++tap) {
+          Outer(s.data() + (tap + 1) * S, S, S, dh.data() + kHidden, kHidden, width,
+                rows, df + tap * S * H + at, H);
+          Run({dh.data() + (2 - tap) * kHidden, kHidden, 0,
+               first_t.typed_data() + (tap * H + at) * S, S, 1, width},
+              rows, S, ds, S, at + tap > 0);
+        }
+      }
+      for (int64_t i = 0; i < rows * S; i += kWidth)
+        Store(ds + i, Load(s.data() + 2 * S + i) > 0.0f ? Load(ds + i) : Vec{});
+    }
+  });
+  std::fill_n(first_grad->typed_data(), first_size, 0.0f);
+  std::fill_n(last_grad->typed_data(), H * outputs, 0.0f);
+  for (int64_t part = 0; part < batch * groups; ++part) {
+    AddTo(first_grad->typed_data(), parts.data() + part * size, first_size);
+    AddTo(last_grad->typed_data(), parts.data() + part * size + first_size, H * outputs);
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockForward, BlockForward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Attr<int64_t>("dilation")
+                                  .Attr<int64_t>("skip_start")
+                                  .Attr<bool>("residual")
+                                  .Attr<bool>("keep")
+                                  .Ret<Buffer>()
+                                  .Ret<Buffer>()
+                                  .Ret<Buffer>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockBackward, BlockBackward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Attr<int64_t>("dilation")
+                                  .Attr<int64_t>("skip_start")
+                                  .Attr<bool>("residual")
+                                  .Ret<Buffer>()
+                                  .Ret<Buffer>()
+                                  .Ret<Buffer>()
+                                  .Ret<Buffer>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadForward, HeadForward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Ret<Buffer>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadBackward, HeadBackward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Ret<Buffer>()
+                                  .Ret<Buffer>()
+                                  .Ret<Buffer>());
