@@ -6,7 +6,9 @@ import json
 import math
 import pathlib
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 from networks import GOLDEN, TASK_NAMES, tiny_config, tiny_document
 
 from config import (
@@ -469,3 +471,55 @@ def test_a_dotted_name_is_no_way_into_a_section():
 def test_numbers_and_booleans_are_not_mixed_up(key, value):
     with pytest.raises(UserError, match=f"training.{key} must be"):
         parse_config(tiny_document(training={key: value}))
+
+
+ODD = strategies.integers(0, 4).map(lambda k: 2 * k + 1)
+CHANNELS = strategies.integers(1, 300)
+
+
+@hypothesis.given(
+    dilations=strategies.integers(0, 10)
+    | strategies.lists(strategies.integers(1, 600), min_size=1, max_size=12),
+    num_stacks=strategies.integers(1, 6),
+    depths=strategies.tuples(CHANNELS, CHANNELS, CHANNELS, CHANNELS),
+    lengths=strategies.tuples(ODD, ODD, ODD),
+    field=strategies.integers(1, 50000),
+    task_name=strategies.sampled_from(TASK_NAMES),
+)
+def test_facts_of_any_network_follow_from_its_keys(
+    dilations, num_stacks, depths, lengths, field, task_name
+):
+    document = tiny_document(
+        task_name,
+        model={
+            "dilations": dilations,
+            "num_stacks": num_stacks,
+            "filters": {
+                "depths": {"res": depths[0], "skip": depths[1], "final": depths[2:]},
+                "lengths": {"res": lengths[0], "final": lengths[1:], "skip": 1},
+            },
+            "target_field_length": field,
+            "target_padding": 0,
+        },
+    )
+    config = parse_config(document)
+    steps = (
+        [2**k for k in range(dilations + 1)] if dilations in range(11) else dilations
+    )
+    steps = list(steps) * num_stacks
+    residual, skip, first, second = depths
+    outputs = {"multi-instrument": 3, "singing-voice": 1}[task_name]
+    parameters = lengths[0] * residual
+    for _ in steps:
+        parameters += lengths[0] * residual * 2 * residual + residual * (
+            residual + skip
+        )
+    parameters += lengths[1] * skip * first + lengths[2] * first * second
+    parameters += second * outputs + outputs
+    reach = sum(step * (lengths[0] - 1) for step in steps)
+    assert config.num_params == parameters
+    assert config.num_residual_blocks == len(steps)
+    assert config.input_length == reach + field
+    halves = [reach, *(length - 1 for length in lengths)]
+    assert config.context_length == sum(halves) // 2
+    assert parse_config(to_document(config)) == config

@@ -199,6 +199,31 @@ def test_resampling_in_blocks_is_resampling_at_once(from_rate, to_rate, size, rn
     np.testing.assert_allclose(np.concatenate(parts), expected, rtol=0, atol=1e-6)
 
 
+RATES = strategies.integers(1, 60).map(lambda k: 800 * k) | strategies.sampled_from(
+    [8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 192000]
+)
+
+
+@hypothesis.given(
+    frames=strategies.integers(1, 3000),
+    from_rate=RATES,
+    to_rate=RATES,
+    cuts=strategies.lists(strategies.integers(0, 3000), max_size=12),
+)
+def test_resampling_of_any_pieces_is_that_of_the_whole(
+    frames, from_rate, to_rate, cuts
+):
+    audio = np.random.default_rng(frames).standard_normal(frames).astype(np.float32)
+    divisor = np.gcd(from_rate, to_rate)
+    expected = signal.resample_poly(audio, to_rate // divisor, from_rate // divisor)
+    pieces = np.split(audio, sorted(min(cut, frames) for cut in cuts))
+    found = np.concatenate(
+        list(sound.resample(pieces, from_rate=from_rate, to_rate=to_rate))
+    )
+    assert len(found) == -(-frames * to_rate // from_rate)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
 def test_files_of_4_gb_and_more_are_rf64(tmp_path):
     for frames, form in ((10, "WAV"), (2**31, "RF64")):
         path = tmp_path / f"{form}.wav"

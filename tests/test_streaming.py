@@ -1,9 +1,12 @@
 """Streaming gives what separation of the whole gives, whatever the pieces."""
 
+import functools
 import io
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies
 from networks import (
     TASK_NAMES,
     golden_checkpoint,
@@ -55,6 +58,23 @@ def test_stream_equals_the_whole(task_name, block_length, rng):
         assert stems.shape == (len(config.task.stems), 307)
         np.testing.assert_allclose(stems[:-1], expected, rtol=0, atol=1e-5)
         np.testing.assert_allclose(stems.sum(axis=0), mixture, rtol=0, atol=1e-5)
+
+
+CONFIG = tiny_config()
+WEIGHTS = random_weights(CONFIG, np.random.default_rng(4))
+MIXTURE = np.random.default_rng(5).standard_normal(307).astype("float32")
+SEPARATOR = functools.lru_cache(
+    lambda: streaming.StreamingSeparator(CONFIG, WEIGHTS, 20)
+)
+EXPECTED = functools.lru_cache(lambda: offline(CONFIG, WEIGHTS, MIXTURE))
+
+
+@hypothesis.settings(max_examples=30)
+@hypothesis.given(strategies.lists(strategies.integers(0, 100), max_size=15))
+def test_a_stream_may_come_in_any_pieces(pieces):
+    stems = stream(SEPARATOR(), MIXTURE, pieces)
+    assert stems.shape == (len(CONFIG.task.stems), 307)
+    np.testing.assert_allclose(stems[:-1], EXPECTED(), rtol=0, atol=1e-5)
 
 
 def test_stream_equals_the_formulas(rng):
