@@ -39,12 +39,23 @@ class SessionLog:
         self.config = config
         self.rows: list[dict] = []
 
-    def rewind(self, epoch: int) -> None:
+    def rewind(self, epoch: int, last_row: dict, write: bool = True) -> None:
         """Read the history back and keep the epochs before `epoch`.
+
+        Args:
+            epoch: the first one that is not complete.
+            last_row: of the last one that is. It is added where it is missing: the
+                training was killed after the checkpoint and before the history.
+            write: whether this process writes the files. Defaults to True.
 
         Raises:
             UserError: the file is not a history.
         """
+        self._read(epoch)
+        if last_row and epoch - 1 not in [row["epoch"] for row in self.rows]:
+            self.add_epoch(epoch - 1, last_row, write)
+
+    def _read(self, epoch: int) -> None:
         self.rows = []
         if not self.path.is_file():
             return

@@ -72,6 +72,7 @@ class Trainer:
         self.epoch = 0  # complete epochs
         self.step = 0  # steps done in the epoch that runs
         self.sums: dict = {}  # sums of the metrics over those steps
+        self.last_row: dict = {}  # of the history, for the last complete epoch
         self.stop_signal: int | None = None
         self.processes, self.process = compat.processes()
         if config.batch_size % compat.num_devices():
@@ -107,6 +108,7 @@ class Trainer:
             self.epoch = operator.index(checkpoint.epoch or 0)
             self.step = operator.index(checkpoint.state.get("step", 0))
             self.sums = dict(json.loads(checkpoint.state.get("sums", "{}")))
+            self.last_row = dict(json.loads(checkpoint.state.get("row", "{}")))
             if checkpoint.slots:
                 self._load_optimizer(checkpoint)
         except (KeyError, TypeError, ValueError) as error:
@@ -143,6 +145,7 @@ class Trainer:
             "step": self.step,
             "iterations": int(compat.get_value(counter)),
             "sums": json.dumps(self.sums),
+            "row": json.dumps(self.last_row),
         }
         weights = models.weights_of(self.model, self.config)
         if self.process == 0:
@@ -211,6 +214,7 @@ class Trainer:
     def _finish_epoch(self, row: dict) -> None:
         name = session_log.checkpoint_name({"epoch": self.epoch, **row})
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
+        self.last_row = row
         self.save(self.session / "checkpoints" / name)
         # Every process remembers the epochs, so that all of them stop at the same one.
         self.log.add_epoch(self.epoch - 1, row, write=self.process == 0)

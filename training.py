@@ -87,7 +87,7 @@ def train(
         if trainer.process == 0:
             util.remove_leftovers(session)
             util.write_json(session / "config.json", to_document(config))
-        trainer.log.rewind(trainer.epoch)
+        trainer.log.rewind(trainer.epoch, trainer.last_row, write=trainer.process == 0)
         stack.enter_context(_signals(trainer))
         trainer.run()
     logger.info("finished: %d epochs in %s", trainer.epoch, session.resolve())

@@ -244,6 +244,31 @@ def test_training_goes_on_after_sigkill(tree, tmp_path):
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
+def test_a_kill_between_checkpoint_and_history_loses_no_epoch(
+    tree, tmp_path, monkeypatch
+):
+    whole = session_config(tree, tmp_path / "whole")
+    training.train(whole)
+    config = session_config(tree, tmp_path / "parts")
+    add_epoch = session_log.SessionLog.add_epoch
+    for last in (0, 1):
+
+        def killed(self, epoch, *arguments, last=last, **keywords):
+            if epoch == last:
+                raise KeyboardInterrupt  # what leaves nothing behind, like a kill
+            add_epoch(self, epoch, *arguments, **keywords)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(session_log.SessionLog, "add_epoch", killed)
+            with pytest.raises(KeyboardInterrupt):
+                training.train(config)
+    training.train(config)
+    assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
+    best = [json.loads((tmp_path / name / "best.json").read_text())
+            for name in ("whole", "parts")]  # fmt: skip
+    assert best[0] == best[1]
+
+
 def test_early_stopping_counts_epochs_without_improvement(tmp_path):
     config = tiny_config(training={"early_stopping_patience": 2})
     log = session_log.SessionLog(tmp_path, config)
