@@ -454,6 +454,30 @@ def test_a_signal_ends_in_one_line_and_the_next_run_goes_on(
     assert f"2 tracks, {before} of them scored before" in capsys.readouterr().err
 
 
+KILLED = """
+import os, signal, sys
+import main, scores
+calls = []
+def score(*arguments, real=scores.score_methods, **keywords):
+    calls.append(1)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **keywords)
+scores.score_methods = score
+main.main(sys.argv[1:])
+"""
+
+
+def test_scores_made_before_a_kill_are_kept(multi_instrument, tree, capsys):
+    arguments = ["--mode=evaluation", f"--config={multi_instrument / 'config.json'}"]
+    arguments += [f"--dataset_path={tree}", "--jobs=1", "--metrics=si_sdr"]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT)
+    assert done.returncode == -signals.SIGKILL
+    assert not list(multi_instrument.rglob("summary*"))
+    assert main(arguments) == 0
+    assert "2 tracks, 1 of them scored before" in capsys.readouterr().err
+
+
 def children_of(process):
     """Ids of the processes that score."""
     path = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")

@@ -111,6 +111,9 @@ BAD = {
     "cut AIFF": (lambda path: cut(path, "AIFF", subtype="PCM_24"), "cut short: "),
     "cut AU": (lambda path: cut(path, "AU"), "cut short: "),
     "cut FLAC": (lambda path: cut(path, "FLAC"), "expected"),
+    "cut Ogg": (lambda path: cut(path, "OGG", 0.9), "expected an audio file"),
+    "cut MP3": (lambda path: cut(path, "MP3", 0.9), "cut short: "),
+    "cut CAF": (lambda path: cut(path, "CAF", 0.999), "cut short: "),
     "0 samples": (lambda path: make_tone(path, 0), "expected at least 1 samples"),
     "NaN": (
         lambda path: soundfile.write(path, [0.1, np.nan], 16000, "FLOAT"),
