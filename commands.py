@@ -63,7 +63,8 @@ def infer(args: argparse.Namespace) -> int:
         precision=args.precision,
     )
     if args.output_path is not None:
-        util.remove_leftovers(args.output_path)
+        for place in {args.output_path / mixture.name.parent for mixture in found}:
+            util.remove_leftovers(place)
     if args.print_model_summary:
         models.build_wavenet(config).summary()
     settings = separate.Settings(

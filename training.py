@@ -85,7 +85,8 @@ def train(
                 convention=kernel_convention,
             )
         if trainer.process == 0:
-            util.remove_leftovers(session)
+            for place in (session, folder):
+                util.remove_leftovers(place)
             util.write_json(session / "config.json", to_document(config))
         trainer.log.rewind(trainer.epoch, trainer.last_row, write=trainer.process == 0)
         stack.enter_context(_signals(trainer))

@@ -109,8 +109,8 @@ def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
 
 
 def remove_leftovers(folder: os.PathLike) -> None:
-    """Remove what killed processes left of `replacing` in a folder and below it."""
-    for path in pathlib.Path(folder).rglob(f"{PARTIAL}*"):
+    """Remove what killed processes left of `replacing` in a folder."""
+    for path in pathlib.Path(folder).glob(f"{PARTIAL}*"):
         with _locked(path, wait=False) as abandoned:
             if abandoned:
                 shutil.rmtree(path, ignore_errors=True)

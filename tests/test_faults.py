@@ -403,6 +403,19 @@ def test_flags_that_make_no_sense_are_refused(flags, message, infer, folder, tmp
     assert message in line
 
 
+def test_what_a_killed_run_left_is_removed(infer, folder, tmp_path):
+    (folder / "deep").mkdir()
+    for path in (folder / "song.wav", folder / "deep" / "song.wav"):
+        make_tone(path)
+    left = [tmp_path / "out" / util.PARTIAL, tmp_path / "out" / "deep" / util.PARTIAL]
+    for place in left:
+        place.mkdir(parents=True)
+        (place / "new.wav").touch()
+    assert infer(folder, "--recursive") == (0, [])
+    assert len(written(tmp_path / "out")) == 8
+    assert not any(place.exists() for place in left)
+
+
 def test_output_within_the_input_is_not_taken_for_mixtures(infer, folder):
     make_tone(folder / "song.wav")
     out = folder / "deep" / "stems"

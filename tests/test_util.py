@@ -52,7 +52,7 @@ with util.replacing(sys.argv[1]) as temporary:
     killed, alive = (pathlib.Path(child.stdout.readline()[:-1]) for child in children)
     children[0].kill()
     children[0].communicate()
-    util.remove_leftovers(tmp_path)
+    util.remove_leftovers(deep)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [
         tmp_path / "mine.wav",
         alive,
@@ -60,7 +60,7 @@ with util.replacing(sys.argv[1]) as temporary:
     assert not killed.parent.exists()
     children[1].kill()
     children[1].communicate()
-    util.remove_leftovers(tmp_path)
+    util.remove_leftovers(deep)
     assert not any(deep.iterdir())
     util.remove_leftovers(tmp_path / "none")
 
