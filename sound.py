@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import pathlib
@@ -24,9 +25,16 @@ import sound_header
 import sound_stream
 from config import UserError
 
+logger = logging.getLogger(__name__)
+
 BLOCK_FRAMES = 2**18  # decoded at a time, of all channels together
 # Hz; a header that says more is spoiled, and the filter for it would fill the memory.
 MAX_RATE = 768000
+
+# Whose end is known: by `sound_header`, by `sound_stream`, by their decoder.
+CHECKED_FORMATS = frozenset(
+    ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "SVX", "OGG", "MP3", "FLAC")
+)
 
 # What a written sample may be, and its bits.
 SAMPLE_BITS = {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}
@@ -129,6 +137,12 @@ class MonoReader:
         if refused:
             self._file.close()
             raise UserError(f"{path}: {refused}")
+        if self._file.format not in CHECKED_FORMATS:
+            logger.warning(
+                "%s: nothing tells whether a file of format %s was cut short",
+                path,
+                self._file.format,
+            )
 
     def _refusal(self, error: Exception) -> UserError:
         reason = getattr(error, "error_string", error)

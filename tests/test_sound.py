@@ -129,6 +129,23 @@ def test_reading_in_blocks_changes_nothing(tmp_path, rng, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("form", sorted(set(soundfile.available_formats()) - {"RAW"}))
+def test_a_cut_file_is_refused_or_warned_about(form, tmp_path, rng, caplog):
+    path = tmp_path / "song"
+    subtype = soundfile.default_subtype(form)
+    if form == "MP3":
+        subtype = "MPEG_LAYER_III"
+    soundfile.write(path, rng.uniform(-0.5, 0.5, 4000), 8000, subtype, format=form)
+    assert len(sound.read_mono(path, sample_rate=8000))
+    warned = "was cut short" in caplog.text
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    try:
+        sound.read_mono(path, sample_rate=8000)
+    except UserError:
+        return
+    assert warned
+
+
 @pytest.mark.parametrize("size", [1000, 2**18])
 def test_an_mp3_in_blocks_is_the_same_as_at_once(size, tmp_path, rng, monkeypatch):
     # Frames that borrow from earlier ones, which a seek in between would spoil.
