@@ -14,8 +14,8 @@ THEANO_PYTHON ?= $(shell for python in python3.9 python3.8 \
 RUN := .venv/bin/python
 RUN_THEANO := .venv-theano/bin/python
 # What holds on every backend. Tests marked `keras3` are left out.
-THEANO_TESTS := $(wildcard $(foreach module,config util sound datasets framing shapes \
-	layers models checkpoints losses separate training,tests/test_$(module).py))
+THEANO_TESTS := $(wildcard $(foreach module,config util sound sound_stream datasets framing \
+	shapes layers models checkpoints losses separate training,tests/test_$(module).py))
 # Compiled code stays in the environment. Without a BLAS to link, Theano calls NumPy's,
 # which is an OpenBLAS, so that no system library is needed.
 THEANO := KERAS_BACKEND=theano MPLBACKEND=Agg \
@@ -54,6 +54,8 @@ theano-python: # prints the Python that .venv-theano is made with, or nothing
 separate: .venv ## separate what lies in audio/ into its stems
 	$(RUN) main.py --mode inference --config sessions/multi-instrument/config.json \
 		--mixture_input_path audio/
+	$(RUN) data/score_stems.py "$$(ls -dt sessions/multi-instrument/samples/* | head -n 1)" \
+		audio/references
 
 test: .venv ## lint, format, types and tests
 	$(RUN) -m ruff check

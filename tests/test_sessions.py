@@ -1,0 +1,156 @@
+"""The shipped sessions on the mixtures of audio/, and the tools around these."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from networks import TASK_NAMES
+
+import main
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "data"))
+
+import draw_spectrograms  # noqa: E402
+import make_mixture  # noqa: E402
+import score_stems  # noqa: E402
+
+REFERENCES = ROOT / "audio" / "references"
+# Below what the sessions reach on these mixtures, by half a dB or more; a mixture as
+# its own estimate has 0.
+LEAST = {
+    "multi-instrument": {"vocals": 0.0, "drums": 0.0, "bass": 0.0},
+    "singing-voice": {"vocals": 0.0, "accompaniment": 0.0},
+}
+
+
+def improvements(task_name, out, *more):
+    """SI-SDR improvement in dB by stem, the mean over audio/."""
+    session = ROOT / "sessions" / task_name
+    arguments = ["--mode", "inference", "--config", str(session / "config.json")]
+    arguments += ["--mixture_input_path", str(ROOT / "audio")]
+    assert main.main([*arguments, "--output_path", str(out), *more]) == 0
+    found: dict = {}
+    for row in score_stems.score(out, REFERENCES):
+        found.setdefault(row["Stem"], []).append(row["improvement in dB"])
+    return {stem: float(np.mean(values)) for stem, values in found.items()}
+
+
+@pytest.mark.keras3
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_shipped_session_separates_audio(task_name, tmp_path):
+    found = improvements(task_name, tmp_path)
+    for stem, least in LEAST[task_name].items():
+        assert found[stem] > least, found
+
+
+@pytest.mark.keras3
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_shipped_session_fails_with_flipped_kernels(task_name, tmp_path):
+    found = improvements(task_name, tmp_path, "--kernel_convention", "theano")
+    for stem, least in LEAST[task_name].items():
+        assert found[stem] < least, found
+
+
+def test_references_sum_to_the_mixtures():
+    mixtures = sorted((ROOT / "audio").glob("*.flac"))
+    assert len(mixtures) >= 2
+    for path in mixtures:
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels) == (44100, 2)
+        assert 15 <= info.duration <= 20
+        stems = score_stems.read_references(REFERENCES, path.stem)
+        whole = soundfile.read(path)[0].mean(axis=1)
+        total = (stems["vocals"] + stems["accompaniment"]).astype(float)
+        # Up to 7 kHz, where no resampler has begun to cut.
+        count = round(7000 * info.duration)
+        spectrum = np.fft.rfft(whole)[:count] / len(whole)
+        expected = np.fft.rfft(total)[:count] / len(total)
+        error = np.linalg.norm(spectrum - expected)
+        assert error < 1e-3 * np.linalg.norm(expected)
+
+
+@pytest.fixture
+def song(tmp_path, rng):
+    folder = tmp_path / "song"
+    folder.mkdir()
+    smooth = np.hanning(9) / 20
+    for stem in make_mixture.PLACES:
+        samples = np.convolve(rng.normal(size=32000), smooth, mode="same")
+        soundfile.write(folder / f"{stem}.wav", samples, 16000, subtype="PCM_16")
+    return folder
+
+
+def test_mean_of_the_channels_is_the_sum_of_the_stems(rng):
+    stems = {stem: rng.normal(size=50) for stem in make_mixture.PLACES}
+    stereo = make_mixture.in_stereo(stems)
+    np.testing.assert_allclose(stereo.mean(axis=1), sum(stems.values()))
+    assert np.abs(stereo[:, 0] - stereo[:, 1]).max() > 0.1
+
+
+def test_mixture_and_references_are_of_the_part_asked_for(song, tmp_path):
+    out = tmp_path / "audio" / "song.flac"
+    assert (
+        make_mixture.main([str(song), str(out), "--start", "0.5", "--seconds", "1"])
+        == 0
+    )
+    info = soundfile.info(out)
+    assert (info.samplerate, info.channels, info.frames) == (44100, 2, 44100)
+    for stem in make_mixture.PLACES:
+        written, rate = soundfile.read(out.parent / "references" / f"song_{stem}.flac")
+        whole, _ = soundfile.read(song / f"{stem}.wav")
+        assert rate == 16000
+        np.testing.assert_array_equal(written, whole[8000:24000])
+
+
+def test_mixture_longer_than_the_song_is_one_line(song, tmp_path, capsys):
+    out = tmp_path / "song.flac"
+    assert make_mixture.main([str(song), str(out), "--seconds", "3"]) == 1
+    assert "shorter than 3.0 seconds" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_scores_are_those_of_the_formula(song, tmp_path, rng, capsys):
+    make_mixture.main([str(song), str(tmp_path / "song.flac"), "--seconds", "2"])
+    references = tmp_path / "references"
+    stems = score_stems.read_references(references, "song")
+    noise = rng.normal(size=32000).astype(np.float32) / 100
+    vocals = stems["vocals"] + noise
+    soundfile.write(tmp_path / "song_vocals.wav", vocals, 16000, subtype="FLOAT")
+    (row,) = score_stems.score(tmp_path, references)
+    assert (row["Mixture"], row["Stem"]) == ("song", "vocals")
+
+    def by_angle(estimate):
+        """SI-SDR from the cosine between two signals."""
+        a, b = stems["vocals"].astype(float), estimate.astype(float)
+        square = (a @ b) ** 2 / (a @ a) / (b @ b)
+        return 10 * np.log10(square / (1 - square))
+
+    expected = by_angle(vocals)
+    assert row["SI-SDR in dB"] == pytest.approx(expected, abs=1e-3)
+    baseline = by_angle(stems["vocals"] + stems["accompaniment"])
+    assert row["improvement in dB"] == pytest.approx(expected - baseline, abs=1e-3)
+    assert score_stems.main([str(tmp_path), str(references)]) == 0
+    assert f"{expected:.2f}" in capsys.readouterr().out
+
+
+def test_nothing_to_score_is_one_line(song, tmp_path, capsys):
+    make_mixture.main([str(song), str(tmp_path / "song.flac"), "--seconds", "2"])
+    assert score_stems.main([str(song), str(tmp_path / "references")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_spectrograms_have_a_row_for_each_file(song):
+    files = [song / "vocals.wav", song / "bass.wav"]
+    axes = draw_spectrograms.draw(files).axes
+    assert [axis.get_title() for axis in axes] == ["vocals", "bass", ""]
+
+
+def test_spectrograms_are_written(song, tmp_path):
+    out = tmp_path / "out.png"
+    assert draw_spectrograms.main([str(out), str(song / "vocals.wav")]) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
