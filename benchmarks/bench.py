@@ -12,9 +12,11 @@ import datetime
 import functools
 import importlib.metadata
 import importlib.util
+import os
 import pathlib
 import platform
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -187,6 +189,7 @@ def bench_theano(folder: pathlib.Path) -> list[Row]:
         return [NO_THEANO]
     config_path = make_session(folder / "full", full_size())
     make_mixture(folder / "theano.wav", 4, 16000)
+    batch = 2
     environment = theano(ROOT / ".venv-theano" / "theano")
     factors = [
         4
@@ -195,18 +198,39 @@ def bench_theano(folder: pathlib.Path) -> list[Row]:
         )[0]
         for _ in range(2)
     ]
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import harness\n"
+        f"config = harness.full_size(batch_size={batch})\n"
+        "print(*harness.timed(harness.training_step(config), 2))"
+    )
+    python = environment.pop("python")
+    printed = subprocess.run(
+        [python, "-c", program, str(ROOT / "benchmarks")],
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    steps = [float(word) for word in printed.splitlines()[-1].split()]
     return [
         (
             "Theano, the original's default, 4 s, whole process",
             f"{spread(factors)} x real time",
             "field 1601, batch 10; compiled code kept",
-        )
+        ),
+        (
+            f"Theano, training step, {batch} fragments of 1601",
+            spread_seconds(steps),
+            f"{min(steps) * 16000 / 1601 / batch:.2f} s per second of target",
+        ),
     ]
 
 
 def bench_files(folder: pathlib.Path) -> list[Row]:
     """A folder of short clips against one file of the same length."""
-    config = full_size(residual_channels=8, skip_channels=8, final_channels=[128, 64])
+    config = full_size(  # the shape of the shipped sessions
+        residual_channels=32, skip_channels=32, num_stacks=3, final_channels=(512, 256)
+    )
     config_path = make_session(folder / "files", config)
     for number in range(200):
         make_mixture(folder / "clips" / f"{number:03d}.wav", 5, 16000)
@@ -217,7 +241,7 @@ def bench_files(folder: pathlib.Path) -> list[Row]:
         clips.append(1000 / separate(config_path, folder / "clips")[0])
     return [
         (
-            "200 clips of 5 s against one file (8 channels)",
+            "200 clips of 5 s against one file (compact network)",
             f"{spread(clips)} against {spread(whole)} x real time",
             f"{100 * max(clips) / max(whole):.0f} %",
         )

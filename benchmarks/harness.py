@@ -21,13 +21,12 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import soundfile
 
 import checkpoints
 import compat
+import fused
 import losses
 import models
 import util
@@ -130,6 +129,9 @@ def matrix_rate(
         precision: of the products, as JAX names it. Defaults to the device's.
         size: of the matrices. Defaults to 2048, enough for a processor.
     """
+    import jax  # not with Theano, which measures training steps, too
+    import jax.numpy as jnp
+
     copies = compat.num_cores() if compat.is_jax_on_cpu() else 1
     product = jax.jit(functools.partial(jnp.matmul, precision=precision))
     matrix = jnp.ones((size, size), dtype)
@@ -167,7 +169,7 @@ def training_flops(config: Config) -> float:
 
 def training_step(config: Config) -> Callable[[], object]:
     """A step of training on one batch of noise, compiled when it first runs."""
-    model = models.build_wavenet(config)
+    model = models.build_wavenet(config, compiled=fused.available(config))
     model.compile(
         optimizer=compat.make_optimizer(1e-3, 1e-8), **losses.compile_arguments(config)
     )
