@@ -52,6 +52,9 @@ def infer(args: argparse.Namespace) -> int:
         output_path=args.output_path,
     )
     config, session, checkpoint = _load_session(args)
+    if args.report is not None:
+        inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
+        util.check_not_among(args.report, inputs)
     _choose_backend()
     import models
 

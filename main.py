@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 import commands
 
                 status = commands.COMMANDS[args.mode](args)
-                sys.stdout.flush()
+                if sys.stdout is not None:
+                    sys.stdout.flush()
         except KeyboardInterrupt:
             logger.error("interrupted")
             return 130

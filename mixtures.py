@@ -68,6 +68,8 @@ def find_mixtures(
     root = pathlib.Path(path)
     if not root.exists():
         raise UserError(f"{root}: expected an audio file or a folder, found nothing")
+    if not (root.is_file() or root.is_dir()):
+        raise UserError(f"{root}: expected an audio file or a folder, got a device")
     files = _list_folder(root, recursive, output_path) if root.is_dir() else [root]
     names: dict[pathlib.PurePath, pathlib.Path] = {}
     for file in files:
@@ -96,7 +98,12 @@ def _list_folder(
             and not _is_same(pathlib.Path(folder, name), output_path)
         ]
         files += [pathlib.Path(folder, name) for name in names if name[0] != "."]
-    files = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    # No pipes and devices: to open one may take for ever.
+    files = [
+        file
+        for file in files
+        if file.suffix.lower() in EXTENSIONS and (file.is_file() or file.is_symlink())
+    ]
     if not files:
         raise UserError(f"{root}: expected at least one audio file in the folder")
     return sorted(files)
@@ -172,15 +179,13 @@ def with_stems(
     mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
 ) -> tuple[list[Mixture], list[Mixture]]:
     """The mixtures of which some stems are there, and those of which all are."""
-    there = {
-        mixture: [
-            os.path.lexists(path) for path in mixture.stem_paths(folder, stems).values()
-        ]
+    paths = {
+        mixture: list(mixture.stem_paths(folder, stems).values())
         for mixture in mixtures
     }
     return (
-        [mixture for mixture, found in there.items() if any(found)],
-        [mixture for mixture, found in there.items() if all(found)],
+        [mixture for mixture in mixtures if any(map(os.path.lexists, paths[mixture]))],
+        [mixture for mixture in mixtures if all(map(os.path.isfile, paths[mixture]))],
     )
 
 

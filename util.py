@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from config import UserError
@@ -151,8 +151,22 @@ def check_place(path: os.PathLike) -> None:
         raise UserError(f"cannot write {path}: expected a file's path in a folder")
 
 
+def check_not_among(path: os.PathLike, inputs: Iterable[os.PathLike]) -> None:
+    """Find out before the work whether a file to be written is one that is read.
+
+    Raises:
+        UserError: it is.
+    """
+    place = os.path.realpath(path)
+    for file in inputs:
+        if os.path.realpath(file) == place:
+            raise UserError(f"{path} is an input and would be overwritten")
+
+
 def write_out(text: str) -> None:
     """Write to stdout, whatever it can encode: names of files may be no text."""
+    if sys.stdout is None:  # closed by whoever started the program
+        return
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 

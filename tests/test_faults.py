@@ -467,6 +467,45 @@ def test_a_report_that_cannot_be_written_is_refused_first(infer, folder, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["in/song.wav", "session/config.json", "link.json"])
+def test_a_report_in_the_place_of_an_input_is_refused(infer, folder, tmp_path, name):
+    make_tone(folder / "song.wav")
+    (tmp_path / "link.json").symlink_to(folder / "song.wav")
+    before = (tmp_path / name).read_bytes()
+    status, (line,) = infer(folder, f"--report={tmp_path / name}")
+    assert status == 2
+    assert "is an input and would be overwritten" in line
+    assert (tmp_path / name).read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_pipes_are_not_opened(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    os.mkfifo(folder / "pipe.wav")
+    assert infer(folder) == (0, [])
+    assert len(written(tmp_path / "out")) == 4
+    status, (line,) = infer(folder / "pipe.wav")
+    assert status == 2
+    assert "expected an audio file or a folder" in line
+
+
+def test_skip_existing_does_not_take_dangling_links_for_stems(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    out = tmp_path / "out"
+    out.mkdir()
+    for stem in STEMS:
+        (out / f"song_{stem}.wav").symlink_to(tmp_path / "gone")
+    assert infer(folder, "--skip_existing") == (0, [])
+    assert [len(stem) for stem in stems_of(out)] == [100] * 4
+
+
+def test_closed_stdout_is_no_failure(infer, folder, tmp_path, monkeypatch):
+    make_tone(folder / "song.wav")
+    monkeypatch.setattr(sys, "stdout", None)
+    assert infer(folder) == (0, [])
+    assert len(written(tmp_path / "out")) == 4
+
+
 def spoil_last_sample(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 0x40
