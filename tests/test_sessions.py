@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import sys
 
 import numpy as np
 import pytest
 import soundfile
-from networks import TASK_NAMES
+from networks import TASK_NAMES, oracle
 
+import checkpoints
 import main
+from config import parse_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "data"))
@@ -23,8 +26,8 @@ REFERENCES = ROOT / "audio" / "references"
 # Below what the sessions reach on these mixtures, by half a dB or more; a mixture as
 # its own estimate has 0.
 LEAST = {
-    "multi-instrument": {"vocals": 0.0, "drums": 0.0, "bass": 0.0},
-    "singing-voice": {"vocals": 0.0, "accompaniment": 0.0},
+    "multi-instrument": {"vocals": 2.0, "drums": 1.2, "bass": 3.0, "other": 2.0},
+    "singing-voice": {"vocals": 1.7, "accompaniment": 0.5},
 }
 
 
@@ -48,12 +51,37 @@ def test_shipped_session_separates_audio(task_name, tmp_path):
         assert found[stem] > least, found
 
 
+# With all kernels flipped the network does to a signal what it does to the reversed
+# one, backwards; music runs both ways, and the improvement is nearly the same. So the
+# samples tell.
 @pytest.mark.keras3
 @pytest.mark.parametrize("task_name", TASK_NAMES)
-def test_shipped_session_fails_with_flipped_kernels(task_name, tmp_path):
-    found = improvements(task_name, tmp_path, "--kernel_convention", "theano")
-    for stem, least in LEAST[task_name].items():
-        assert found[stem] < least, found
+def test_samples_are_the_oracles_and_not_those_of_flipped_kernels(task_name, tmp_path):
+    session = ROOT / "sessions" / task_name
+    config = parse_config(json.loads((session / "config.json").read_text()))
+    newest = checkpoints.find_latest(session)
+    weights = checkpoints.read_checkpoint(newest, config).weights
+    mixture, field = tmp_path / "part.wav", 20
+    length = field + 2 * config.context_length
+    whole = score_stems.read_references(REFERENCES, "samba")
+    samples = (whole["vocals"] + whole["accompaniment"])[100000 : 100000 + length]
+    soundfile.write(mixture, samples, 16000, subtype="FLOAT")
+    expected = oracle(config, weights, samples, 2, field)[:, 2:-2]
+    errors = []
+    for convention in ("tensorflow", "theano"):
+        out = tmp_path / convention
+        arguments = ["--mode", "inference", "--config", str(session / "config.json")]
+        arguments += ["--mixture_input_path", str(mixture), "--output_path", str(out)]
+        arguments += ["--subtype", "FLOAT", "--kernel_convention", convention]
+        assert main.main(arguments) == 0
+        got = [
+            soundfile.read(out / f"part_{stem}.wav")[0]
+            for stem in config.task.estimates
+        ]
+        middle = slice(config.context_length, config.context_length + field)
+        errors.append(np.abs(np.stack(got)[:, middle] - expected).max())
+    assert errors[0] < 1e-5
+    assert errors[1] > 1e-3
 
 
 def test_references_sum_to_the_mixtures():
