@@ -68,6 +68,7 @@ def test_block_keeps_what_same_convolutions_give(dilation, rng):
     length = 30 - 2 * dilation
     outputs = layers.residual_block(
         data,
+        None,
         skip_channels=2,
         filter_length=3,
         dilation=dilation,
