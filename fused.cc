@@ -177,6 +177,8 @@ INLINE Vec Exp(Vec x) {
   return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(p) + power);
 }
 
+INLINE Vec Relu(Vec x) { return x > 0.0f ? x : Vec{}; }
+
 INLINE Vec Sigmoid(Vec x) { return 1.0f / (1.0f + Exp(-x)); }
 
 // In place: (rows, 2C) of sums become tanh of the first half, sigmoid of the second.
@@ -229,12 +231,20 @@ void InParallel(ffi::ThreadPool& pool, int64_t count, const F& work) {
   state->finished.wait(lock, [&] { return state->left == 0; });
 }
 
-void AddTo(float* sum, const float* part, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) sum[i] += part[i];
-}
-
 using Buffer = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
+
+// Two gradients from what each group of stretches gave: parts of `size` floats, one
+// gradient after the other. Always in the same order.
+void AddUp(const std::vector<float>& parts, int64_t size, Result& one, Result& other) {
+  const int64_t first = one->element_count();
+  std::fill_n(one->typed_data(), first, 0.0f);
+  std::fill_n(other->typed_data(), size - first, 0.0f);
+  for (auto part = parts.begin(); part != parts.end(); part += size) {
+    for (int64_t i = 0; i < first; ++i) one->typed_data()[i] += part[i];
+    for (int64_t i = first; i < size; ++i) other->typed_data()[i - first] += part[i];
+  }
+}
 
 struct Shape {
   int64_t batch, given, channels, skips, dilation, skip_start, skip_length;
@@ -268,8 +278,9 @@ struct Shape {
 // (batch, time - 2 * dilation, 2C), which backward needs. Without `residual`, out is
 // left as it is; without `keep`, gate is.
 ffi::Error BlockForward(ffi::ThreadPool pool, Buffer x, Buffer skip_sum, Buffer filters,
-                   Buffer mixing, int64_t dilation, int64_t skip_start, bool residual,
-                   bool keep, Result out, Result skip_out, Result gate) {
+                        Buffer mixing, int64_t dilation, int64_t skip_start,
+                        bool residual,
+                        bool keep, Result out, Result skip_out, Result gate) {
   const Shape s(x, skip_sum, dilation, skip_start);
   const int64_t C = s.channels, length = s.length(), both = s.both();
   const int64_t stretches = Count(length, kRows);
@@ -293,8 +304,8 @@ ffi::Error BlockForward(ffi::ThreadPool pool, Buffer x, Buffer skip_sum, Buffer 
     const int64_t at = s.SkipAt(item, start + from);
     float* to = skip_out->typed_data() + at;
     std::memcpy(to, skip_sum.typed_data() + at, count * s.skips * sizeof(float));
-    Run({z.data() + from * C, C, 0, mixing.typed_data() + C, both, 1, C}, count, s.skips,
-        to, s.skips, true);
+    Run({z.data() + from * C, C, 0, mixing.typed_data() + C, both, 1, C}, count,
+        s.skips, to, s.skips, true);
   });
   return ffi::Error::Success();
 }
@@ -315,9 +326,10 @@ void GateGradient(const float* gate, const float* dz, int64_t rows, int64_t chan
 // The gradients of x, filters and mixing. filters_t is (3, 2C, C) and mixing_t
 // (C + S, C), the kernels transposed; dgate (batch, time - 2 * dilation, 2C) is room.
 ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer filters_t,
-                    Buffer mixing_t, Buffer out_grad, Buffer skip_grad,
-                    int64_t dilation, int64_t skip_start, bool residual, Result x_grad,
-                    Result filters_grad, Result mixing_grad, Result dgate) {
+                         Buffer mixing_t, Buffer out_grad, Buffer skip_grad,
+                         int64_t dilation, int64_t skip_start, bool residual,
+                         Result x_grad,
+                         Result filters_grad, Result mixing_grad, Result dgate) {
   const Shape s(x, skip_grad, dilation, skip_start);
   const int64_t C = s.channels, length = s.length(), both = s.both();
   const int64_t filters_size = 3 * C * 2 * C, size = filters_size + C * both;
@@ -379,12 +391,7 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer fil
           count, C, to, C, true);
     }
   });
-  std::fill_n(filters_grad->typed_data(), filters_size, 0.0f);
-  std::fill_n(mixing_grad->typed_data(), C * both, 0.0f);
-  for (int64_t part = 0; part < s.batch * groups; ++part) {
-    AddTo(filters_grad->typed_data(), parts.data() + part * size, filters_size);
-    AddTo(mixing_grad->typed_data(), parts.data() + part * size + filters_size, C * both);
-  }
+  AddUp(parts, size, filters_grad, mixing_grad);
   return ffi::Error::Success();
 }
 
@@ -400,24 +407,19 @@ void Rectified(const float* skips, int64_t start, int64_t rows, int64_t length,
       std::fill_n(to, channels, 0.0f);
       continue;
     }
-    for (int64_t c = 0; c < channels; c += kWidth) {
-      const Vec value = Load(skips + row * channels + c);
-      Store(to + c, value > 0.0f ? value : Vec{});
-    }
+    for (int64_t c = 0; c < channels; c += kWidth)
+      Store(to + c, Relu(Load(skips + row * channels + c)));
   }
 }
 
 void Rectify(float* values, int64_t count) {
-  for (int64_t i = 0; i < count; i += kWidth) {
-    const Vec value = Load(values + i);
-    Store(values + i, value > 0.0f ? value : Vec{});
-  }
+  for (int64_t i = 0; i < count; i += kWidth) Store(values + i, Relu(Load(values + i)));
 }
 
 // skips (batch, time, S), first (3, S, H), last (H, outputs) -> (batch, time, outputs):
 // relu, convolution with zeros at both ends, relu, product.
-ffi::Error HeadForward(ffi::ThreadPool pool, Buffer skips, Buffer first,
-                           Buffer last, Result out) {
+ffi::Error HeadForward(ffi::ThreadPool pool, Buffer skips, Buffer first, Buffer last,
+                       Result out) {
   auto dims = skips.dimensions();
   const int64_t batch = dims[0], length = dims[1], S = dims[2];
   const int64_t H = last.dimensions()[0], outputs = last.dimensions()[1];
@@ -442,8 +444,8 @@ ffi::Error HeadForward(ffi::ThreadPool pool, Buffer skips, Buffer first,
 
 // first_t is (3, H, S), last_t (outputs, H): the kernels transposed.
 ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
-                            Buffer first_t, Buffer last_t, Buffer out_grad,
-                            Result skips_grad, Result first_grad, Result last_grad) {
+                        Buffer first_t, Buffer last_t, Buffer out_grad,
+                        Result skips_grad, Result first_grad, Result last_grad) {
   auto dims = skips.dimensions();
   const int64_t batch = dims[0], length = dims[1], S = dims[2];
   const int64_t outputs = last_t.dimensions()[0], H = last_t.dimensions()[1];
@@ -481,7 +483,7 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
         for (int64_t i = 0; i < (rows + 2) * kHidden; i += kWidth) {
           const Vec value = Load(h.data() + i);
           Store(dh.data() + i, value > 0.0f ? Load(dh.data() + i) : Vec{});
-          Store(h.data() + i, value > 0.0f ? value : Vec{});
+          Store(h.data() + i, Relu(value));
         }
         Outer(h.data() + kHidden, kHidden, width, d.data() + outputs, outputs, outputs,
               rows, dl + at * outputs, outputs);
@@ -497,12 +499,7 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
         Store(ds + i, Load(s.data() + 2 * S + i) > 0.0f ? Load(ds + i) : Vec{});
     }
   });
-  std::fill_n(first_grad->typed_data(), first_size, 0.0f);
-  std::fill_n(last_grad->typed_data(), H * outputs, 0.0f);
-  for (int64_t part = 0; part < batch * groups; ++part) {
-    AddTo(first_grad->typed_data(), parts.data() + part * size, first_size);
-    AddTo(last_grad->typed_data(), parts.data() + part * size + first_size, H * outputs);
-  }
+  AddUp(parts, size, first_grad, last_grad);
   return ffi::Error::Success();
 }
 

@@ -60,7 +60,7 @@ def _is_registered() -> bool:
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         reason = next((line for line in said.splitlines() if "error" in line), said)
-        logger.info("training without compiled code, which is faster: %s", reason)
+        logger.info("no compiled code, so training is slower: %s", reason)
         return False
     return True
 
