@@ -98,11 +98,12 @@ def _list_folder(
             and not _is_same(pathlib.Path(folder, name), output_path)
         ]
         files += [pathlib.Path(folder, name) for name in names if name[0] != "."]
-    # No pipes and devices: to open one may take for ever.
+    # No pipes and devices, to open which may take for ever. A link to nothing stays,
+    # to fail when its turn comes.
     files = [
         file
         for file in files
-        if file.suffix.lower() in EXTENSIONS and (file.is_file() or file.is_symlink())
+        if file.suffix.lower() in EXTENSIONS and (file.is_file() or not file.exists())
     ]
     if not files:
         raise UserError(f"{root}: expected at least one audio file in the folder")

@@ -482,6 +482,7 @@ def test_a_report_in_the_place_of_an_input_is_refused(infer, folder, tmp_path, n
 def test_pipes_are_not_opened(infer, folder, tmp_path):
     make_tone(folder / "song.wav")
     os.mkfifo(folder / "pipe.wav")
+    (folder / "link.wav").symlink_to(folder / "pipe.wav")
     assert infer(folder) == (0, [])
     assert len(written(tmp_path / "out")) == 4
     status, (line,) = infer(folder / "pipe.wav")
