@@ -54,7 +54,7 @@ def infer(args: argparse.Namespace) -> int:
     config, session, checkpoint = _load_session(args)
     if args.report is not None:
         inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
-        util.check_not_among(args.report, inputs)
+        util.check_not_among([args.report], inputs, "an input")
     _choose_backend()
     import models
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import stat
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import soundfile
 
+import util
 from config import UserError
 
 # libsndfile's formats by the extensions in use; RAW has no header, hence no rate.
@@ -169,11 +171,12 @@ def check_outputs(
     Raises:
         UserError: a stem would have a mixture's path.
     """
-    inputs = {os.path.realpath(mixture.path) for mixture in mixtures}
-    for mixture in mixtures:
-        for path in mixture.stem_paths(folder, stems).values():
-            if os.path.realpath(path) in inputs:
-                raise UserError(f"{path} is a mixture and would be overwritten")
+    paths = [mixture.stem_paths(folder, stems).values() for mixture in mixtures]
+    util.check_not_among(
+        itertools.chain.from_iterable(paths),
+        [mixture.path for mixture in mixtures],
+        "a mixture",
+    )
 
 
 def with_stems(

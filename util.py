@@ -151,16 +151,23 @@ def check_place(path: os.PathLike) -> None:
         raise UserError(f"cannot write {path}: expected a file's path in a folder")
 
 
-def check_not_among(path: os.PathLike, inputs: Iterable[os.PathLike]) -> None:
+def check_not_among(
+    outputs: Iterable[os.PathLike], inputs: Iterable[os.PathLike], kind: str
+) -> None:
     """Find out before the work whether a file to be written is one that is read.
 
+    Args:
+        outputs: the files to be written.
+        inputs: those that are read.
+        kind: what an input is called, for the message.
+
     Raises:
-        UserError: it is.
+        UserError: one is.
     """
-    place = os.path.realpath(path)
-    for file in inputs:
-        if os.path.realpath(file) == place:
-            raise UserError(f"{path} is an input and would be overwritten")
+    places = set(map(os.path.realpath, inputs))
+    for path in outputs:
+        if os.path.realpath(path) in places:
+            raise UserError(f"{path} is {kind} and would be overwritten")
 
 
 def write_out(text: str) -> None:
