@@ -24,7 +24,8 @@ from mixtures import Mixture, check_writable
 from network_source import NetworkSource
 from report import StemReport
 from shapes import Blocks, is_out_of_memory
-from sound import MonoReader, MonoWriter, as_written
+from sound import MonoReader
+from sound_writer import MonoWriter, as_written
 from verify import verify_stems
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def separate_file(
         paths: where the stems go, by their names.
         config: the session's configuration.
         networks: gives the network for a mixture of so many samples.
-        subtype: sample type of the stems, a key of `sound.SAMPLE_BITS`.
+        subtype: sample type of the stems, a key of `sound_writer.SAMPLE_BITS`.
         verify: read the stems back before they get their names.
 
     Returns:

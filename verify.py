@@ -12,7 +12,8 @@ import numpy as np
 import soundfile
 
 from config import UserError
-from sound import SAMPLE_BITS, MonoReader
+from sound import MonoReader
+from sound_writer import SAMPLE_BITS
 
 BLOCK_FRAMES = 2**18
 

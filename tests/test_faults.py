@@ -31,6 +31,7 @@ import session_log
 import shapes
 import sound
 import sound_header
+import sound_writer
 import stems
 import util
 import verify
@@ -1012,8 +1013,8 @@ def test_a_process_with_little_memory_gets_the_same_stems(folder, tmp_path):
     [
         (checkpoints, "read_checkpoint"),
         (sound.MonoReader, "__enter__"),
-        (sound.MonoWriter, "write"),
-        (sound.MonoWriter, "__exit__"),
+        (sound_writer.MonoWriter, "write"),
+        (sound_writer.MonoWriter, "__exit__"),
         (stems, "verify_stems"),
         (pathlib.Path, "replace"),
     ],

@@ -23,7 +23,7 @@ LEVELS = (
     {"dataset_cache", "hdf5"},
     {"dataset_tracks"},
     {"fused"},
-    {"compat", "util", "sound"},
+    {"compat", "util", "sound", "sound_writer"},
     {"sound_header", "sound_stream"},
     {"config"},
     {"session_config"},

@@ -28,7 +28,7 @@ import checkpoints
 import mixtures
 import models
 import shapes
-import sound
+import sound_writer
 from config import UserError
 from framing import Framing, Network, estimate_stems
 from separate import Settings, separate_all
@@ -430,7 +430,7 @@ def test_a_failing_pass_ends_its_file_only(error, folder, tmp_path, config, capl
 
 def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeypatch):
     soundfile.write(folder / "a.wav", np.ones(100) / 2, 16000)
-    write, written = sound.MonoWriter.write, []
+    write, written = sound_writer.MonoWriter.write, []
 
     def interrupted(self, audio):
         write(self, audio)
@@ -438,7 +438,7 @@ def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeyp
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sound.MonoWriter, "write", interrupted)
+    monkeypatch.setattr(sound_writer.MonoWriter, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(folder, config, tmp_path)
     assert names(tmp_path / "out") == []

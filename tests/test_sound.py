@@ -1,4 +1,4 @@
-"""Audio files: exact samples, clear errors, block by block as at once."""
+"""Audio files, read and written: exact samples, block by block as at once."""
 
 import pathlib
 import wave
@@ -12,13 +12,14 @@ from networks import GOLDEN, TASK_NAMES
 from scipy import signal
 
 import sound
+import sound_writer
 from config import UserError
 
 
 def write_audio(path, audio, *, sample_rate, subtype):
     """Write a whole file in two pieces, what is clipped included."""
-    written, _ = sound.as_written(audio, subtype)
-    with sound.MonoWriter(
+    written, _ = sound_writer.as_written(audio, subtype)
+    with sound_writer.MonoWriter(
         path, sample_rate=sample_rate, subtype=subtype, frames=len(audio)
     ) as writer:
         writer.write(written[:3])
@@ -55,14 +56,14 @@ def test_an_integer_k_is_written_for_the_sample_k_over_full_scale(
 def test_as_written_foretells_what_a_file_gives_back(subtype, audio, tmp_path_factory):
     path = tmp_path_factory.mktemp("written") / "a.wav"
     audio = np.array(audio, np.float32)
-    expected, num_clipped = sound.as_written(audio, subtype)
+    expected, num_clipped = sound_writer.as_written(audio, subtype)
     write_audio(path, audio, sample_rate=16000, subtype=subtype)
     assert sound.read_mono(path, sample_rate=16000).tolist() == expected.tolist()
     if subtype == "FLOAT":
         assert num_clipped == 0
         assert expected.tolist() == audio.tolist()
     else:
-        step = 2.0 ** (1 - sound.SAMPLE_BITS[subtype])
+        step = 2.0 ** (1 - sound_writer.SAMPLE_BITS[subtype])
         inside = (audio >= -1) & (audio <= 1 - step)
         assert np.abs(expected - audio)[inside].max(initial=0) <= step / 2
         assert num_clipped <= np.count_nonzero(~inside)
@@ -70,7 +71,7 @@ def test_as_written_foretells_what_a_file_gives_back(subtype, audio, tmp_path_fa
 
 def test_clipped_samples_are_counted():
     audio = np.array([1.0, -1.0, 1.5, -1.5, 0.999], np.float32)
-    written, num_clipped = sound.as_written(audio, "PCM_16")
+    written, num_clipped = sound_writer.as_written(audio, "PCM_16")
     assert num_clipped == 3  # 1.0 is one step more than the largest integer
     assert written[:4].tolist() == [32767 / 32768, -1, 32767 / 32768, -1]
 
@@ -244,7 +245,7 @@ def test_resampling_of_any_pieces_is_that_of_the_whole(
 def test_files_of_4_gb_and_more_are_rf64(tmp_path):
     for frames, form in ((10, "WAV"), (2**31, "RF64")):
         path = tmp_path / f"{form}.wav"
-        with sound.MonoWriter(
+        with sound_writer.MonoWriter(
             path, sample_rate=16000, subtype="PCM_16", frames=frames
         ) as writer:
             writer.write(np.zeros(10, np.float32))
