@@ -23,7 +23,8 @@ from config import UserError
 
 logger = logging.getLogger(__name__)
 
-BLOCK_FRAMES = 2**18  # decoded at a time, of all channels together
+# Decoded at a time, of all channels together, and made of them at the wanted rate.
+BLOCK_FRAMES = 2**18
 # Hz; a header that says more is spoiled, and the filter for it would fill the memory.
 MAX_RATE = 768000
 
@@ -187,7 +188,9 @@ class MonoReader:
 
     def _decoded(self) -> Iterator[np.ndarray]:
         expected, got = self._file.frames, 0
-        size = max(1, BLOCK_FRAMES // self._file.channels)
+        # Of a low rate a few frames become many: at 1 Hz each one a whole second.
+        most = BLOCK_FRAMES * self._file.samplerate // self.sample_rate
+        size = max(1, min(BLOCK_FRAMES // self._file.channels, most))
         try:
             # Not SoundFile.blocks, which fills up what is missing with anything.
             while len(block := self._file.read(size, dtype="float32")):

@@ -257,3 +257,12 @@ def test_a_reader_knows_the_length_at_its_rate(tmp_path):
     with sound.MonoReader(tmp_path / "a.wav", sample_rate=16000) as reader:
         assert reader.length == 161
         assert sum(map(len, reader.blocks())) == 161
+
+
+@pytest.mark.parametrize(("rate", "frames"), [(1, 100), (7, 300), (8000, 10**6)])
+def test_a_block_stays_small_however_low_the_rate_is(rate, frames, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(frames, 0.5), rate)
+    with sound.MonoReader(tmp_path / "a.wav", sample_rate=16000) as reader:
+        sizes = [len(block) for block in reader.blocks()]
+        assert sum(sizes) == reader.length == frames * 16000 // rate + (rate == 7)
+    assert max(sizes) <= 2 * sound.BLOCK_FRAMES
