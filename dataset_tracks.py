@@ -100,8 +100,6 @@ def _is_cut_short(path: pathlib.Path) -> bool:
 
 def _read_source(path: pathlib.Path, sample_rate: int) -> tuple[np.ndarray, int]:
     """A stem as float32 mono at `sample_rate` Hz, and the rate it had."""
-    if not path.is_file():
-        raise UserError(f"{path}: expected an audio file, got nothing")
     with sound.MonoReader(path, sample_rate=sample_rate) as reader:
         audio, rate = reader.read(), reader.source_rate
     if _is_cut_short(path):

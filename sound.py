@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -103,13 +104,17 @@ class MonoReader:
         sample_rate: the rate wanted, Hz.
 
     Raises:
-        UserError: the file is missing, is no audio file or is cut short.
+        UserError: the file is missing, is no audio file, a pipe or a device, or is
+            cut short.
     """
 
     def __init__(self, path: os.PathLike, *, sample_rate: int):
         self.path = path
         self.sample_rate = sample_rate
         try:
+            # To open a pipe may take for ever.
+            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+                raise TypeError("a folder, a pipe or a device")
             with _OPENING:
                 self._file = _Straight(os.fsencode(path))
                 if self._file.format == "MP3":
@@ -138,8 +143,8 @@ class MonoReader:
             )
 
     def _refusal(self, error: Exception) -> UserError:
-        reason = getattr(error, "error_string", error)
-        return UserError(f"{self.path}: expected an audio file, got: {reason}")
+        reason = getattr(error, "error_string", getattr(error, "strerror", None))
+        return UserError(f"{self.path}: expected an audio file, got: {reason or error}")
 
     def _count_frames(self) -> None:
         """Open an MP3 that does not say how long it is once more, with a count."""

@@ -496,17 +496,23 @@ def put_empty(path):
     path.write_bytes(b"")
 
 
+def put_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda path: path.unlink(), "expected an audio file, got nothing"),
+        (lambda path: path.unlink(), "expected an audio file, got: No such file"),
         (cut_short, "cut short|expected 12000 frames"),
         (put_text, "expected an audio file"),
         (put_empty, "expected an audio file"),
+        (put_pipe, "got: a folder, a pipe or a device"),
         (put_nan, "NaN"),
         (put_shorter, "11993 samples at 16000 Hz, but the mixture has 12000"),
     ],
-    ids=["missing", "cut short", "text", "empty", "NaN", "shorter"],
+    ids=["missing", "cut short", "text", "empty", "pipe", "NaN", "shorter"],
 )
 def test_check_names_the_broken_file(tree, make_config, check, load, damage, words):
     path = own(tree / "train" / TRAIN_NAMES[3]) / "bass.wav"

@@ -1,5 +1,6 @@
 """Audio files, read and written: exact samples, block by block as at once."""
 
+import os
 import pathlib
 import wave
 
@@ -168,6 +169,14 @@ def test_what_is_no_audio_is_refused_by_name(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: expected an audio file"):
         sound.read_mono(tmp_path / name, sample_rate=16000)
+
+
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "link.wav").symlink_to(tmp_path / "pipe.wav")
+    for name in ("pipe.wav", "link.wav"):
+        with pytest.raises(UserError, match=f"{name}: expected an audio file, got: a"):
+            sound.read_mono(tmp_path / name, sample_rate=16000)
 
 
 def test_a_missing_file_is_refused(tmp_path):
