@@ -120,16 +120,25 @@ def read_json(path: os.PathLike) -> Any:
     """Parse a JSON file.
 
     Raises:
-        UserError: the file is missing, too large, not UTF-8 or not JSON.
+        UserError: the file is missing, too large, no plain file, not UTF-8 or not
+            JSON.
     """
     path = pathlib.Path(path)
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
+        # To open a pipe may take for ever.
+        if path.exists() and not path.is_file():
+            raise UserError(
+                f"{path}: expected a JSON file, got a folder, a pipe or a device"
+            )
+        with path.open("rb") as file:
+            # Some files, of /proc for example, hold more than their size says.
+            content = file.read(MAX_JSON_BYTES + 1)
+        if len(content) > MAX_JSON_BYTES:
             raise UserError(
                 f"{path}: expected a JSON file of at most {MAX_JSON_BYTES} bytes, "
-                f"got {path.stat().st_size}"
+                "got more"
             )
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except RecursionError:

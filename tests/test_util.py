@@ -1,5 +1,6 @@
 """Files: all or nothing; JSON: clear errors."""
 
+import os
 import pathlib
 import stat
 import subprocess
@@ -120,3 +121,21 @@ def test_what_is_no_json_is_refused_by_name(content, message, tmp_path):
         util.read_json(tmp_path / "a.json")
     assert "a.json" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pipe", "got a folder, a pipe or a device"),
+        (".", "got a folder, a pipe or a device"),
+        ("/dev/zero", "got a folder, a pipe or a device"),
+        ("/proc/self/pagemap", "at most"),  # says it has 0 bytes; it has gigabytes
+    ],
+)
+def test_what_has_no_end_is_refused(name, message, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / name
+    if not path.exists():
+        pytest.skip(f"needs {name}")
+    with pytest.raises(UserError, match=message):
+        util.read_json(path)
