@@ -153,11 +153,19 @@ def check_place(path: os.PathLike) -> None:
     """Find out before the work whether a file can be written at its end.
 
     Raises:
-        UserError: its folder is not there or cannot be written, or it is a folder.
+        UserError: it is a folder, or the folder to hold it can neither be written nor
+            made.
     """
     path = pathlib.Path(path)
-    if path.is_dir() or not os.access(path.resolve().parent, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write {path}: expected a file's path in a folder")
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: there is a folder of that name")
+    folder = pathlib.Path(os.path.realpath(path)).parent
+    while not os.path.lexists(folder):  # `replacing` makes it, with those above it
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            f"cannot write {path}: expected {folder} to be a folder that can be written"
+        )
 
 
 def check_not_among(

@@ -462,10 +462,23 @@ def test_the_report_says_what_became_of_each_file(infer, session, folder, tmp_pa
 
 def test_a_report_that_cannot_be_written_is_refused_first(infer, folder, tmp_path):
     make_tone(folder / "song.wav")
-    status, (line,) = infer(folder, f"--report={tmp_path / 'none' / 'r.json'}")
-    assert status == 2
-    assert "r.json" in line
-    assert not (tmp_path / "out").exists()
+    for place in (folder / "song.wav" / "deep" / "r.json", folder):
+        status, (line,) = infer(folder, f"--report={place}")
+        assert status == 2
+        assert f"cannot write {place}: " in line
+        assert not (tmp_path / "out").exists()
+    assert (
+        f"expected {folder / 'song.wav'} to be a folder"
+        in infer(folder, f"--report={folder / 'song.wav' / 'r.json'}")[1][0]
+    )
+
+
+def test_a_missing_folder_of_the_report_is_made(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    for place in (tmp_path / "out", tmp_path / "a" / "b"):
+        flags = [f"--report={place / 'r.json'}", "--overwrite"]
+        assert infer(folder, *flags) == (0, [])
+        assert json.loads((place / "r.json").read_text())["complete"] is True
 
 
 @pytest.mark.parametrize("name", ["in/song.wav", "session/config.json", "link.json"])
