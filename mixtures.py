@@ -129,16 +129,17 @@ def _read_header(
 
 
 def output_folder(path: os.PathLike) -> pathlib.Path:
-    """Make a folder for stems where there is none.
+    """Make a folder for stems where there is none, and see that it can be written.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be made or written.
     """
     folder = pathlib.Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
+    util.check_folder(folder)
     return folder
 
 

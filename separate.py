@@ -133,10 +133,12 @@ def separate_all(
         batch_size=settings.batch_size,
         blocks=blocks,
     )
-    if settings.output_path:
+    if not settings.output_path:
+        folder = new_samples_folder(session)
+    elif len(done) < len(mixtures):
         folder = output_folder(settings.output_path)
     else:
-        folder = new_samples_folder(session)
+        folder = settings.output_path  # nothing is written
     total = sum(mixture.length for mixture in mixtures)
     with logging_redirect_tqdm(), progress_bar("all files", total, config) as bar:
         for mixture in mixtures:

@@ -168,6 +168,21 @@ def check_place(path: os.PathLike) -> None:
         )
 
 
+def check_folder(folder: pathlib.Path) -> None:
+    """Find out before the work whether files can be written in a folder, by trying.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        with _held_folder(folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write into the folder {folder}: {error.strerror or error}"
+        ) from None
+
+
 def check_not_among(
     outputs: Iterable[os.PathLike], inputs: Iterable[os.PathLike], kind: str
 ) -> None:

@@ -346,6 +346,36 @@ def test_a_read_only_folder_is_refused():
         (place / "out").chmod(0o700)
 
 
+def test_a_read_only_folder_is_refused_before_computing(session, monkeypatch):
+    def compute(*_, **__):
+        raise AssertionError("a mixture was opened")
+
+    config = tiny_config()
+    build, _ = fake_network(config, None, whole=True)
+
+    def separated(place, **flags):
+        return separate.separate_all(
+            mixtures.find_mixtures(place / "song.wav", sample_rate=16000),
+            config,
+            build,
+            separate.Settings(output_path=place / "out", **flags),
+            session,
+        )
+
+    with as_nobody() as place:
+        make_tone(place / "song.wav")
+        (place / "out").mkdir()
+        for stem in STEMS:
+            make_tone(place / "out" / f"song_{stem}.wav")
+        monkeypatch.setattr(separate, "separate_file", compute)
+        (place / "out").chmod(0o500)
+        with pytest.raises(UserError, match=r"cannot write into the folder .*out: "):
+            separated(place, overwrite=True)
+        # Where nothing is to be written, nothing need be writable.
+        assert separated(place, skip_existing=True).num_skipped == 1
+        (place / "out").chmod(0o700)
+
+
 def test_a_missing_output_folder_is_made(infer, folder, tmp_path):
     make_tone(folder / "song.wav")
     assert infer(folder, output=tmp_path / "a" / "b") == (0, [])
