@@ -147,6 +147,7 @@ def train(args: argparse.Namespace) -> int:
             load_checkpoint=args.load_checkpoint,
             kernel_convention=args.kernel_convention,
             print_model_summary=args.print_model_summary,
+            precision=args.precision,
         )
     except training.Interrupted as error:
         logger.warning("stopped by %s", error)

@@ -248,12 +248,26 @@ def layers_in(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+@contextlib.contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Compile what runs inside with exact products on a GPU, if `highest`.
+
+    Otherwise they are left to what is fast there, TF32.
+    """
+    if precision != "highest":
+        yield
+        return
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 def compiled(model: Any, precision: str = "float32") -> Any:
     """A function from the list of a model's inputs to the list of its outputs.
 
     It compiles once for each shape. On JAX the outputs stay on the device until they
-    are converted, and the weights are those the model has now. On a GPU, `float32`
-    leaves the products to what is fast there, TF32; `highest` does not.
+    are converted, and the weights are those the model has now.
     """
     single = len(model.inputs) == 1
     if backend_name() != "jax":
@@ -262,11 +276,10 @@ def compiled(model: Any, precision: str = "float32") -> Any:
 
     trainable = [variable.value for variable in model.trainable_variables]
     others = [variable.value for variable in model.non_trainable_variables]
-    products = "highest" if precision == "highest" else None
 
     @jax.jit
     def run(trainable: list, others: list, inputs: list) -> list:
-        with jax.default_matmul_precision(products):
+        with products_in(precision):
             outputs, _ = model.stateless_call(
                 trainable, others, inputs[0] if single else inputs, training=False
             )

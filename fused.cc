@@ -8,6 +8,10 @@
 // The work is done in short stretches of time, whose intermediate values stay in the
 // cache, by small matrix products that keep their sums in registers. Arrays are
 // row-major float32, (batch, time, channels); channel counts are multiples of 16.
+//
+// With `half`, factors are rounded to bfloat16 and sums stay float32. Two of a product's
+// terms then fit into the place of one float: the factors are packed in pairs, and the
+// same loops run over half as many.
 
 #include <algorithm>
 #include <atomic>
@@ -17,6 +21,10 @@
 #include <memory>
 #include <mutex>
 #include <vector>
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 #include "xla/ffi/api/ffi.h"
 
@@ -43,8 +51,21 @@ typedef int32_t VecInt __attribute__((vector_size(kWidth * 4)));
 INLINE Vec Load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 INLINE void Store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
 
+// How many terms of a product one float's place holds.
+template <bool Half>
+constexpr int64_t kTerms = Half ? 2 : 1;
+
+template <bool Half>
+INLINE Vec AddProduct(Vec sum, float value, Vec row) {
+#if defined(__AVX512BF16__)
+  if constexpr (Half)
+    return _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)_mm512_set1_ps(value));
+#endif
+  return sum + value * row;
+}
+
 // sums[r][v] += a[r * lda + k] * w[k * ldw + v] for all k.
-template <int R, int V>
+template <bool Half, int R, int V>
 INLINE void Multiply(Vec (&sums)[R][V], const float* a, int64_t lda, const float* w,
                      int64_t ldw, int64_t depth) {
   for (int64_t k = 0; k < depth; ++k) {
@@ -55,7 +76,8 @@ INLINE void Multiply(Vec (&sums)[R][V], const float* a, int64_t lda, const float
     for (int r = 0; r < R; ++r) {
       const float value = a[r * lda + k];
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sums[r][v] += value * row[v];
+      for (int v = 0; v < V; ++v)
+        sums[r][v] = AddProduct<Half>(sums[r][v], value, row[v]);
     }
   }
 }
@@ -70,7 +92,7 @@ struct Product {
   int64_t taps, depth;
 };
 
-template <int R, int V>
+template <bool Half, int R, int V>
 INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_t ldc,
                  bool add) {
   Vec sums[R][V];
@@ -81,7 +103,7 @@ INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_
     for (int v = 0; v < V; ++v)
       sums[r][v] = add ? Load(to + r * ldc + v * kWidth) : Vec{};
   for (int64_t tap = 0; tap < p.taps; ++tap)
-    Multiply<R, V>(sums, p.a + row * p.lda + tap * p.tap_step, p.lda,
+    Multiply<Half, R, V>(sums, p.a + row * p.lda + tap * p.tap_step, p.lda,
                    p.w + tap * p.depth * p.ldw + column, p.ldw, p.depth);
 #pragma GCC unroll 32
   for (int r = 0; r < R; ++r)
@@ -89,28 +111,30 @@ INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_
     for (int v = 0; v < V; ++v) Store(to + r * ldc + v * kWidth, sums[r][v]);
 }
 
-template <int V>
+template <bool Half, int V>
 void Columns(const Product& p, int64_t rows, int64_t column, float* c, int64_t ldc,
              bool add) {
   constexpr int R = kSums / V;
   int64_t row = 0;
-  for (; row + R <= rows; row += R) Tile<R, V>(p, row, column, c, ldc, add);
-  for (; row < rows; ++row) Tile<1, V>(p, row, column, c, ldc, add);
+  for (; row + R <= rows; row += R) Tile<Half, R, V>(p, row, column, c, ldc, add);
+  for (; row < rows; ++row) Tile<Half, 1, V>(p, row, column, c, ldc, add);
 }
 
+template <bool Half>
 void Run(const Product& p, int64_t rows, int64_t columns, float* c, int64_t ldc,
          bool add) {
   constexpr int V = kWidth == 16 ? 4 : 2;
   int64_t column = 0;
   for (; column + V * kWidth <= columns; column += V * kWidth)
-    Columns<V>(p, rows, column, c, ldc, add);
+    Columns<Half, V>(p, rows, column, c, ldc, add);
   for (; column + 2 * kWidth <= columns; column += 2 * kWidth)
-    Columns<2>(p, rows, column, c, ldc, add);
-  for (; column < columns; column += kWidth) Columns<1>(p, rows, column, c, ldc, add);
+    Columns<Half, 2>(p, rows, column, c, ldc, add);
+  for (; column < columns; column += kWidth)
+    Columns<Half, 1>(p, rows, column, c, ldc, add);
 }
 
 // c[i][j] += sum over rows t of a[t][i] * b[t][j]: a kernel's gradient.
-template <int R, int V>
+template <bool Half, int R, int V>
 INLINE void OuterTile(const float* a, int64_t lda, const float* b, int64_t ldb,
                       int64_t rows, float* c, int64_t ldc) {
   Vec sums[R][V];
@@ -126,7 +150,8 @@ INLINE void OuterTile(const float* a, int64_t lda, const float* b, int64_t ldb,
     for (int r = 0; r < R; ++r) {
       const float value = a[t * lda + r];
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sums[r][v] += value * row[v];
+      for (int v = 0; v < V; ++v)
+        sums[r][v] = AddProduct<Half>(sums[r][v], value, row[v]);
     }
   }
 #pragma GCC unroll 32
@@ -135,27 +160,97 @@ INLINE void OuterTile(const float* a, int64_t lda, const float* b, int64_t ldb,
     for (int v = 0; v < V; ++v) Store(c + r * ldc + v * kWidth, sums[r][v]);
 }
 
-template <int V>
+template <bool Half, int V>
 void OuterColumns(const float* a, int64_t lda, int64_t depth, const float* b,
                   int64_t ldb, int64_t rows, float* c, int64_t ldc) {
   constexpr int R = kSums / V;
   int64_t i = 0;
   for (; i + R <= depth; i += R)
-    OuterTile<R, V>(a + i, lda, b, ldb, rows, c + i * ldc, ldc);
-  for (; i < depth; ++i) OuterTile<1, V>(a + i, lda, b, ldb, rows, c + i * ldc, ldc);
+    OuterTile<Half, R, V>(a + i, lda, b, ldb, rows, c + i * ldc, ldc);
+  for (; i < depth; ++i)
+    OuterTile<Half, 1, V>(a + i, lda, b, ldb, rows, c + i * ldc, ldc);
 }
 
+template <bool Half>
 void Outer(const float* a, int64_t lda, int64_t depth, const float* b, int64_t ldb,
            int64_t columns, int64_t rows, float* c, int64_t ldc) {
   constexpr int V = kWidth == 16 ? 4 : 2;
   int64_t j = 0;
   for (; j + V * kWidth <= columns; j += V * kWidth)
-    OuterColumns<V>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
+    OuterColumns<Half, V>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
   for (; j + 2 * kWidth <= columns; j += 2 * kWidth)
-    OuterColumns<2>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
+    OuterColumns<Half, 2>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
   for (; j < columns; j += kWidth)
-    OuterColumns<1>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
+    OuterColumns<Half, 1>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
 }
+
+// The values of `low`, then those of `high`, rounded to bfloat16.
+INLINE Vec Rounded(Vec low, Vec high) {
+#if defined(__AVX512BF16__)
+  return (Vec)_mm512_cvtne2ps_pbh(high, low);
+#else
+  return low;
+#endif
+}
+
+// Of rounded values, those of the first half next to those of the second.
+INLINE Vec Interleaved(Vec rounded) {
+#if defined(__AVX512BF16__)
+  __m512i order = _mm512_set_epi32(
+      0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
+      0x170007, 0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
+  return (Vec)_mm512_permutexvar_epi16(order, (__m512i)rounded);
+#else
+  return rounded;
+#endif
+}
+
+// A factor as products take it: the array itself or, with `Half`, rounded copies.
+template <bool Half>
+class Factor {
+ public:
+  // For the left side of `Run`: neighbours in pairs.
+  const float* Neighbours(const float* from, int64_t count) {
+    if (!Half) return from;
+    room_.resize(count / 2 + kWidth);
+    Pack(from, count, room_.data());
+    return room_.data();
+  }
+
+  // The same of three taps' rows, `step` floats apart, one after the other.
+  const float* Taps(const float* from, int64_t step, int64_t count) {
+    if (!Half) return from;
+    room_.resize(3 * count / 2 + kWidth);
+    for (int64_t tap = 0; tap < 3; ++tap)
+      Pack(from + tap * step, count, room_.data() + tap * count / 2);
+    return room_.data();
+  }
+
+  // For the right side of `Run` and both of `Outer`: each row with the next, the last
+  // of an odd number with zeros.
+  const float* Rows(const float* from, int64_t rows, int64_t columns) {
+    if (!Half) return from;
+    room_.resize((rows + 1) / 2 * columns);
+    float* to = room_.data();
+    for (int64_t row = 0; row < rows; row += 2, from += 2 * columns)
+      for (int64_t c = 0; c < columns; c += kWidth, to += kWidth) {
+        const Vec next = row + 1 < rows ? Load(from + columns + c) : Vec{};
+        Store(to, Interleaved(Rounded(Load(from + c), next)));
+      }
+    return room_.data();
+  }
+
+  // Writes up to one register beyond the end.
+  static void Pack(const float* from, int64_t count, float* to) {
+    int64_t i = 0;
+    for (; i + 2 * kWidth <= count; i += 2 * kWidth)
+      Store(to + i / 2, Rounded(Load(from + i), Load(from + i + kWidth)));
+    if (i < count) Store(to + i / 2, Rounded(Load(from + i), Vec{}));
+  }
+
+ private:
+  std::vector<float> room_;
+};
 
 INLINE Vec Exp(Vec x) {
   const Vec limit = Vec{} + 87.0f;
@@ -277,12 +372,17 @@ struct Shape {
 // (C, C + S) -> out (batch, time - 2 * dilation, C), skip_out like skip_sum, gate
 // (batch, time - 2 * dilation, 2C), which backward needs. Without `residual`, out is
 // left as it is; without `keep`, gate is.
+template <bool Half>
 ffi::Error BlockForward(ffi::ThreadPool pool, Buffer x, Buffer skip_sum, Buffer filters,
                         Buffer mixing, int64_t dilation, int64_t skip_start,
                         bool residual,
                         bool keep, Result out, Result skip_out, Result gate) {
+  constexpr int64_t T = kTerms<Half>;
   const Shape s(x, skip_sum, dilation, skip_start);
   const int64_t C = s.channels, length = s.length(), both = s.both();
+  Factor<Half> f, m;
+  const float* filter = f.Rows(filters.typed_data(), 3 * C, 2 * C);
+  const float* mix = m.Rows(mixing.typed_data(), C, both);
   const int64_t stretches = Count(length, kRows);
   InParallel(pool, s.batch * stretches, [&](int64_t job) {
     const int64_t item = job / stretches, start = job % stretches * kRows;
@@ -290,22 +390,26 @@ ffi::Error BlockForward(ffi::ThreadPool pool, Buffer x, Buffer skip_sum, Buffer 
     std::vector<float> z(rows * C), own(keep ? 0 : rows * 2 * C);
     const float* in = x.typed_data() + (item * s.given + start) * C;
     float* g = keep ? gate->typed_data() + (item * length + start) * 2 * C : own.data();
-    Run({in, C, dilation * C, filters.typed_data(), 2 * C, 3, C}, rows, 2 * C, g, 2 * C,
-        false);
+    Factor<Half> taps, gated;
+    const float* left = taps.Taps(in, dilation * C, rows * C);
+    const int64_t step = Half ? rows * C / 2 : dilation * C;
+    Run<Half>({left, C / T, step, filter, 2 * C, 3, C / T}, rows, 2 * C, g, 2 * C,
+              false);
     Activate(g, rows, C);
     Gated(g, rows, C, z.data());
+    const float* zs = gated.Neighbours(z.data(), rows * C);
     if (residual) {
       float* to = out->typed_data() + (item * length + start) * C;
       std::memcpy(to, in + dilation * C, rows * C * sizeof(float));
-      Run({z.data(), C, 0, mixing.typed_data(), both, 1, C}, rows, C, to, C, true);
+      Run<Half>({zs, C / T, 0, mix, both, 1, C / T}, rows, C, to, C, true);
     }
     const int64_t from = s.SkipFrom(start, rows), count = s.SkipTo(start, rows) - from;
     if (count <= 0) return;
     const int64_t at = s.SkipAt(item, start + from);
     float* to = skip_out->typed_data() + at;
     std::memcpy(to, skip_sum.typed_data() + at, count * s.skips * sizeof(float));
-    Run({z.data() + from * C, C, 0, mixing.typed_data() + C, both, 1, C}, count,
-        s.skips, to, s.skips, true);
+    Run<Half>({zs + from * C / T, C / T, 0, mix + C, both, 1, C / T}, count, s.skips, to,
+              s.skips, true);
   });
   return ffi::Error::Success();
 }
@@ -325,15 +429,20 @@ void GateGradient(const float* gate, const float* dz, int64_t rows, int64_t chan
 
 // The gradients of x, filters and mixing. filters_t is (3, 2C, C) and mixing_t
 // (C + S, C), the kernels transposed; dgate (batch, time - 2 * dilation, 2C) is room.
+template <bool Half>
 ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer filters_t,
                          Buffer mixing_t, Buffer out_grad, Buffer skip_grad,
                          int64_t dilation, int64_t skip_start, bool residual,
                          Result x_grad,
                          Result filters_grad, Result mixing_grad, Result dgate) {
+  constexpr int64_t T = kTerms<Half>;
   const Shape s(x, skip_grad, dilation, skip_start);
-  const int64_t C = s.channels, length = s.length(), both = s.both();
+  const int64_t C = s.channels, S = s.skips, length = s.length(), both = s.both();
   const int64_t filters_size = 3 * C * 2 * C, size = filters_size + C * both;
   const int64_t groups = Count(length, kRows * kGroup);
+  Factor<Half> f, m;
+  const float* filter_t = f.Rows(filters_t.typed_data(), 3 * 2 * C, C);
+  const float* mix_t = m.Rows(mixing_t.typed_data(), both, C);
   std::vector<float> parts(s.batch * groups * size);
   InParallel(pool, s.batch * groups, [&](int64_t job) {
     const int64_t item = job / groups, first = job % groups * kRows * kGroup;
@@ -341,16 +450,20 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer fil
     float* df = parts.data() + job * size;
     float* dm = df + filters_size;
     std::vector<float> z(kRows * C), dz(kRows * C);
+    std::vector<float> gate_grad(Half ? kRows * 2 * C : 0);
+    Factor<Half> left, one, other;
     for (int64_t start = first; start < last; start += kRows) {
       const int64_t rows = std::min(kRows, last - start), row = item * length + start;
+      const int64_t pairs = Count(rows, T);
       const float* in = x.typed_data() + (item * s.given + start) * C;
       const float* g = gate.typed_data() + row * 2 * C;
-      float* dg = dgate->typed_data() + row * 2 * C;
       Gated(g, rows, C, z.data());
       if (residual) {
         const float* d = out_grad.typed_data() + row * C;
-        Run({d, C, 0, mixing_t.typed_data(), C, 1, C}, rows, C, dz.data(), C, false);
-        Outer(z.data(), C, C, d, C, C, rows, dm, both);
+        Run<Half>({left.Neighbours(d, rows * C), C / T, 0, mix_t, C, 1, C / T}, rows, C,
+                  dz.data(), C, false);
+        Outer<Half>(one.Rows(z.data(), rows, C), C, C, other.Rows(d, rows, C), C, C,
+                    pairs, dm, both);
       } else {
         std::fill(dz.begin(), dz.end(), 0.0f);
       }
@@ -358,14 +471,20 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer fil
       const int64_t count = s.SkipTo(start, rows) - from;
       if (count > 0) {
         const float* d = skip_grad.typed_data() + s.SkipAt(item, start + from);
-        Run({d, s.skips, 0, mixing_t.typed_data() + C * C, C, 1, s.skips}, count, C,
-            dz.data() + from * C, C, true);
-        Outer(z.data() + from * C, C, C, d, s.skips, s.skips, count, dm + C, both);
+        Run<Half>({left.Neighbours(d, count * S), S / T, 0, mix_t + C * C / T, C, 1,
+                   S / T},
+                  count, C, dz.data() + from * C, C, true);
+        Outer<Half>(one.Rows(z.data() + from * C, count, C), C, C,
+                    other.Rows(d, count, S), S, S, Count(count, T), dm + C, both);
       }
-      GateGradient(g, dz.data(), rows, C, dg);
+      float* kept = dgate->typed_data() + row * 2 * C / T;
+      float* sums_grad = Half ? gate_grad.data() : kept;
+      GateGradient(g, dz.data(), rows, C, sums_grad);
+      if (Half) Factor<Half>::Pack(sums_grad, rows * 2 * C, kept);
+      const float* dg = other.Rows(sums_grad, rows, 2 * C);
       for (int64_t tap = 0; tap < 3; ++tap)
-        Outer(in + tap * dilation * C, C, C, dg, 2 * C, 2 * C, rows,
-              df + tap * C * 2 * C, 2 * C);
+        Outer<Half>(one.Rows(in + tap * dilation * C, rows, C), C, C, dg, 2 * C, 2 * C,
+                    pairs, df + tap * C * 2 * C, 2 * C);
     }
   });
   const int64_t stretches = Count(s.given, kRows);
@@ -386,9 +505,9 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer fil
         for (int64_t i = 0; i < count * C; i += kWidth)
           Store(to + i, Load(to + i) + Load(d + i));
       }
-      Run({dgate->typed_data() + (item * length + from) * 2 * C, 2 * C, 0,
-           filters_t.typed_data() + tap * 2 * C * C, C, 1, 2 * C},
-          count, C, to, C, true);
+      Run<Half>({dgate->typed_data() + (item * length + from) * 2 * C / T, 2 * C / T, 0,
+                 filter_t + tap * 2 * C * C / T, C, 1, 2 * C / T},
+                count, C, to, C, true);
     }
   });
   AddUp(parts, size, filters_grad, mixing_grad);
@@ -418,31 +537,40 @@ void Rectify(float* values, int64_t count) {
 
 // skips (batch, time, S), first (3, S, H), last (H, outputs) -> (batch, time, outputs):
 // relu, convolution with zeros at both ends, relu, product.
+template <bool Half>
 ffi::Error HeadForward(ffi::ThreadPool pool, Buffer skips, Buffer first, Buffer last,
                        Result out) {
   auto dims = skips.dimensions();
   const int64_t batch = dims[0], length = dims[1], S = dims[2];
   const int64_t H = last.dimensions()[0], outputs = last.dimensions()[1];
   const int64_t stretches = Count(length, kRows);
+  constexpr int64_t T = kTerms<Half>;
+  Factor<Half> f, l;
+  const float* one = f.Rows(first.typed_data(), 3 * S, H);
+  const float* two = l.Rows(last.typed_data(), H, outputs);
   InParallel(pool, batch * stretches, [&](int64_t job) {
     const int64_t item = job / stretches, start = job % stretches * kRows;
     const int64_t rows = std::min(kRows, length - start);
     std::vector<float> s((rows + 2) * S), h(rows * kHidden);
     Rectified(skips.typed_data() + item * length * S, start, rows, length, S, s.data());
     float* to = out->typed_data() + (item * length + start) * outputs;
+    Factor<Half> taps, hidden;
+    const float* left = taps.Neighbours(s.data(), (rows + 2) * S);
     for (int64_t at = 0; at < H; at += kHidden) {
       const int64_t width = std::min(kHidden, H - at);
-      Run({s.data(), S, S, first.typed_data() + at, H, 3, S}, rows, width, h.data(),
-          kHidden, false);
+      Run<Half>({left, S / T, S / T, one + at, H, 3, S / T}, rows, width, h.data(),
+                kHidden, false);
       Rectify(h.data(), rows * kHidden);
-      Run({h.data(), kHidden, 0, last.typed_data() + at * outputs, outputs, 1, width},
-          rows, outputs, to, outputs, at > 0);
+      Run<Half>({hidden.Neighbours(h.data(), rows * kHidden), kHidden / T, 0,
+                 two + at * outputs / T, outputs, 1, width / T},
+                rows, outputs, to, outputs, at > 0);
     }
   });
   return ffi::Error::Success();
 }
 
 // first_t is (3, H, S), last_t (outputs, H): the kernels transposed.
+template <bool Half>
 ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
                         Buffer first_t, Buffer last_t, Buffer out_grad,
                         Result skips_grad, Result first_grad, Result last_grad) {
@@ -451,6 +579,11 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
   const int64_t outputs = last_t.dimensions()[0], H = last_t.dimensions()[1];
   const int64_t first_size = 3 * S * H, size = first_size + H * outputs;
   const int64_t groups = Count(length, kRows * kGroup);
+  constexpr int64_t T = kTerms<Half>;
+  Factor<Half> f, f_t, l_t;
+  const float* one = f.Rows(first.typed_data(), 3 * S, H);
+  const float* one_t = f_t.Rows(first_t.typed_data(), 3 * H, S);
+  const float* two_t = l_t.Rows(last_t.typed_data(), outputs, H);
   std::vector<float> parts(batch * groups * size);
   InParallel(pool, batch * groups, [&](int64_t job) {
     const int64_t item = job / groups, begin = job % groups * kRows * kGroup;
@@ -459,6 +592,7 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
     float* dl = df + first_size;
     std::vector<float> s((kRows + 4) * S), d((kRows + 2) * outputs);
     std::vector<float> h((kRows + 2) * kHidden), dh((kRows + 2) * kHidden);
+    Factor<Half> taps, grads, hidden, hidden_rows, grad_rows, tap_rows, out_rows;
     for (int64_t start = begin; start < end; start += kRows) {
       const int64_t rows = std::min(kRows, end - start);
       // One row more on each side, whose hidden values these rows of skips reached.
@@ -474,25 +608,31 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
                       outputs * sizeof(float));
       }
       float* ds = skips_grad->typed_data() + (item * length + start) * S;
+      const int64_t pairs = Count(rows, T);
+      const float* left = taps.Neighbours(s.data(), (rows + 4) * S);
+      const float* out_left = grads.Neighbours(d.data(), (rows + 2) * outputs);
+      const float* out_right = out_rows.Rows(d.data() + outputs, rows, outputs);
       for (int64_t at = 0; at < H; at += kHidden) {
         const int64_t width = std::min(kHidden, H - at);
-        Run({s.data(), S, S, first.typed_data() + at, H, 3, S}, rows + 2, width,
-            h.data(), kHidden, false);
-        Run({d.data(), outputs, 0, last_t.typed_data() + at, H, 1, outputs}, rows + 2,
-            width, dh.data(), kHidden, false);
+        Run<Half>({left, S / T, S / T, one + at, H, 3, S / T}, rows + 2, width, h.data(),
+                  kHidden, false);
+        Run<Half>({out_left, outputs / T, 0, two_t + at, H, 1, outputs / T}, rows + 2,
+                  width, dh.data(), kHidden, false);
         for (int64_t i = 0; i < (rows + 2) * kHidden; i += kWidth) {
           const Vec value = Load(h.data() + i);
           Store(dh.data() + i, value > 0.0f ? Load(dh.data() + i) : Vec{});
           Store(h.data() + i, Relu(value));
         }
-        Outer(h.data() + kHidden, kHidden, width, d.data() + outputs, outputs, outputs,
-              rows, dl + at * outputs, outputs);
+        Outer<Half>(hidden_rows.Rows(h.data() + kHidden, rows, kHidden), kHidden, width,
+                    out_right, outputs, outputs, pairs, dl + at * outputs, outputs);
+        const float* dh_left = hidden.Neighbours(dh.data(), (rows + 2) * kHidden);
+        const float* dh_right = grad_rows.Rows(dh.data() + kHidden, rows, kHidden);
         for (int64_t tap = 0; tap < 3; ++tap) {
-          Outer(s.data() + (tap + 1) * S, S, S, dh.data() + kHidden, kHidden, width,
-                rows, df + tap * S * H + at, H);
-          Run({dh.data() + (2 - tap) * kHidden, kHidden, 0,
-               first_t.typed_data() + (tap * H + at) * S, S, 1, width},
-              rows, S, ds, S, at + tap > 0);
+          Outer<Half>(tap_rows.Rows(s.data() + (tap + 1) * S, rows, S), S, S, dh_right,
+                      kHidden, width, pairs, df + tap * S * H + at, H);
+          Run<Half>({dh_left + (2 - tap) * kHidden / T, kHidden / T, 0,
+                     one_t + (tap * H + at) * S / T, S, 1, width / T},
+                    rows, S, ds, S, at + tap > 0);
         }
       }
       for (int64_t i = 0; i < rows * S; i += kWidth)
@@ -505,51 +645,40 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockForward, BlockForward,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Attr<int64_t>("dilation")
-                                  .Attr<int64_t>("skip_start")
-                                  .Attr<bool>("residual")
-                                  .Attr<bool>("keep")
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockBackward, BlockBackward,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Attr<int64_t>("dilation")
-                                  .Attr<int64_t>("skip_start")
-                                  .Attr<bool>("residual")
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadForward, HeadForward,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Ret<Buffer>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadBackward, HeadBackward,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>());
+#define BUFFERS_4 Arg<Buffer>().Arg<Buffer>().Arg<Buffer>().Arg<Buffer>()
+#define RESULTS_3 Ret<Buffer>().Ret<Buffer>().Ret<Buffer>()
+#define HANDLERS(suffix, half)                                                     \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockForward##suffix, BlockForward<half>,   \
+                                ffi::Ffi::Bind()                                   \
+                                    .Ctx<ffi::ThreadPool>()                        \
+                                    .BUFFERS_4.Attr<int64_t>("dilation")           \
+                                    .Attr<int64_t>("skip_start")                   \
+                                    .Attr<bool>("residual")                        \
+                                    .Attr<bool>("keep")                            \
+                                    .RESULTS_3);                                   \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockBackward##suffix, BlockBackward<half>, \
+                                ffi::Ffi::Bind()                                   \
+                                    .Ctx<ffi::ThreadPool>()                        \
+                                    .BUFFERS_4.Arg<Buffer>()                       \
+                                    .Arg<Buffer>()                                 \
+                                    .Attr<int64_t>("dilation")                     \
+                                    .Attr<int64_t>("skip_start")                   \
+                                    .Attr<bool>("residual")                        \
+                                    .RESULTS_3.Ret<Buffer>());                     \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadForward##suffix, HeadForward<half>,     \
+                                ffi::Ffi::Bind()                                   \
+                                    .Ctx<ffi::ThreadPool>()                        \
+                                    .Arg<Buffer>()                                 \
+                                    .Arg<Buffer>()                                 \
+                                    .Arg<Buffer>()                                 \
+                                    .Ret<Buffer>());                               \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadBackward##suffix, HeadBackward<half>,   \
+                                ffi::Ffi::Bind()                                   \
+                                    .Ctx<ffi::ThreadPool>()                        \
+                                    .BUFFERS_4.Arg<Buffer>()                       \
+                                    .RESULTS_3)
+
+HANDLERS(, false);
+#if defined(__AVX512BF16__)
+HANDLERS(Half, true);
+#endif

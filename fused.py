@@ -5,6 +5,9 @@ whole fragment, each through memory; `fused.cc` does all of them on short stretc
 time that stay in the cache, and computes the gradients in the same way. It is compiled
 once, with the machine's own C++ compiler, and kept in the user's cache folder. Where
 it cannot be had, `available` says so, and the network runs without it.
+
+In `bfloat16` the factors of its products are rounded to that and their sums stay
+float32, which AVX512_BF16 does twice as fast as products of float32.
 """
 
 from __future__ import annotations
@@ -32,11 +35,17 @@ logger = logging.getLogger(__name__)
 SOURCE = pathlib.Path(__file__).with_name("fused.cc")
 BLOCK = ("WavenetBlockForward", "WavenetBlockBackward")
 HEAD = ("WavenetHeadForward", "WavenetHeadBackward")
+SUFFIXES = {"float32": "", "bfloat16": "Half"}
 CHANNELS_STEP = 16  # channel counts must be multiples: floats of a vector register
 
 
-def available(config: Config) -> bool:
-    """Whether all of this network can run here; what fails is logged."""
+def available(config: Config, precision: str = "float32") -> bool:
+    """Whether all of this network can run here; what fails is logged.
+
+    Args:
+        config: the session's configuration.
+        precision: `float32` or `bfloat16`. Defaults to `float32`.
+    """
     channels = [config.residual_channels, config.skip_channels]
     channels.append(config.final_channels[0])
     return (
@@ -44,25 +53,30 @@ def available(config: Config) -> bool:
         and compat.num_devices() == 1  # a batch cannot be shared by custom calls
         and config.filter_length == config.final_filter_lengths[0] == 3
         and all(count % CHANNELS_STEP == 0 for count in channels)
-        and _is_registered()
+        and precision in _registered()
     )
 
 
 @functools.cache
-def _is_registered() -> bool:
+def _registered() -> list:
+    """The precisions that the compiled code, made known to XLA, computes in."""
     import jax
 
+    precisions = []
     try:
         library = ctypes.CDLL(str(_library()))
-        for target in (*BLOCK, *HEAD):
-            function = jax.ffi.pycapsule(getattr(library, target))
-            jax.ffi.register_ffi_target(target, function, platform="cpu")
+        for precision, suffix in SUFFIXES.items():
+            if not hasattr(library, BLOCK[0] + suffix):
+                continue
+            for target in (*BLOCK, *HEAD):
+                function = jax.ffi.pycapsule(getattr(library, target + suffix))
+                jax.ffi.register_ffi_target(target + suffix, function, platform="cpu")
+            precisions.append(precision)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         reason = next((line for line in said.splitlines() if "error" in line), said)
         logger.info("no compiled code, so training is slower: %s", reason)
-        return False
-    return True
+    return precisions
 
 
 def _library() -> pathlib.Path:
@@ -115,6 +129,7 @@ def block(
     dilation: int,
     skip_crop: tuple,
     residual: bool,
+    precision: str = "float32",
 ) -> tuple:
     """A residual block of the Wavenet, without padding.
 
@@ -128,6 +143,8 @@ def block(
         skip_crop: start and length of the skip's samples within the output.
         residual: whether the output is wanted; without it, it holds anything and
             its gradient is not looked at.
+        precision: of the factors of products, `float32` or `bfloat16`. Defaults to
+            `float32`.
 
     Returns:
         (output, skips): (batch, time - 2 * dilation, channels) and the sum with this
@@ -140,16 +157,19 @@ def block(
     if skips is None:
         shape = (x.shape[0], length, mixing.shape[2] - x.shape[2])
         skips = jnp.zeros(shape, jnp.float32)
-    return _block()(x, skips, filters, mixing, dilation, start, residual)
+    settings = (dilation, start, residual)
+    return _block(SUFFIXES[precision])(x, skips, filters, mixing, *settings)
 
 
-def head(skips: Any, *, first: Any, last: Any) -> Any:
+def head(skips: Any, *, first: Any, last: Any, precision: str = "float32") -> Any:
     """The head up to the products of its last convolution.
 
     Args:
         skips: (batch, time, skip channels), their sum.
         first: (3, skip channels, hidden), of the first convolution.
         last: (hidden, outputs), what the rectified hidden channels are multiplied by.
+        precision: of the factors of products, `float32` or `bfloat16`. Defaults to
+            `float32`.
 
     Returns:
         (batch, time, outputs); the first convolution sees zeros beyond both ends.
@@ -159,7 +179,7 @@ def head(skips: Any, *, first: Any, last: Any) -> Any:
     first, last = jnp.asarray(first), jnp.asarray(last)
     outputs = last.shape[1]
     last = jnp.pad(last, ((0, 0), (0, -outputs % CHANNELS_STEP)))
-    return _head()(skips, first, last)[..., :outputs]
+    return _head(SUFFIXES[precision])(skips, first, last)[..., :outputs]
 
 
 def _array(*shape: int) -> Any:
@@ -169,21 +189,22 @@ def _array(*shape: int) -> Any:
 
 
 @functools.cache
-def _head() -> Any:
+def _head(suffix: str) -> Any:
     import jax
     import jax.numpy as jnp
 
     @jax.custom_vjp
     def head(skips: Any, first: Any, last: Any) -> Any:
         out = _array(*skips.shape[:2], last.shape[1])
-        return jax.ffi.ffi_call(HEAD[0], out)(skips, first, last)
+        return jax.ffi.ffi_call(HEAD[0] + suffix, out)(skips, first, last)
 
     def head_forward(*arrays: Any) -> tuple:
         return head(*arrays), arrays
 
     def head_backward(arrays: tuple, grad: Any) -> tuple:
         skips, first, last = arrays
-        call = jax.ffi.ffi_call(HEAD[1], tuple(_array(*a.shape) for a in arrays))
+        out = tuple(_array(*a.shape) for a in arrays)
+        call = jax.ffi.ffi_call(HEAD[1] + suffix, out)
         first_t = jnp.transpose(first, (0, 2, 1))
         return tuple(call(skips, first, first_t, last.T, grad))
 
@@ -192,7 +213,7 @@ def _head() -> Any:
 
 
 @functools.cache
-def _block() -> Any:
+def _block(suffix: str) -> Any:
     import jax
     import jax.numpy as jnp
 
@@ -203,7 +224,7 @@ def _block() -> Any:
         batch, time, channels = x.shape
         time -= 2 * dilation
         call = jax.ffi.ffi_call(
-            BLOCK[0],
+            BLOCK[0] + suffix,
             (
                 _array(batch, time, channels),
                 _array(*skips.shape),
@@ -233,7 +254,7 @@ def _block() -> Any:
     ) -> tuple:
         x, gate, filters, mixing = saved
         call = jax.ffi.ffi_call(
-            BLOCK[1],
+            BLOCK[1] + suffix,
             (
                 _array(*x.shape),
                 _array(*filters.shape),

@@ -194,15 +194,17 @@ class FusedHead(MergedHead):
 
     Args:
         first_hidden: channels after the first convolution, whose kernel it holds, too.
+        precision: of the factors of its products, `float32` or `bfloat16`.
         **kwargs: the arguments of `MergedHead`, without padding.
 
     Input shape: (batch, time, skip channels), their sum. Output shape: (batch, time,
     outputs).
     """
 
-    def __init__(self, first_hidden: int, **kwargs: Any):
+    def __init__(self, first_hidden: int, precision: str, **kwargs: Any):
         super().__init__(**kwargs)
         self.first_hidden = first_hidden
+        self.precision = precision
 
     def build(self, input_shape: tuple) -> None:
         self.filters = self.add_weight(
@@ -213,7 +215,9 @@ class FusedHead(MergedHead):
         self._build(self.first_hidden)
 
     def _products(self, inputs: Any, kernel: Any) -> Any:
-        return fused.head(inputs, first=self.filters, last=kernel)
+        return fused.head(
+            inputs, first=self.filters, last=kernel, precision=self.precision
+        )
 
 
 class FusedBlock(keras.layers.Layer):
@@ -224,6 +228,7 @@ class FusedBlock(keras.layers.Layer):
         dilation: samples between the three taps.
         skip_crop: start and length of the skip's samples within the output.
         residual: whether the output is wanted.
+        precision: of the factors of its products, `float32` or `bfloat16`.
         names: of the dilated and of the 1x1 convolution whose kernels it holds.
 
     Inputs: [(batch, time, channels)] of the first block; with those that follow, the
@@ -237,6 +242,7 @@ class FusedBlock(keras.layers.Layer):
         dilation: int,
         skip_crop: tuple,
         residual: bool,
+        precision: str,
         names: tuple,
         **kwargs: Any,
     ):
@@ -245,6 +251,7 @@ class FusedBlock(keras.layers.Layer):
         self.dilation = dilation
         self.skip_crop = skip_crop
         self.residual = residual
+        self.precision = precision
         self.names = names
 
     def build(self, input_shape: Any) -> None:
@@ -269,6 +276,7 @@ class FusedBlock(keras.layers.Layer):
             dilation=self.dilation,
             skip_crop=self.skip_crop,
             residual=self.residual,
+            precision=self.precision,
         )
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
@@ -314,7 +322,7 @@ def residual_block(
     skip_crop: tuple,
     names: tuple,
     is_last: bool = False,
-    compiled: bool = False,
+    compiled: str | None = None,
 ) -> tuple:
     """One block; see the diagram at the top of the module.
 
@@ -329,7 +337,7 @@ def residual_block(
         skip_crop: start and length of the skip's samples within the output.
         names: of the dilated and of the 1x1 convolution.
         is_last: whether nobody needs the output.
-        compiled: whether to run it as a `FusedBlock`.
+        compiled: precision of a `FusedBlock` to run it as. Defaults to other layers.
 
     Returns:
         (output, skips): (batch, crop length, residual channels) and the sum with this
@@ -338,7 +346,9 @@ def residual_block(
     if compiled:
         if any(padding):
             x = keras.layers.ZeroPadding1D(padding)(x)
-        block = FusedBlock(skip_channels, dilation, skip_crop, not is_last, names)
+        block = FusedBlock(
+            skip_channels, dilation, skip_crop, not is_last, compiled, names
+        )
         return block([x] if skips is None else [x, skips])
     channels = compat.shape_of(x)[2]
     residual, skip = gated_unit(

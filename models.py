@@ -34,7 +34,7 @@ def build_wavenet(
     target_padding: int | None = None,
     input_length: int | None = None,
     merged_head: bool = True,
-    compiled: bool = False,
+    compiled: str | None = None,
 ) -> Any:
     """Build the network, with fresh weights.
 
@@ -47,8 +47,8 @@ def build_wavenet(
             be even. Defaults to receptive field + target field - 1.
         merged_head: whether the last two convolutions run as one (the same values
             to float rounding).
-        compiled: whether blocks and head run as compiled code, where
-            `fused.available`; the head is merged then.
+        compiled: precision in which blocks and head run as compiled code, where
+            `fused.available`; the head is merged then. Defaults to layers.
 
     Returns:
         A `keras.Model` from `data_input` (batch, input_length) to one output
@@ -98,14 +98,18 @@ def build_wavenet(
             compiled=compiled,
         )
     if compiled:
-        x = layers.FusedHead(config.final_channels[0], **_merged(config))(skips)
+        x = layers.FusedHead(config.final_channels[0], compiled, **_merged(config))(
+            skips
+        )
     else:
         x = _head(skips, config, merged_head)
     return keras.Model(
         data,
         [
             layers.TakeChannel(
-                min(k, len(config.task.estimates) - 1), name=f"data_output_{k + 1}"
+                min(k, len(config.task.estimates) - 1),
+                name=f"data_output_{k + 1}",
+                dtype="float32",
             )(x)
             for k in range(len(config.task.supervised))
         ],

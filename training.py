@@ -39,6 +39,7 @@ def train(
     load_checkpoint: str | None = None,
     kernel_convention: str | None = None,
     print_model_summary: bool = False,
+    precision: str = "float32",
 ) -> None:
     """Train the session that `config` describes, from where it stands.
 
@@ -48,6 +49,8 @@ def train(
             the weights from. Defaults to the session's latest checkpoint, if any.
         kernel_convention: of the checkpoint's kernels. Defaults to what it says.
         print_model_summary: whether to print the table of layers first.
+        precision: what the network computes in, `float32`, `bfloat16` or `highest`.
+            Weights, sums and losses are float32. Defaults to `float32`.
 
     Raises:
         UserError: the data set or the session cannot be used.
@@ -62,7 +65,7 @@ def train(
     _check_session(session, config)
     dataset = Dataset(config)
     dataset.load(("train", "validation"), progress=sys.stderr.isatty())
-    trainer = Trainer(config, dataset, session)
+    trainer = Trainer(config, dataset, session, precision)
     logger.info(
         "%s; %s, %d parameters, fragments of %d samples, target field %d, batch %d",
         models.describe_backend(),
@@ -90,6 +93,7 @@ def train(
             util.write_json(session / "config.json", to_document(config))
         trainer.log.rewind(trainer.epoch, trainer.last_row, write=trainer.process == 0)
         stack.enter_context(_signals(trainer))
+        stack.enter_context(compat.products_in(precision))
         trainer.run()
     logger.info("finished: %d epochs in %s", trainer.epoch, session.resolve())
 

@@ -169,7 +169,9 @@ def training_flops(config: Config) -> float:
 
 def training_step(config: Config) -> Callable[[], object]:
     """A step of training on one batch of noise, compiled when it first runs."""
-    model = models.build_wavenet(config, compiled=fused.available(config))
+    model = models.build_wavenet(
+        config, compiled="float32" if fused.available(config) else None
+    )
     model.compile(
         optimizer=compat.make_optimizer(1e-3, 1e-8), **losses.compile_arguments(config)
     )

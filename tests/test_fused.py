@@ -26,7 +26,7 @@ jnp = pytest.importorskip("jax.numpy")
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
     """Compiles the library, or skips this file where there is no compiler."""
-    if not fused._is_registered():
+    if not fused._registered():
         pytest.skip("needs a C++ compiler")
 
 
@@ -152,7 +152,7 @@ def test_network_is_the_same_compiled(rng, task_name, framing):
     config = wide_config(task_name)
     assert fused.available(config)
     plain = models.build_wavenet(config, **framing)
-    compiled = models.build_wavenet(config, compiled=True, **framing)
+    compiled = models.build_wavenet(config, compiled="float32", **framing)
     weights = models.weights_of(plain, config)
     models.load_weights(compiled, config, weights)
     for name, array in models.weights_of(compiled, config).items():
@@ -170,7 +170,7 @@ def test_training_is_the_same_compiled(rng, task_name):
     length = config.target_field_length + 2 * config.target_padding
     targets = list(rng.normal(size=(len(config.task.supervised), 2, length)))
     runs, weights = [], None
-    for compiled in (False, True):
+    for compiled in (None, "float32"):
         model = models.build_wavenet(config, compiled=compiled)
         weights = weights or models.weights_of(model, config)
         models.load_weights(model, config, weights)
@@ -207,7 +207,7 @@ import os, sys
 os.sched_setaffinity(0, set(map(int, sys.argv[1].split(","))))
 import jax, jax.numpy as jnp, numpy as np
 import fused
-assert fused._is_registered()
+assert fused._registered()
 r = np.random.default_rng(0)
 make = lambda *shape: jnp.asarray(r.normal(size=shape) / 4, jnp.float32)
 def loss(x, filters, mixing):
@@ -246,9 +246,9 @@ def test_gradients_do_not_depend_on_the_number_of_threads():
 def afresh(monkeypatch, tmp_path):
     """As in a first run: nothing registered, an empty cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    fused._is_registered.cache_clear()
+    fused._registered.cache_clear()
     yield tmp_path / "sswavenet"
-    fused._is_registered.cache_clear()
+    fused._registered.cache_clear()
 
 
 def test_says_that_there_is_no_compiler(afresh, monkeypatch, caplog):
