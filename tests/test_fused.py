@@ -15,7 +15,8 @@ import compat
 import fused
 import losses
 import models
-from config import parse_config
+from config import UserError, parse_config
+from trainer import Trainer
 
 if compat.backend_name() != "jax":
     pytest.skip("custom calls are JAX's", allow_module_level=True)
@@ -34,14 +35,38 @@ def arrays(rng, *shapes):
     return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
 
 
-def block_by_formula(x, skips, filters, mixing, dilation, skip_crop):
+def rounded(x):
+    return x.astype(jnp.bfloat16).astype(jnp.float32)
+
+
+@jax.custom_vjp
+def rounded_product(a, b):
+    """A product of (batch, time, channels) and a kernel whose factors are bfloat16."""
+    return rounded(a) @ rounded(b)
+
+
+def rounded_gradients(factors, grad):
+    a, b = map(rounded, factors)
+    return rounded(grad) @ b.T, jnp.einsum("bti,btj->ij", a, rounded(grad))
+
+
+rounded_product.defvjp(lambda a, b: (rounded_product(a, b), (a, b)), rounded_gradients)
+
+
+def needs(precision):
+    if precision not in fused._registered():
+        pytest.skip("needs a processor with AVX512_BF16")
+    return {"float32": jnp.matmul, "bfloat16": rounded_product}[precision]
+
+
+def block_by_formula(product, x, skips, filters, mixing, dilation, skip_crop):
     """The residual block of the paper, written down."""
     channels, time = x.shape[2], x.shape[1] - 2 * dilation
-    taps = [x[:, k * dilation : k * dilation + time] @ filters[k] for k in range(3)]
-    gate = sum(taps)
-    both = (jnp.tanh(gate[..., :channels]) / (1 + jnp.exp(-gate[..., channels:]))) @ (
-        mixing[0]
+    gate = sum(
+        product(x[:, k * dilation : k * dilation + time], filters[k]) for k in range(3)
     )
+    gated = jnp.tanh(gate[..., :channels]) / (1 + jnp.exp(-gate[..., channels:]))
+    both = product(gated, mixing[0])
     start, length = skip_crop
     return (
         x[:, dilation : dilation + time] + both[..., :channels],
@@ -49,13 +74,21 @@ def block_by_formula(x, skips, filters, mixing, dilation, skip_crop):
     )
 
 
-def assert_close(got, expected):
+def assert_close(got, expected, precision):
     scale = max(float(jnp.abs(expected).max()), 1.0)
-    np.testing.assert_allclose(got / scale, expected / scale, atol=5e-6)
+    error = np.abs(got - expected) / scale
+    if precision == "bfloat16":
+        # A factor next to the middle of two values may be rounded to the other one,
+        # 2^-8 away. Few are; without rounding half of all results would be 1e-4 off.
+        assert error.max() < 2**-8
+        assert np.quantile(error, 0.98) < 5e-5
+    else:
+        assert error.max() < 5e-6
 
 
 # Lengths around a stretch of 96 rows and a group of 32 of them, skips that begin and
 # end anywhere in one, channel counts of one to three registers.
+@pytest.mark.parametrize("precision", fused.SUFFIXES)
 @pytest.mark.parametrize(
     ("batch", "time", "channels", "skip_channels", "dilation", "skip_crop"),
     [
@@ -67,8 +100,9 @@ def assert_close(got, expected):
     ],
 )
 def test_block_and_its_gradients_are_those_of_the_formula(
-    rng, batch, time, channels, skip_channels, dilation, skip_crop
+    rng, batch, time, channels, skip_channels, dilation, skip_crop, precision
 ):
+    product = needs(precision)
     out_shape = (batch, time - 2 * dilation, channels)
     skip_shape = (batch, skip_crop[1], skip_channels)
     x, skips, out_part, skip_part = arrays(
@@ -87,10 +121,11 @@ def test_block_and_its_gradients_are_those_of_the_formula(
             dilation=dilation,
             skip_crop=skip_crop,
             residual=True,
+            precision=precision,
         )
 
     def formula(*inputs):
-        return block_by_formula(*inputs, dilation, skip_crop)
+        return block_by_formula(product, *inputs, dilation, skip_crop)
 
     def loss(function):
         def value(*inputs):
@@ -101,18 +136,20 @@ def test_block_and_its_gradients_are_those_of_the_formula(
 
     inputs = (x, skips, filters, mixing)
     for got, expected in zip(compiled(*inputs), formula(*inputs)):
-        assert_close(got, expected)
+        assert_close(got, expected, precision)
     for got, expected in zip(loss(compiled)(*inputs), loss(formula)(*inputs)):
-        assert_close(got, expected)
+        assert_close(got, expected, precision)
 
 
+@pytest.mark.parametrize("precision", fused.SUFFIXES)
 @pytest.mark.parametrize(
     ("batch", "time", "channels", "hidden", "outputs"),
     [(1, 1, 16, 16, 3), (2, 95, 32, 160, 9), (1, 3100, 16, 48, 17)],
 )
 def test_head_and_its_gradients_are_those_of_the_formula(
-    rng, batch, time, channels, hidden, outputs
+    rng, batch, time, channels, hidden, outputs, precision
 ):
+    product = needs(precision)
     skips, first, last, part = arrays(
         rng,
         (batch, time, channels),
@@ -123,21 +160,21 @@ def test_head_and_its_gradients_are_those_of_the_formula(
     first, last = 0.2 * first, 0.2 * last
 
     def compiled(skips, first, last):
-        return fused.head(skips, first=first, last=last)
+        return fused.head(skips, first=first, last=last, precision=precision)
 
     def formula(skips, first, last):
         padded = jnp.pad(jnp.maximum(skips, 0), ((0, 0), (1, 1), (0, 0)))
-        sums = sum(padded[:, k : k + time] @ first[k] for k in range(3))
-        return jnp.maximum(sums, 0) @ last
+        sums = sum(product(padded[:, k : k + time], first[k]) for k in range(3))
+        return product(jnp.maximum(sums, 0), last)
 
     inputs = (skips, first, last)
-    assert_close(compiled(*inputs), formula(*inputs))
+    assert_close(compiled(*inputs), formula(*inputs), precision)
     gradients = [
         jax.grad(lambda *a, f=f: (f(*a) * part).sum(), argnums=(0, 1, 2))(*inputs)
         for f in (compiled, formula)
     ]
     for got, expected in zip(*gradients):
-        assert_close(got, expected)
+        assert_close(got, expected, precision)
 
 
 def wide_config(task_name, **model):
@@ -161,6 +198,26 @@ def test_network_is_the_same_compiled(rng, task_name, framing):
     for got, expected in zip(compiled(fragments), plain(fragments)):
         assert np.abs(expected).max() > 0.01
         np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_training_without_bfloat16_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(fused, "_registered", lambda: ["float32"])
+    with pytest.raises(UserError, match="AVX512_BF16, a C"):
+        Trainer(wide_config("multi-instrument"), None, tmp_path, "bfloat16")
+
+
+def test_training_takes_the_precision_it_is_told(tmp_path):
+    needs("bfloat16")
+    config = wide_config("multi-instrument")
+    estimates = []
+    fragment = np.random.default_rng(0).normal(size=(1, config.input_length))
+    for precision in ("float32", "bfloat16", "highest"):
+        model = Trainer(config, None, tmp_path, precision).model
+        estimates.append(np.stack(model(fragment.astype(np.float32)))[:, 0])
+    exact, rounded, highest = estimates
+    np.testing.assert_array_equal(exact, highest)
+    error = np.abs(exact - rounded).max() / np.abs(exact).max()
+    assert 1e-5 < error < 2**-6
 
 
 @pytest.mark.parametrize("task_name", TASK_NAMES)
