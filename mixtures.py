@@ -194,6 +194,23 @@ def with_stems(
     )
 
 
+def stems_among(
+    mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
+) -> list[Mixture]:
+    """Which files are stems of others, as those of an earlier run into their folder.
+
+    Only where all stems of a mixture are there: else one of them may be a mixture that
+    happens to have such a name.
+    """
+    _, complete = with_stems(mixtures, folder, stems)
+    made = {
+        os.path.realpath(path)
+        for mixture in complete
+        for path in mixture.stem_paths(folder, stems).values()
+    }
+    return [mixture for mixture in mixtures if os.path.realpath(mixture.path) in made]
+
+
 def check_writable(paths: Iterable[pathlib.Path]) -> None:
     """Find out before the work whether files can get their names.
 

@@ -26,6 +26,7 @@ from mixtures import (
     check_outputs,
     new_samples_folder,
     output_folder,
+    stems_among,
     with_stems,
 )
 from network_source import NetworkSource
@@ -122,7 +123,7 @@ def separate_all(
     started = time.monotonic()
     files = [] if files is None else files
     stems = _chosen_stems(config, settings)
-    done = _already_done(mixtures, settings, stems)
+    mixtures, done = _to_do(mixtures, settings, stems)
     networks = NetworkSource(
         config,
         build_predict,
@@ -161,21 +162,32 @@ def separate_all(
     )
 
 
-def _already_done(
+def _to_do(
     mixtures: Sequence[Mixture], settings: Settings, stems: Sequence[str]
-) -> set[Mixture]:
-    """The mixtures to skip; refuses to write over what is not to be replaced."""
+) -> tuple[Sequence[Mixture], set[Mixture]]:
+    """The mixtures without stems among them, and those of them to skip.
+
+    Refuses to write over what is not to be replaced.
+    """
     if settings.overwrite and settings.skip_existing:
         raise UserError("--overwrite and --skip_existing exclude each other")
     if not settings.output_path:
         if settings.skip_existing:
             raise UserError("--skip_existing needs --output_path")
-        return set()
+        return mixtures, set()
+    earlier = stems_among(mixtures, settings.output_path, stems)
+    if earlier and not settings.skip_existing:
+        raise UserError(
+            f"{earlier[0].path} lies among the mixtures, but is a stem of one of them; "
+            "--skip_existing leaves stems and mixtures that are done alone"
+        )
+    left_out = set(earlier)
+    mixtures = [mixture for mixture in mixtures if mixture not in left_out]
     check_outputs(mixtures, settings.output_path, stems)
     some, all_of_them = with_stems(mixtures, settings.output_path, stems)
     if settings.skip_existing:
         logger.info("%d of %d files skipped", len(all_of_them), len(mixtures))
-        return set(all_of_them)
+        return mixtures, set(all_of_them)
     if some and not settings.overwrite:
         paths = some[0].stem_paths(settings.output_path, stems).values()
         raise UserError(
@@ -183,7 +195,7 @@ def _already_done(
             f"what is there ({len(some)} of {len(mixtures)} files have stems), "
             "--skip_existing keeps it"
         )
-    return set()
+    return mixtures, set()
 
 
 def _attempt(

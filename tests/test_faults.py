@@ -455,6 +455,40 @@ def test_output_within_the_input_is_not_taken_for_mixtures(infer, folder):
         assert len(written(folder)) == 5
 
 
+@pytest.mark.parametrize("flags", [(), ("--recursive",)])
+def test_a_run_into_the_input_folder_can_go_on(flags, infer, folder):
+    make_tone(folder / "song.wav")
+    assert infer(folder, *flags, output=folder) == (0, [])
+    assert len(written(folder)) == 5
+
+    def times():
+        return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+    before = times()
+    for more in ([], ["--overwrite"]):
+        status, (line,) = infer(folder, *flags, *more, output=folder)
+        assert status == 2
+        assert "song_bass.wav lies among the mixtures, but is a stem" in line
+        assert "--skip_existing" in line
+    assert infer(folder, *flags, "--skip_existing", output=folder) == (0, [])
+    assert times() == before
+    make_tone(folder / "new.wav", 70)
+    assert infer(folder, *flags, "--skip_existing", output=folder) == (0, [])
+    assert [len(stem) for stem in stems_of(folder, "new")] == [70] * 4
+    assert len(written(folder)) == 10
+    assert before.items() <= times().items()
+
+
+def test_what_may_be_a_mixture_is_not_taken_for_a_stem(infer, folder):
+    for name in ("song", "song_bass", "song_vocals"):
+        make_tone(folder / f"{name}.wav")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    status, (line,) = infer(folder, "--skip_existing", output=folder)
+    assert status == 2
+    assert "song_vocals.wav is a mixture and would be overwritten" in line
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 # Report and verification.
 
 
