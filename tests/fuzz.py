@@ -43,9 +43,9 @@ import soundfile
 from networks import GOLDEN, golden_checkpoint, random_weights, tiny_document
 
 import checkpoints
-import commands
 import main
 import sound
+import startup
 import util
 from config import UserError, parse_config, to_document
 
@@ -286,13 +286,13 @@ def fake_network(config, weights, *, whole, precision="float32"):
 @contextlib.contextmanager
 def without_network():
     """The command line with `fake_network`, and no Keras."""
-    before = commands._network, sys.modules.get("models")
-    commands._network = fake_network
+    before = startup.network, sys.modules.get("models")
+    startup.network = fake_network
     sys.modules["models"] = types.SimpleNamespace(describe_backend=lambda: "none")
     try:
         yield main.main
     finally:
-        commands._network = before[0]
+        startup.network = before[0]
         sys.modules.pop("models")
         if before[1] is not None:
             sys.modules["models"] = before[1]

@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
     {"main", "grow"},
     {"commands", "arguments"},
+    {"startup"},
     {"training", "separate", "evaluate"},
     {"trainer", "stems"},
     {"network_source"},

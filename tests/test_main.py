@@ -19,10 +19,10 @@ from networks import (
 )
 
 import checkpoints
-import commands
 import main as program
 import separate
 import sound
+import startup
 from arguments import build_parser
 from config import TASKS
 from main import main
@@ -72,7 +72,7 @@ def quick(monkeypatch):
     def network(config, weights, *, whole, precision="float32"):
         return functools.partial(build_predict, config, weights), None
 
-    monkeypatch.setattr(commands, "_network", network)
+    monkeypatch.setattr(startup, "network", network)
     return shapes
 
 
@@ -242,7 +242,7 @@ def test_one_shot_and_the_original_framing_run_whole_fragments(
         asked.append(whole)
         raise program.UserError("enough")
 
-    monkeypatch.setattr(commands, "_network", network)
+    monkeypatch.setattr(startup, "network", network)
     assert infer(session, song, *flags) == 2
     assert asked == [expected]
 
@@ -404,7 +404,7 @@ def test_a_backend_that_cannot_be_used_is_refused(
     backend, message, session, song, capsys, monkeypatch
 ):
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(startup.importlib.util, "find_spec", lambda name: None)
     assert infer(session, song) == 2
     line = one_error(capsys)
     assert message in line
@@ -455,7 +455,7 @@ def test_logging_is_left_as_it_was(session, song, quick):
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_the_shipped_sessions_load(task_name):
     folder = ROOT / "sessions" / task_name
-    config = commands._read_config(
+    config = startup.read_config(
         build_parser().parse_args([f"--config={folder / 'config.json'}"])
     )
     assert config.task_name == task_name

@@ -1,0 +1,104 @@
+"""What every command begins with: config, session, checkpoint, backend, network.
+
+What imports Keras is imported only after its backend has been chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import logging
+import os
+import pathlib
+from typing import Any
+
+import checkpoints
+import shapes
+import util
+from config import Config, UserError, parse_config
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("jax", "torch", "tensorflow", "theano")
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The configuration that the arguments name."""
+    document = util.read_json(args.config)
+    return parse_config(document, source=args.config, task_name=args.target)
+
+
+def load_session(args: argparse.Namespace) -> tuple[Config, pathlib.Path, Any]:
+    """The session that the arguments name: config, folder and checkpoint."""
+    config = read_config(args)
+    shapes.check_network(config)
+    session = checkpoints.find_session(args.config, config)
+    checkpoint = checkpoints.read_checkpoint(
+        args.load_checkpoint or checkpoints.find_latest(session),
+        config,
+        args.kernel_convention,
+    )
+    return config, session, checkpoint
+
+
+def announce(session: pathlib.Path, checkpoint: Any) -> None:
+    """Log what runs: backend, device, checkpoint, and the session's notice."""
+    import models
+
+    logger.info("%s", models.describe_backend())
+    epoch = "unknown" if checkpoint.epoch is None else checkpoint.epoch
+    logger.info("checkpoint %s, epoch %s", checkpoint.path, epoch)
+    notice = session / "NOTICE.txt"
+    if notice.is_file():
+        logger.warning("%s", " ".join(notice.read_text("utf-8", "replace").split()))
+
+
+def choose_backend() -> None:
+    """Settle KERAS_BACKEND before Keras is imported for the first time."""
+    name = os.environ.setdefault("KERAS_BACKEND", "jax")
+    if name not in BACKENDS:
+        raise UserError(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}, got {name!r}"
+        )
+    if importlib.util.find_spec(name) is None:
+        raise UserError(
+            f"KERAS_BACKEND is {name}, but {name} is not installed; README.md says "
+            f"under Backends what to install (jax: pip install -r requirements.txt)"
+        )
+    # What JAX has compiled once need not be compiled by the next run.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(util.cache_folder() / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def network(
+    config: Config, weights: dict, *, whole: bool, precision: str
+) -> tuple[Any, Any]:
+    """What builds the network for a framing, and how it runs fragments.
+
+    On a processor fragments are run by blocks, unless each must be one `whole` pass.
+    """
+    import compat
+    import models
+    import streaming
+
+    compat.check_precision(precision)
+    if not compat.is_jax_on_cpu():
+        build = functools.partial(models.build_predict, config, weights, precision)
+        return build, None
+    if whole and precision == "bfloat16":
+        raise UserError(
+            "--precision bfloat16 on a processor works block by block, so neither with "
+            "--one_shot nor with --original_framing"
+        )
+    if whole:
+        return functools.partial(models.build_predict, config, weights), None
+    blocks = shapes.Blocks(streaming.BLOCK_LENGTH, compat.num_cores())
+    build = functools.partial(
+        streaming.build_predict,
+        config,
+        weights,
+        num_threads=blocks.num_parallel,
+        precision=precision,
+    )
+    return build, blocks
