@@ -33,6 +33,7 @@ import numpy as np
 
 import checkpoint_layers
 import hdf5
+import standard_streams
 import util
 from checkpoint_layers import CONVENTIONS, STATE_GROUP
 from config import TASKS, Config, UserError
@@ -264,7 +265,10 @@ def main() -> int:
         sys.stderr.write("usage: python checkpoints.py FILE\n")
         return 2
     try:
-        util.write_out(describe(pathlib.Path(sys.argv[1])) + "\n")
+        standard_streams.write(describe(pathlib.Path(sys.argv[1])) + "\n")
+    except BrokenPipeError:
+        standard_streams.silence_stdout()  # whoever read it is gone
+        return 1
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

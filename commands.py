@@ -18,6 +18,7 @@ import evaluate
 import mixtures
 import report
 import separate
+import standard_streams
 import startup
 import stems
 import util
@@ -81,7 +82,7 @@ def infer(args: argparse.Namespace) -> int:
             found, config, build_predict, settings, session, blocks, files
         )
     skipped = f"{summary.num_skipped} skipped, " if summary.num_skipped else ""
-    util.write_out(
+    standard_streams.write(
         f"stems in {summary.folder}\n"
         f"{summary.num_separated} of {summary.num_files} files, {skipped}"
         f"{summary.audio_seconds:.1f} s of audio in {summary.wall_seconds:.1f} s, "
@@ -109,6 +110,8 @@ def _reporting(
 
 def _separate_stdin(args: argparse.Namespace) -> int:
     """Separate raw float32 samples from stdin to interleaved stems on stdout."""
+    if sys.stdin is None or sys.stdout is None:
+        raise UserError("--mixture_input_path - needs stdin and stdout to be open")
     config, session, checkpoint = startup.load_session(args)
     startup.choose_backend()
     import compat
@@ -125,7 +128,8 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         ", ".join(config.task.stems),
         config.context_length,
     )
-    streaming.pipe(separator, sys.stdin.buffer, sys.stdout.buffer)
+    sink: Any = standard_streams.BinaryStdout()
+    streaming.pipe(separator, sys.stdin.buffer, sink)
     return 0
 
 
@@ -189,7 +193,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
             f"at {config.sample_rate} Hz.",
         ],
     )
-    util.write_out(f"{summary.text}\nresults in {summary.folder}\n")
+    standard_streams.write(f"{summary.text}\nresults in {summary.folder}\n")
     return 1 if summary.num_failed else 0
 
 

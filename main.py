@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import signal
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 # Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
+import standard_streams
 from arguments import build_parser
 from config import UserError
 
@@ -102,14 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupt, 143 after SIGTERM.
     """
     args = build_parser().parse_args(argv)
-    with _logging_to_stderr():
+    with standard_streams.opened(), _logging_to_stderr():
         try:
             with _stopping_at_sigterm():
                 import commands
 
                 status = commands.COMMANDS[args.mode](args)
-                if sys.stdout is not None:
-                    sys.stdout.flush()
+                standard_streams.write("")
         except KeyboardInterrupt:
             logger.error("interrupted")
             return 130
@@ -117,8 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             logger.error("terminated")
             return 143
         except BrokenPipeError:
-            # Whoever read stdout is gone: what is still buffered goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            standard_streams.silence_stdout()  # whoever read it is gone
             return 1
         except Exception as error:
             explained = _explained(error)

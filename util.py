@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -200,14 +199,6 @@ def check_not_among(
     for path in outputs:
         if os.path.realpath(path) in places:
             raise UserError(f"{path} is {kind} and would be overwritten")
-
-
-def write_out(text: str) -> None:
-    """Write to stdout, whatever it can encode: names of files may be no text."""
-    if sys.stdout is None:  # closed by whoever started the program
-        return
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def write_bytes(path: os.PathLike, content: bytes | memoryview) -> None:

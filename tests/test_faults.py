@@ -852,11 +852,6 @@ def test_an_array_of_terabytes_in_a_small_file_is_not_read(session):
         read_spoiled(session, spoil)
 
 
-def test_stdout_gets_names_that_are_no_text(capsysbinary):
-    util.write_out("a\udcff\n")
-    assert capsysbinary.readouterr().out == b"a\\udcff\n"
-
-
 @pytest.mark.parametrize(
     "state",
     [

@@ -24,7 +24,7 @@ LEVELS = (
     {"dataset_cache", "hdf5"},
     {"dataset_tracks"},
     {"fused"},
-    {"compat", "util", "sound", "sound_writer"},
+    {"compat", "util", "standard_streams", "sound", "sound_writer"},
     {"sound_header", "sound_stream"},
     {"config"},
     {"session_config"},
