@@ -55,8 +55,16 @@ def learning_rate(config: Config, step: int) -> float:
     return rate
 
 
-def _build_model(config: Config, precision: str) -> Any:
-    """The network, on compiled code where that can be had."""
+def build_model(config: Config, precision: str) -> Any:
+    """The network to train, on compiled code where that can be had.
+
+    Args:
+        config: the session's configuration.
+        precision: `float32`, `bfloat16` or `highest`.
+
+    Raises:
+        UserError: nothing here computes in this precision.
+    """
     compat.check_precision(precision)
     factors = "bfloat16" if precision == "bfloat16" else "float32"
     if fused.available(config, factors):
@@ -108,7 +116,7 @@ class Trainer:
                 f"({compat.num_devices()}), got {config.batch_size}"
             )
         compat.set_seed(config.seed)
-        self.model = _build_model(config, precision)
+        self.model = build_model(config, precision)
         self.model.compile(
             optimizer=compat.make_optimizer(config.learning_rate, config.epsilon),
             **losses.compile_arguments(config),

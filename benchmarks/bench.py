@@ -47,6 +47,7 @@ from harness import (
 import compat
 import models
 import streaming
+from config import UserError
 
 THEANO = ROOT / ".venv-theano" / "bin" / "python"
 NO_THEANO = ("Theano", "not measured", "make .venv-theano makes its environment")
@@ -272,17 +273,25 @@ def bench_memory(folder: pathlib.Path) -> list[Row]:
 
 
 def bench_training(folder: pathlib.Path) -> list[Row]:
-    """One step of the shipped configuration, and of a longer target field."""
+    """One step of the shipped configuration, of a longer field, and in bfloat16."""
     del folder
     rows = []
-    for field, batch in ((1601, 10), (16001, 1)):
+    for field, batch, precision in (
+        (1601, 10, "float32"),
+        (16001, 1, "float32"),
+        (16001, 1, "bfloat16"),
+    ):
         config = full_size(target_field_length=field, batch_size=batch)
         rate = matrix_rate()
-        seconds = timed(training_step(config))
+        try:
+            seconds = timed(training_step(config, precision))
+        except UserError as error:
+            rows.append((f"training in {precision}", "not measured", str(error)))
+            continue
         shares = [100 * training_flops(config) / s / rate for s in seconds]
         rows.append(
             (
-                f"training step, {batch} fragments of {field}",
+                f"training step, {batch} fragments of {field}, {precision}",
                 spread_seconds(seconds),
                 f"{spread(shares)}{SHARE}; "
                 f"{min(seconds) * 16000 / field / batch:.2f} s per second of target",

@@ -26,9 +26,8 @@ import soundfile
 
 import checkpoints
 import compat
-import fused
 import losses
-import models
+import trainer
 import util
 from config import Config, parse_config, to_document
 
@@ -167,11 +166,9 @@ def training_flops(config: Config) -> float:
     return 3 * 2 * work * config.batch_size
 
 
-def training_step(config: Config) -> Callable[[], object]:
+def training_step(config: Config, precision: str = "float32") -> Callable[[], object]:
     """A step of training on one batch of noise, compiled when it first runs."""
-    model = models.build_wavenet(
-        config, compiled="float32" if fused.available(config) else None
-    )
+    model = trainer.build_model(config, precision)
     model.compile(
         optimizer=compat.make_optimizer(1e-3, 1e-8), **losses.compile_arguments(config)
     )
