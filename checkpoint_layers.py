@@ -28,9 +28,9 @@ STATE_GROUP = "training_state"
 OPTIMIZER_GROUP = "optimizer_weights"
 
 
-def weights_group(file: Any, path: pathlib.Path) -> Any:
+def weights_group(source: hdf5.Source) -> Any:
     """Where the layers lie: in a group of a full model, else in the file itself."""
-    return dict(hdf5.members(file, path)).get("model_weights", file)
+    return dict(source.members(source.file)).get("model_weights", source.file)
 
 
 def origin(file: Any, group: Any) -> tuple:
@@ -43,10 +43,10 @@ def origin(file: Any, group: Any) -> tuple:
     return tuple(None if value is None else str(value) for value in found)
 
 
-def layers_of(group: Any, path: pathlib.Path) -> dict:
+def layers_of(source: hdf5.Source, group: Any) -> dict:
     """Layer name to {"kernel": dataset, "bias": dataset} of those that have any."""
     layers = {}
-    for layer, item in hdf5.members(group, path):
+    for layer, item in source.members(group):
         if not isinstance(item, h5py.Group) or layer in (
             STATE_GROUP,
             OPTIMIZER_GROUP,
@@ -54,7 +54,7 @@ def layers_of(group: Any, path: pathlib.Path) -> dict:
             continue
         arrays = {
             name.rsplit("/", 1)[-1].split(":")[0]: dataset
-            for name, dataset in hdf5.datasets(item, path)
+            for name, dataset in source.datasets(item)
         }
         if arrays:
             layers[layer] = arrays

@@ -39,6 +39,7 @@ from checkpoint_layers import CONVENTIONS, STATE_GROUP
 from config import TASKS, Config, UserError
 from keys import shown
 
+SLOTS = ("momentum", "velocity")  # Adam's moments, of each weight
 NAME = re.compile(r"checkpoint\.(\d+)-.*\.hdf5")
 
 
@@ -127,9 +128,9 @@ def read_checkpoint(
             the first layer that differs and both shapes.
     """
     path = pathlib.Path(path)
-    with hdf5.opened(path) as file:
-        group = checkpoint_layers.weights_group(file, path)
-        backend, version = checkpoint_layers.origin(file, group)
+    with hdf5.opened(path, len(config.weight_shapes)) as source:
+        group = checkpoint_layers.weights_group(source)
+        backend, version = checkpoint_layers.origin(source.file, group)
         convention = convention or CONVENTIONS.get(backend or "")
         if convention is None:
             raise UserError(
@@ -137,14 +138,14 @@ def read_checkpoint(
                 f"{', '.join(CONVENTIONS)}, got {shown(backend)}; say how its kernels "
                 "are stored with --kernel_convention theano or tensorflow"
             )
-        layers = checkpoint_layers.layers_of(group, path)
+        layers = checkpoint_layers.layers_of(source, group)
         stored = checkpoint_layers.match(layers, config, path)
         flip = convention == "theano"
         weights = {
             name: _read(stored[name], shape, flip, f"{path}: {name}")
             for name, shape in config.weight_shapes.items()
         }
-        state, slots = _read_state(file, config, flip, path)
+        state, slots = _read_state(source, config, flip)
     epoch = state.get("epoch", epoch_of(path))
     return Checkpoint(path, weights, convention, backend, version, epoch, state, slots)
 
@@ -199,18 +200,20 @@ def _read(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:
     return np.ascontiguousarray(array[::-1]) if flip and array.ndim == 3 else array
 
 
-def _read_state(file: Any, config: Config, flip: bool, path: pathlib.Path) -> tuple:
-    group = dict(hdf5.members(file, path)).get(STATE_GROUP)
+def _read_state(source: hdf5.Source, config: Config, flip: bool) -> tuple:
+    group = dict(source.members(source.file)).get(STATE_GROUP)
     if group is None:
         return {}, {}
     state = {name: hdf5.attribute(group, name) for name in group.attrs}
     slots = {}
-    for slot, item in hdf5.members(group, path):
-        datasets = dict(hdf5.datasets(item, path))
+    for slot, item in source.members(group):
+        if slot not in SLOTS:
+            continue
+        datasets = dict(source.datasets(item))
         for name, shape in config.weight_shapes.items():
             if name not in datasets:
-                raise UserError(f"{path}: expected {slot} of {name}, found none")
-            what = f"{path}: {slot} of {name}"
+                raise UserError(f"{source.path}: expected {slot} of {name}, found none")
+            what = f"{source.path}: {slot} of {name}"
             slots[f"{slot}/{name}"] = _read(datasets[name], shape, flip, what)
     return state, slots
 
@@ -222,15 +225,15 @@ def describe(path: os.PathLike) -> str:
         UserError: not an HDF5 file, or one without layers.
     """
     path = pathlib.Path(path)
-    with hdf5.opened(path) as file:
-        group = checkpoint_layers.weights_group(file, path)
+    with hdf5.opened(path) as source:
+        file, group = source.file, checkpoint_layers.weights_group(source)
         backend, version = checkpoint_layers.origin(file, group)
         epoch = epoch_of(path)
         if STATE_GROUP in file:
             epoch = hdf5.attribute(file[STATE_GROUP], "epoch", epoch)
         shapes = {
             f"{layer}/{kind}": tuple(dataset.shape or ())
-            for layer, arrays in checkpoint_layers.layers_of(group, path).items()
+            for layer, arrays in checkpoint_layers.layers_of(source, group).items()
             for kind, dataset in arrays.items()
         }
         kind = "full model" if "model_weights" in file else "weights only"

@@ -18,18 +18,70 @@ import numpy as np
 
 from config import UserError
 
-MAX_MEMBERS = 10000  # of all groups together: hard links can lead round in circles
+# Groups and arrays looked at in a file: hard links can lead round in circles. For each
+# weight that is looked for, itself, its two moments and their groups come on top.
+MAX_MEMBERS = 10000
+MEMBERS_FOR_AN_ARRAY = 16
 MAX_DEPTH = 4  # levels of groups that are looked into
 
 
+class Source:
+    """An open file whose groups and arrays are counted as they are looked at.
+
+    Args:
+        path: the file, for messages.
+        file: the open file.
+        max_members: how many may be looked at, of all groups together.
+    """
+
+    def __init__(self, path: pathlib.Path, file: Any, max_members: int):
+        self.path = path
+        self.file = file
+        self._max_members = self._left = max_members
+
+    def members(self, group: Any) -> Iterator[tuple]:
+        """(name, object) of a group.
+
+        Raises:
+            UserError: a link could lead out of the file, or there are too many.
+        """
+        for name in group:
+            self._left -= 1
+            if self._left < 0:
+                raise UserError(
+                    f"{self.path}: expected at most {self._max_members} groups and "
+                    "arrays, got more"
+                )
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UserError(
+                    f"{self.path}: expected only groups and arrays, got a link at "
+                    f"{group.name}/{name}; links are not followed"
+                )
+            yield name, group[name]
+
+    def datasets(self, group: Any, depth: int = 0) -> Iterator[tuple]:
+        """(name within `group`, dataset) at most `MAX_DEPTH` levels down."""
+        for name, item in self.members(group):
+            if isinstance(item, h5py.Dataset):
+                yield name, item
+            elif depth < MAX_DEPTH:
+                for inner, dataset in self.datasets(item, depth + 1):
+                    yield f"{name}/{inner}", dataset
+
+
 @contextlib.contextmanager
-def opened(path: pathlib.Path) -> Iterator[Any]:
-    """The open file; errors within the context become `UserError`s that name it."""
+def opened(path: pathlib.Path, num_arrays: int = 0) -> Iterator[Source]:
+    """The open file; errors within the context become `UserError`s that name it.
+
+    Args:
+        path: the file.
+        num_arrays: how many are looked for, if that is known.
+    """
     if not path.is_file():
         raise UserError(f"{path}: expected a checkpoint file (HDF5), found none")
     try:
         with h5py.File(path, "r") as file:
-            yield file
+            yield Source(path, file, MAX_MEMBERS + MEMBERS_FOR_AN_ARRAY * num_arrays)
     except UserError:
         raise
     # Whatever h5py makes of a spoiled file; a name that is no text is a ValueError.
@@ -45,36 +97,6 @@ def opened(path: pathlib.Path) -> Iterator[Any]:
     ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: expected an HDF5 checkpoint, got {reason}") from None
-
-
-def members(group: Any, path: pathlib.Path) -> Iterator[tuple]:
-    """(name, object) of a group; links that could lead out of the file are refused."""
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise UserError(
-                f"{path}: expected only groups and arrays, got a link at "
-                f"{group.name}/{name}; links are not followed"
-            )
-        yield name, group[name]
-
-
-def datasets(
-    group: Any, path: pathlib.Path, depth: int = 0, seen: list | None = None
-) -> Iterator[tuple]:
-    """(name within `group`, dataset) at most `MAX_DEPTH` levels down."""
-    seen = [] if seen is None else seen
-    for name, item in members(group, path):
-        seen.append(name)
-        if len(seen) > MAX_MEMBERS:
-            raise UserError(
-                f"{path}: expected at most {MAX_MEMBERS} groups and arrays in "
-                f"{group.name}, got more"
-            )
-        if isinstance(item, h5py.Dataset):
-            yield name, item
-        elif depth < MAX_DEPTH:
-            for inner, dataset in datasets(item, path, depth + 1, seen):
-                yield f"{name}/{inner}", dataset
 
 
 def read_floats(dataset: Any, shape: tuple, what: str) -> np.ndarray:
