@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 # Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
+import packages
 import standard_streams
 from arguments import build_parser
 from config import UserError
@@ -80,8 +81,8 @@ def _explained(error: Exception) -> str | None:
         return " ".join(f"{place}{error.strerror or text}".split())
     if isinstance(error, ModuleNotFoundError):
         return (
-            f"needs the package {error.name}, which is not installed: pip install -r "
-            "requirements.txt"
+            f"needs the package {error.name}, which is not installed: "
+            f"{packages.how_to_install(error.name)}"
         )
     import shapes
 

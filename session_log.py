@@ -15,6 +15,7 @@ import pathlib
 from typing import Any
 
 import checkpoints
+import packages
 import util
 from config import Config, UserError
 
@@ -178,7 +179,7 @@ def check_packages(config: Config) -> None:
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError(
             "training.tensorboard needs a package that is not installed: "
-            "pip install tensorboardX"
+            f"{packages.how_to_install('tensorboardX')}"
         )
 
 

@@ -14,6 +14,7 @@ import pathlib
 from typing import Any
 
 import checkpoints
+import packages
 import shapes
 import util
 from config import Config, UserError, parse_config
@@ -63,8 +64,8 @@ def choose_backend() -> None:
         )
     if importlib.util.find_spec(name) is None:
         raise UserError(
-            f"KERAS_BACKEND is {name}, but {name} is not installed; README.md says "
-            f"under Backends what to install (jax: pip install -r requirements.txt)"
+            f"KERAS_BACKEND is {name}, but {name} is not installed: "
+            f"{packages.how_to_install(name)} (README.md, Backends, has more)"
         )
     # What JAX has compiled once need not be compiled by the next run.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(util.cache_folder() / "xla"))

@@ -945,7 +945,8 @@ def test_a_missing_gpu_is_said_in_one_line(session, folder, tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ModuleNotFoundError("No module", name="h5py"), "pip install -r requirements"),
+        (ModuleNotFoundError("", name="h5py"), "pip install -r requirements.txt"),
+        (ModuleNotFoundError("", name="openvino"), "requirements-openvino.txt"),
         (MemoryError(), "out of memory"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9"), "out of mem"),
         (OSError(28, "No space left on device", "a.hdf5"), "a.hdf5: No space left"),

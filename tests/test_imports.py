@@ -25,7 +25,7 @@ LEVELS = (
     {"dataset_tracks"},
     {"fused"},
     {"compat", "util", "standard_streams", "sound", "sound_writer"},
-    {"sound_header", "sound_stream"},
+    {"sound_header", "sound_stream", "packages"},
     {"config"},
     {"session_config"},
     {"keys"},
