@@ -42,6 +42,16 @@ def _count(text: str) -> int:
     return value
 
 
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    return text
+
+
+def _folder(text: str) -> pathlib.Path:
+    return pathlib.Path(_path(text))
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
@@ -79,6 +89,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--config",
+        type=_path,
         default="config.json",
         metavar="FILE",
         help="JSON configuration (default: config.json)",
@@ -86,6 +97,7 @@ def build_parser() -> Parser:
     add_flag(parser, "--print_model_summary", "print the network, layer by layer")
     parser.add_argument(
         "--load_checkpoint",
+        type=_path,
         metavar="FILE",
         help="weights to use (default: the session's newest)",
     )
@@ -119,6 +131,7 @@ def build_parser() -> Parser:
     )
     inference.add_argument(
         "--mixture_input_path",
+        type=_path,
         metavar="PATH",
         help="audio file or folder of them, or - for raw float32 mono samples from "
         "stdin (stems interleaved to stdout)",
@@ -126,7 +139,7 @@ def build_parser() -> Parser:
     add_flag(inference, "--recursive", "look into the folder's folders, too")
     inference.add_argument(
         "--output_path",
-        type=pathlib.Path,
+        type=_folder,
         metavar="FOLDER",
         help="where the stems go (default: a new <session>/samples/samples_N) or the "
         "results of an evaluation (default: <session>/evaluation)",
@@ -156,6 +169,7 @@ def build_parser() -> Parser:
     )
     inference.add_argument(
         "--report",
+        type=_path,
         metavar="FILE",
         help="write what became of each file as JSON",
     )
@@ -167,6 +181,7 @@ def build_parser() -> Parser:
     evaluation = parser.add_argument_group("evaluation")
     evaluation.add_argument(
         "--dataset_path",
+        type=_path,
         metavar="FOLDER",
         help="MUSDB18 tree to evaluate on (default: the config's)",
     )

@@ -139,6 +139,17 @@ def test_booleans_work_bare_and_with_a_value(flag, values, expected):
         (["--target_field_length", "1.5"], "whole number of at least 1, got '1.5'"),
         (["--subtype", "PCM_8"], "--subtype: invalid choice: 'PCM_8'"),
         (["--kernel_convention", "x"], "--kernel_convention: invalid choice: 'x'"),
+        *(
+            ([flag, ""], f"{flag}: expected a path, got an empty text")
+            for flag in (
+                "--config",
+                "--load_checkpoint",
+                "--mixture_input_path",
+                "--output_path",
+                "--report",
+                "--dataset_path",
+            )
+        ),
         (["--mixture", "x"], "unrecognized arguments: --mixture"),
         (["song.wav"], "unrecognized arguments: song.wav"),
     ],
