@@ -163,6 +163,10 @@ def evaluate_session(args: argparse.Namespace) -> int:
     def make_separate(lengths: Sequence[int]) -> Any:
         # Not before it is needed: scores made earlier may be all there is to read.
         startup.announce(session, checkpoint)
+        if args.print_model_summary:
+            import models
+
+            models.build_wavenet(config).summary()
         build_predict, blocks = startup.network(
             config, checkpoint.weights, whole=False, precision=args.precision
         )

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 # Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
+import flags
 import packages
 import standard_streams
 from arguments import build_parser
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if the arguments, the config or the checkpoint cannot be used, 130 after an
         interrupt, 143 after SIGTERM.
     """
-    args = build_parser().parse_args(argv)
+    args = flags.parse(build_parser(), argv)
     with standard_streams.opened(), _logging_to_stderr():
         try:
             with _stopping_at_sigterm():

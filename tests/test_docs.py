@@ -12,6 +12,7 @@ import pytest
 
 import arguments
 import config
+import flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -109,8 +110,36 @@ def test_the_examples_arguments_are_known():
     for line in commands:
         words = re.split(" [<>] ", line.split(" main.py ")[1])[0].split()
         assert isinstance(
-            arguments.build_parser().parse_args(words), argparse.Namespace
+            flags.parse(arguments.build_parser(), words), argparse.Namespace
         ), line
+
+
+def test_readme_says_which_flags_work_where():
+    section = README.split("\n## Arguments\n")[1].split("\n## ")[0]
+    tables = {
+        part.split("\n")[0]: set(re.findall(r"^\| `--(\w+)`", part, flags=re.M))
+        for part in section.split("\n### ")[1:]
+    }
+
+    def named(start):
+        (sentence,) = re.findall(rf"^{start}.*?\.$", section, flags=re.M | re.S)
+        return set(re.findall(r"`--(\w+)`", sentence))
+
+    uses = (flags.TRAINING, flags.FILES, flags.STREAM, flags.EVALUATION)
+    training, files, stream, evaluation = (
+        {
+            name.lstrip("-")
+            for name in parser_actions()
+            if use in flags.WORKS_WITH.get(name.lstrip("-"), uses)
+        }
+        for use in uses
+    )
+    everywhere = tables["For every mode"]
+    assert training == everywhere | named("Training takes")
+    assert files == everywhere | tables["Separation"]
+    assert stream == everywhere - {"print_model_summary"} | named("A stream takes")
+    assert evaluation == everywhere | tables["Evaluation"] | named("An evaluation")
+    assert set(flags.WORKS_WITH) <= training | files | evaluation
 
 
 def test_config_md_names_every_key_in_order():
