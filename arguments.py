@@ -165,7 +165,8 @@ def build_parser() -> Parser:
     add_flag(
         inference,
         "--verify",
-        "read the stems back: frames, finite samples, hashes, sum",
+        "read the stems that are written back: frames, finite samples, hashes, sum; "
+        "not those that --skip_existing keeps",
     )
     inference.add_argument(
         "--report",

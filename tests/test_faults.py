@@ -644,6 +644,15 @@ def test_verification_finds_a_wrong_sum_and_what_is_not_finite(tmp_path):
             )
 
 
+def test_verification_leaves_out_what_is_skipped(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    assert infer(folder) == (0, [])
+    spoil_last_sample(tmp_path / "out" / "song_bass.wav")
+    before = (tmp_path / "out" / "song_bass.wav").read_bytes()
+    assert infer(folder, "--verify", "--skip_existing") == (0, [])
+    assert (tmp_path / "out" / "song_bass.wav").read_bytes() == before
+
+
 def test_verification_of_the_original_framing(infer, folder):
     make_tone(folder / "song.wav", 500)
     assert infer(folder, "--original_framing", "--verify") == (0, [])
