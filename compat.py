@@ -27,7 +27,6 @@ if IS_KERAS_3:
     mean = ops.mean
     absolute = ops.abs
     square = ops.square
-    log = ops.log
 
     def pad_time(x: Any, left: int, right: int) -> Any:
         """Zeros before and after axis 1 of (batch, time, channels)."""
@@ -42,7 +41,6 @@ else:
     mean = backend.mean
     absolute = backend.abs
     square = backend.square
-    log = backend.log
 
     def pad_time(x: Any, left: int, right: int) -> Any:
         """Zeros before and after axis 1 of (batch, time, channels)."""

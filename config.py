@@ -147,9 +147,6 @@ def to_document(config: Config) -> dict:
             value = {
                 f"out_{k}": dataclasses.asdict(loss) for k, loss in enumerate(value, 1)
             }
-            for terms in value.values():
-                if terms["log_l2"] == 0:  # the 2018 program did not have it
-                    del terms["log_l2"]
         place[last] = list(value) if isinstance(value, tuple) else value
     dilations = config.dilations
     if dilations == tuple(2**power for power in range(len(dilations))):

@@ -140,13 +140,13 @@ def _losses(value: Any) -> tuple[OutputLoss, ...]:
     number, positive, losses = _number(), _number(minimum=0), []
     for name in names:
         terms = value[name]
-        if not isinstance(terms, dict):
+        if not isinstance(terms, dict) or set(terms) != {"weight", "l1", "l2"}:
             raise ValueError
-        terms = {"log_l2": 0, **terms}
-        if set(terms) != {"weight", "l1", "l2", "log_l2"}:
-            raise ValueError
-        weight = number(terms.pop("weight"))
-        losses.append(OutputLoss(weight, **{k: positive(v) for k, v in terms.items()}))
+        losses.append(
+            OutputLoss(
+                number(terms["weight"]), positive(terms["l1"]), positive(terms["l2"])
+            )
+        )
     return tuple(losses)
 
 
@@ -232,7 +232,7 @@ KEYS: dict[str, Key] = {
         "losses",
         _losses,
         'an object {"out_1": {"weight": w, "l1": a, "l2": b}, ...} of numbers, '
-        "l1 and l2 of at least 0 and, if need be, log_l2",
+        "l1 and l2 of at least 0",
     ),
     "training.num_epochs": Key("num_epochs", _count, _COUNT),
     "training.num_steps_train": Key("num_steps_train", _count, _COUNT),

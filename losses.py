@@ -6,8 +6,7 @@ mean of absolute or squared errors of each stem; for singing-voice the one estim
 is also compared with the accompaniment, with a small negative weight (the
 dissimilarity term).
 
-Reference: Lluis, Pons, Serra, arXiv 1810.12187. The logarithm of the squared error is
-an addition: in it a loud fragment counts no more than a quiet one, as in SDR.
+Reference: Lluis, Pons, Serra, arXiv 1810.12187.
 """
 
 from __future__ import annotations
@@ -17,17 +16,12 @@ from typing import Any, Callable
 import compat
 from config import Config, OutputLoss
 
-LOG_FLOOR = 1e-5  # of a mean squared error, -50 dB: below it little is to be won
-
 
 def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:
-    """Make a loss of weighted terms.
-
-    It is weight * (l1 * mean |error| + l2 * mean error^2 + log_l2 * ln(mean error^2 +
-    1e-5)).
+    """Make the loss weight * (l1 * mean |error| + l2 * mean error^2).
 
     Args:
-        terms: the four factors.
+        terms: the three factors.
 
     Returns:
         A function of (target, estimate) to the loss of each fragment, (batch,).
@@ -40,10 +34,7 @@ def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:
             value = value + terms.l1 * compat.mean(compat.absolute(error), axis=-1)
         if terms.l2:
             value = value + terms.l2 * compat.mean(compat.square(error), axis=-1)
-        if terms.log_l2:
-            squared = compat.mean(compat.square(error), axis=-1)
-            value = value + terms.log_l2 * compat.log(squared + LOG_FLOOR)
-        if not terms.l1 and not terms.l2 and not terms.log_l2:
+        if not terms.l1 and not terms.l2:
             value = 0.0 * compat.mean(error, axis=-1)
         return terms.weight * value
 

@@ -49,9 +49,8 @@ TASKS = {
 
 @dataclasses.dataclass(frozen=True)
 class OutputLoss:
-    """The loss of one supervised stem; `losses.output_loss` has the formula."""
+    """weight * (l1 * mean |error| + l2 * mean error^2) of one supervised stem."""
 
     weight: float
     l1: float
     l2: float
-    log_l2: float = 0.0

@@ -78,8 +78,8 @@ VALUES = {
     "training.path": ("sessions/007", "sessions/007", NOT_PATHS),
     "training.batch_size": (10, 10, NOT_COUNTS),
     "training.loss": (
-        two_losses(weight=-0.05, l2=0.5, log_l2=0.1),
-        (OutputLoss(-0.05, 1, 0.5, 0.1), OutputLoss(1, 1, 0)),
+        two_losses(weight=-0.05, l2=0.5),
+        (OutputLoss(-0.05, 1, 0.5), OutputLoss(1, 1, 0)),
         (
             None,
             5,
@@ -93,7 +93,6 @@ VALUES = {
             two_losses(l3=1),
             two_losses(l1=-1),
             two_losses(l2=-1),
-            two_losses(log_l2=-1),
             two_losses(weight="1"),
             two_losses(weight=NAN),
         ),
