@@ -31,6 +31,11 @@ logger = logging.getLogger(__name__)
 # Samples around a fragment that hide the ends of what augmentation filters.
 AUGMENTATION_MARGIN = 256
 
+# The mean level of mixtures under `augmentation.level_db`, in dB of full scale, and how
+# far what is quieter is raised at most.
+LEVEL_DB = -20.0
+MAX_RAISE_DB = 20.0
+
 
 @dataclasses.dataclass(frozen=True)
 class _Track:
@@ -138,6 +143,7 @@ class Dataset:
             or config.augmentation_polarity > 0
             or config.augmentation_resample > 0
             or config.augmentation_tilt > 0
+            or config.augmentation_level_db > 0
         )
         draw = self._draw_augmented if augments else self._draw
         fragments = np.stack([draw(subset, rng) for _ in range(batch_size)])
@@ -174,12 +180,19 @@ class Dataset:
         places = [self._draw_place(subset, rng)] * num_stems
         if rng.random() < self.config.augmentation_mix:
             places = [self._draw_place(subset, rng) for _ in range(num_stems)]
-        return np.stack(
+        stems = np.stack(
             [
                 self._augmented(track, row, start, rng)
                 for row, (track, start) in enumerate(places)
             ]
         )
+        spread = self.config.augmentation_level_db
+        level = np.mean(np.square(stems.sum(axis=0)))
+        if spread and level > 0:
+            wanted = LEVEL_DB + rng.uniform(-spread, spread)
+            raised = min(wanted - 10 * np.log10(level), MAX_RAISE_DB)
+            stems *= np.float32(10 ** (raised / 20))
+        return stems
 
     def _augmented(
         self, track: _Track, row: int, start: int, rng: np.random.Generator

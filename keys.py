@@ -191,6 +191,13 @@ KEYS: dict[str, Key] = {
         0,
         added=True,
     ),
+    "dataset.augmentation.level_db": Key(
+        "augmentation_level_db",
+        _number(0, 60),
+        "a number of dB, 0 to 60",
+        0,
+        added=True,
+    ),
     "model.type": Key("task_name", _choice(*TASKS), " or ".join(map(repr, TASKS))),
     "model.condition_encoding": Key(None, _any, "anything", "binary"),
     "model.dilations": Key(

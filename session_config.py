@@ -41,6 +41,7 @@ class Config:
     augmentation_polarity: float
     augmentation_resample: float
     augmentation_tilt: float
+    augmentation_level_db: float
     task_name: str
     dilations: tuple[int, ...]
     num_stacks: int

@@ -52,6 +52,7 @@ VALUES = {
     "dataset.augmentation.polarity": (0.25, 0.25, NOT_SHARES),
     "dataset.augmentation.resample": (0.5, 0.5, (-0.1, 0.51, "0.1", True, None)),
     "dataset.augmentation.tilt": (0.9, 0.9, (-0.1, 0.91, "0.1", True, None)),
+    "dataset.augmentation.level_db": (6, 6, (-1, 61, "6", True, None)),
     "model.type": ("singing-voice", "singing-voice", ("vocals", 1, [], {"a": 1})),
     "model.dilations": (
         3,
@@ -208,7 +209,7 @@ def test_defaults_are_those_of_2018():
     assert defaults["optimizer.epsilon"] == 1e-8
     assert defaults["training.early_stopping_patience"] == 16
     assert defaults["training.early_stopping_monitor"] == "loss"
-    assert [defaults[name] for name in KEYS if "augmentation" in name] == [0] * 5
+    assert [defaults[name] for name in KEYS if "augmentation" in name] == [0] * 6
 
 
 @pytest.mark.parametrize("document", [None, [], "model", 3, [{"model": {}}]])

@@ -641,6 +641,7 @@ EVERYTHING = {
     "augmentation_polarity": 0.5,
     "augmentation_resample": 0.1,
     "augmentation_tilt": 0.4,
+    "augmentation_level_db": 5,
 }
 
 
@@ -725,6 +726,29 @@ def test_tilt_keeps_the_level_and_changes_the_spectrum(
     assert correlations.min() < -0.3
     assert correlations.max() > 0.3
     assert np.abs(correlations).max() < 0.4 + 0.05
+
+
+@pytest.mark.parametrize(("amplitude", "center"), [(0.2, -20), (1e-3, None), (0, None)])
+def test_levels_are_drawn_and_silence_is_not_raised(
+    make_config, load, tmp_path, amplitude, center
+):
+    stems = dict.fromkeys(STEMS, np.zeros(NUM_FRAMES, np.float32))
+    stems["vocals"] = np.full(NUM_FRAMES, amplitude, np.float32)
+    stems["drums"] = -stems["vocals"] / 2
+    folder = write_same(tmp_path / "set", stems)
+    config = make_config(folder, augmentation_level_db=6)
+    inputs, targets = draw_many(load(config), 1000)
+    factors = targets[0][:, 0] / (amplitude or 1)
+    # One factor for all stems, so mixtures are still their sums.
+    np.testing.assert_allclose(targets[1][:, 0], -factors * amplitude / 2, rtol=1e-3)
+    np.testing.assert_allclose(inputs[:, 0], factors * amplitude / 2, rtol=1e-3)
+    if center is None:  # raised by 20 dB at most, and zeros by nothing
+        np.testing.assert_allclose(factors, 10 if amplitude else 0, rtol=1e-3)
+        return
+    decibels = 20 * np.log10(np.abs(inputs[:, 0]))
+    assert np.abs(decibels - center).max() <= 6.01
+    assert abs(decibels.mean() - center) < 0.4
+    assert abs(decibels.std() - 12 / np.sqrt(12)) < 0.2
 
 
 def test_resampling_changes_pitch_not_level(make_config, load, tmp_path):
