@@ -40,6 +40,7 @@ from config import TASKS, Config, UserError
 from keys import shown
 
 SLOTS = ("momentum", "velocity")  # Adam's moments, of each weight
+MAX_ATTRIBUTE = 64000  # bytes
 NAME = re.compile(r"checkpoint\.(\d+)-.*\.hdf5")
 
 
@@ -179,7 +180,11 @@ def write_checkpoint(
             place.attrs["keras_version"] = np.bytes_(
                 importlib.metadata.version("keras")
             )
-        group.attrs["layer_names"] = np.array([np.bytes_(layer) for layer in layers])
+        names = np.array([np.bytes_(layer) for layer in layers])
+        # An attribute holds 64 KiB; like Keras, a longer list becomes several.
+        pieces = math.ceil(names.nbytes / MAX_ATTRIBUTE)
+        for k, piece in enumerate(np.array_split(names, pieces)):
+            group.attrs[f"layer_names{k}" if pieces > 1 else "layer_names"] = piece
         for layer, arrays in layers.items():
             place = group.create_group(layer)
             names = [f"{layer}/{kind}" for kind in arrays]

@@ -83,6 +83,24 @@ def test_written_files_have_the_layout_of_2018(tmp_path):
             assert group[name.split("/")[0]][name].shape == shape
 
 
+def test_a_thousand_blocks_are_written_and_read(tmp_path, rng):
+    config = tiny_config(model={"num_stacks": 600})
+    weights = random_weights(config, rng)
+    path = tmp_path / "checkpoint.00001-0.1.hdf5"
+    checkpoints.write_checkpoint(path, weights)
+    for name, array in checkpoints.read_checkpoint(path, config).weights.items():
+        np.testing.assert_array_equal(array, weights[name])
+    with h5py.File(path, "r") as file:
+        group = file["model_weights"]
+        # As Keras numbers the parts of a list that HDF5 cannot hold in one attribute.
+        parts = sorted(set(group.attrs) - {"backend", "keras_version"})
+        assert parts == [f"layer_names{k}" for k in range(len(parts))]
+        named = np.concatenate([group.attrs[part] for part in parts])
+        assert [name.decode() for name in named] == list(
+            dict.fromkeys(name.split("/")[0] for name in weights)
+        )
+
+
 def test_weights_only_files_are_read(tmp_path, copied):
     path = tmp_path / "weights.hdf5"
     with h5py.File(copied, "r") as full, h5py.File(path, "w") as file:
