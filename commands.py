@@ -50,6 +50,9 @@ def infer(args: argparse.Namespace) -> int:
     if args.report is not None:
         inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
         util.check_not_among([args.report], inputs, "an input")
+        for mixture in found if args.output_path is not None else ():
+            written = mixture.stem_paths(args.output_path, config.task.stems)
+            util.check_not_among([args.report], written.values(), "a stem")
     startup.choose_backend()
     import models
 

@@ -123,7 +123,7 @@ def separate_all(
     started = time.monotonic()
     files = [] if files is None else files
     stems = _chosen_stems(config, settings)
-    mixtures, done = _to_do(mixtures, settings, stems)
+    mixtures, done = _to_do(mixtures, settings, stems, config.task.stems)
     networks = NetworkSource(
         config,
         build_predict,
@@ -163,7 +163,10 @@ def separate_all(
 
 
 def _to_do(
-    mixtures: Sequence[Mixture], settings: Settings, stems: Sequence[str]
+    mixtures: Sequence[Mixture],
+    settings: Settings,
+    stems: Sequence[str],
+    all_stems: Sequence[str],
 ) -> tuple[Sequence[Mixture], set[Mixture]]:
     """The mixtures without stems among them, and those of them to skip.
 
@@ -175,7 +178,12 @@ def _to_do(
         if settings.skip_existing:
             raise UserError("--skip_existing needs --output_path")
         return mixtures, set()
-    earlier = stems_among(mixtures, settings.output_path, stems)
+    # An earlier run may have written more stems than this one is to write.
+    earlier = [
+        mixture
+        for names in (stems, all_stems)
+        for mixture in stems_among(mixtures, settings.output_path, names)
+    ]
     if earlier and not settings.skip_existing:
         raise UserError(
             f"{earlier[0].path} lies among the mixtures, but is a stem of one of them; "

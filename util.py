@@ -152,12 +152,15 @@ def check_place(path: os.PathLike) -> None:
     """Find out before the work whether a file can be written at its end.
 
     Raises:
-        UserError: it is a folder, or the folder to hold it can neither be written nor
-            made.
+        UserError: it is a folder, a pipe or a device, or the folder to hold it can
+            neither be written nor made.
     """
     path = pathlib.Path(path)
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: there is a folder of that name")
+    if path.exists() and not path.is_file():
+        raise UserError(
+            f"cannot write {path}: expected a file or nothing there, got a folder, a "
+            "pipe or a device"
+        )
     folder = pathlib.Path(os.path.realpath(path)).parent
     while not os.path.lexists(folder):  # `replacing` makes it, with those above it
         folder = folder.parent

@@ -479,6 +479,16 @@ def test_a_run_into_the_input_folder_can_go_on(flags, infer, folder):
     assert before.items() <= times().items()
 
 
+def test_a_run_for_fewer_stems_knows_all_of_an_earlier_one(infer, folder):
+    make_tone(folder / "song.wav")
+    assert infer(folder, output=folder) == (0, [])
+    before = written(folder)
+    make_tone(folder / "new.wav")
+    flags = ["--stems=vocals", "--skip_existing"]
+    assert infer(folder, *flags, output=folder) == (0, [])
+    assert written(folder) == sorted([*before, "new.wav", "new_vocals.wav"])
+
+
 def test_what_may_be_a_mixture_is_not_taken_for_a_stem(infer, folder):
     for name in ("song", "song_bass", "song_vocals"):
         make_tone(folder / f"{name}.wav")
@@ -554,6 +564,28 @@ def test_a_report_in_the_place_of_an_input_is_refused(infer, folder, tmp_path, n
     assert status == 2
     assert "is an input and would be overwritten" in line
     assert (tmp_path / name).read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--stems=vocals"]])
+def test_a_report_in_the_place_of_a_stem_is_refused(infer, folder, tmp_path, flags):
+    make_tone(folder / "song.wav")
+    report = tmp_path / "out" / "song_drums.wav"
+    status, (line,) = infer(folder, f"--report={report}", *flags)
+    assert status == 2
+    assert "song_drums.wav is a stem and would be overwritten" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_in_the_place_of_a_pipe_or_folder_is_refused(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link", "in"):
+        status, (line,) = infer(folder, f"--report={tmp_path / name}")
+        assert status == 2
+        assert f"cannot write {tmp_path / name}: expected a file or nothing" in line
+    assert (tmp_path / "pipe").is_fifo()
     assert not (tmp_path / "out").exists()
 
 
