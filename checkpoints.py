@@ -187,9 +187,9 @@ def write_checkpoint(
             group.attrs[f"layer_names{k}" if pieces > 1 else "layer_names"] = piece
         for layer, arrays in layers.items():
             place = group.create_group(layer)
-            names = [f"{layer}/{kind}" for kind in arrays]
-            place.attrs["weight_names"] = np.array([np.bytes_(name) for name in names])
-            for name, array in zip(names, arrays.values()):
+            paths = [f"{layer}/{kind}" for kind in arrays]
+            place.attrs["weight_names"] = np.array([np.bytes_(name) for name in paths])
+            for name, array in zip(paths, arrays.values()):
                 place[name] = np.asarray(array, "float32")
         if state or slots:
             place = file.create_group(STATE_GROUP)
@@ -278,7 +278,7 @@ def main() -> int:
         standard_streams.silence_stdout()  # whoever read it is gone
         return 1
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1
     return 0
 

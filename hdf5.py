@@ -77,9 +77,9 @@ def opened(path: pathlib.Path, num_arrays: int = 0) -> Iterator[Source]:
         path: the file.
         num_arrays: how many are looked for, if that is known.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: expected a checkpoint file (HDF5), found none")
     try:
+        if not path.is_file():
+            raise UserError(f"{path}: expected a checkpoint file (HDF5), found none")
         with h5py.File(path, "r") as file:
             yield Source(path, file, MAX_MEMBERS + MEMBERS_FOR_AN_ARRAY * num_arrays)
     except UserError:
@@ -95,7 +95,8 @@ def opened(path: pathlib.Path, num_arrays: int = 0) -> Iterator[Source]:
         ArithmeticError,
         MemoryError,
     ) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = " ".join(reason.split()) or type(error).__name__
         raise UserError(f"{path}: expected an HDF5 checkpoint, got {reason}") from None
 
 

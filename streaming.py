@@ -199,19 +199,27 @@ def pipe(separator: StreamingSeparator, source: BinaryIO, sink: BinaryIO) -> Non
             finished.
 
     Raises:
-        UserError: the source ends within a sample.
+        UserError: the source ends within a sample, or a sample that came in or is to
+            go out is not finite.
     """
+
+    def write(stems: np.ndarray) -> None:
+        if not np.isfinite(stems).all():
+            raise UserError("the network's output has NaN or infinity")
+        sink.write(np.ascontiguousarray(stems.T).tobytes())
+        sink.flush()
+
     rest = b""
     while chunk := source.read1(4 * separator.block_length):  # type: ignore[attr-defined]
         data = rest + chunk
         whole = len(data) // 4 * 4
         data, rest = data[:whole], data[whole:]
-        stems = separator.push(np.frombuffer(data, np.float32))
-        sink.write(np.ascontiguousarray(stems.T).tobytes())
-        sink.flush()
+        samples = np.frombuffer(data, np.float32)
+        if not np.isfinite(samples).all():
+            raise UserError("expected finite samples on stdin, got NaN or infinity")
+        write(separator.push(samples))
     if rest:
         raise UserError(
             f"expected whole float32 samples on stdin, got {len(rest)} bytes more"
         )
-    sink.write(np.ascontiguousarray(separator.finish().T).tobytes())
-    sink.flush()
+    write(separator.finish())

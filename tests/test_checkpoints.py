@@ -387,8 +387,9 @@ def test_description_of_an_odd_file(spoil, line, tmp_path):
     assert line in said
 
 
-def test_description_of_a_missing_file(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("sys.argv", ["checkpoints.py", str(tmp_path / "none")])
+@pytest.mark.parametrize("name", ["none", "a\nb", "a" * 300])
+def test_description_of_a_missing_file(name, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["checkpoints.py", str(tmp_path / name)])
     assert checkpoints.main() == 1
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -190,3 +190,39 @@ def test_pipe_refuses_half_a_sample(rng):
     separator = streaming.StreamingSeparator(config, random_weights(config, rng), 16)
     with pytest.raises(UserError, match="got 2 bytes more"):
         streaming.pipe(separator, Trickle(bytes(10)), io.BytesIO())
+
+
+class Echo:
+    """A separator of one stem that puts out what it gets, times a factor."""
+
+    block_length = 2
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def push(self, samples):
+        return self.factor * samples[None]
+
+    def finish(self):
+        return np.full((1, 1), self.factor, np.float32)
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 3])
+def test_pipe_refuses_samples_that_are_not_finite(spoiled, place):
+    samples = np.ones(4, np.float32)
+    samples[place] = spoiled
+    sink = io.BytesIO()
+    with pytest.raises(UserError, match="expected finite samples on stdin"):
+        streaming.pipe(
+            Echo(1.0), io.BufferedReader(io.BytesIO(samples.tobytes())), sink
+        )
+    assert len(sink.getvalue()) == place // 2 * 8  # the blocks before
+
+
+@pytest.mark.parametrize("data", [b"", bytes(8)])
+def test_pipe_refuses_output_that_is_not_finite(data):
+    source, sink = io.BufferedReader(io.BytesIO(data)), io.BytesIO()
+    with pytest.raises(UserError, match="output has NaN or infinity"):
+        streaming.pipe(Echo(np.nan), source, sink)
+    assert sink.getvalue() == b""
