@@ -55,8 +55,8 @@ def learning_rate(config: Config, step: int) -> float:
     return rate
 
 
-def build_model(config: Config, precision: str) -> Any:
-    """The network to train, on compiled code where that can be had.
+def compiled_precision(config: Config, precision: str) -> str | None:
+    """What compiled code is to compute in; None where layers are to do without it.
 
     Args:
         config: the session's configuration.
@@ -68,13 +68,29 @@ def build_model(config: Config, precision: str) -> Any:
     compat.check_precision(precision)
     factors = "bfloat16" if precision == "bfloat16" else "float32"
     if fused.available(config, factors):
-        return models.build_wavenet(config, compiled=factors)
+        return factors
     if precision == "bfloat16" and compat.is_jax_on_cpu():
         raise UserError(
             "--precision bfloat16 needs, to train on a processor, AVX512_BF16, a C++ "
-            "compiler, and channel counts that are multiples of 16 and kernels of 3; "
-            "float32 is faster without them"
+            "compiler, a single device, and channel counts that are multiples of 16 "
+            "and kernels of 3; float32 is faster without them"
         )
+    return None
+
+
+def build_model(config: Config, precision: str) -> Any:
+    """The network to train, on compiled code where that can be had.
+
+    Args:
+        config: the session's configuration.
+        precision: `float32`, `bfloat16` or `highest`.
+
+    Raises:
+        UserError: nothing here computes in this precision.
+    """
+    factors = compiled_precision(config, precision)
+    if factors is not None:
+        return models.build_wavenet(config, compiled=factors)
     with compat.layers_in(precision):
         return models.build_wavenet(config)
 

@@ -26,7 +26,7 @@ import shapes
 import util
 from config import Config, UserError, parse_config, to_document
 from datasets import Dataset
-from trainer import INTERRUPTED, Interrupted, Trainer
+from trainer import INTERRUPTED, Interrupted, Trainer, compiled_precision
 
 __all__ = ["Interrupted", "train"]
 
@@ -61,8 +61,10 @@ def train(
     shapes.check_training(config)
     session = pathlib.Path(config.session_path)
     folder = session / "checkpoints"
-    _source(session, load_checkpoint)  # refuses before the work what it would after it
+    # These refuse before the work what they would after it.
+    _source(session, load_checkpoint)
     _check_session(session, config)
+    compiled_precision(config, precision)
     dataset = Dataset(config)
     dataset.load(("train", "validation"), progress=sys.stderr.isatty())
     trainer = Trainer(config, dataset, session, precision)

@@ -23,9 +23,19 @@ MAX_JSON_BYTES = 16 * 2**20
 
 
 def cache_folder() -> pathlib.Path:
-    """Where what is slow to make is kept for the next run."""
+    """Where what is slow to make is kept for the next run.
+
+    Raises:
+        UserError: the user has no home folder.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return pathlib.Path(base).expanduser() / "sswavenet"
+    try:
+        return pathlib.Path(base).expanduser() / "sswavenet"
+    except RuntimeError:
+        raise UserError(
+            f"cannot find the home folder for the cache {base}: set HOME, or "
+            "XDG_CACHE_HOME to a folder"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import compat
 import fused
 import losses
 import models
+import training
 from config import UserError, parse_config
 from trainer import Trainer
 
@@ -204,6 +205,13 @@ def test_training_without_bfloat16_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(fused, "_registered", lambda: ["float32"])
     with pytest.raises(UserError, match="AVX512_BF16, a C"):
         Trainer(wide_config("multi-instrument"), None, tmp_path, "bfloat16")
+    # Before the data set is looked at, which is not there.
+    config = wide_config("multi-instrument").replace(
+        dataset_path=str(tmp_path / "none"), session_path=str(tmp_path / "session")
+    )
+    with pytest.raises(UserError, match="AVX512_BF16, a C"):
+        training.train(config, precision="bfloat16")
+    assert not (tmp_path / "session").exists()
 
 
 def test_training_takes_the_precision_it_is_told(tmp_path):

@@ -139,3 +139,16 @@ def test_what_has_no_end_is_refused(name, message, tmp_path):
         pytest.skip(f"needs {name}")
     with pytest.raises(UserError, match=message):
         util.read_json(path)
+
+
+def test_a_user_without_a_home_folder_is_told(monkeypatch):
+    def no_entry(_):
+        raise KeyError
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    with pytest.raises(UserError, match="set HOME, or XDG_CACHE_HOME"):
+        util.cache_folder()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert util.cache_folder() == pathlib.Path("/somewhere/sswavenet")
