@@ -234,7 +234,8 @@ def write_report(
         )
     for name, content in (("summary.md", text), ("summary.csv", table.getvalue())):
         with util.replacing(folder / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+            # Names of files may be no text.
+            temporary.write_text(content, "utf-8", "backslashreplace")
     draw_scores(folder / "scores.png", _by_stem(found, stems, metrics), metrics)
     return text
 

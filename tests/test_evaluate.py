@@ -622,6 +622,21 @@ def test_bad_arguments_take_one_line(
     assert not (multi_instrument / "evaluation").exists()
 
 
+def test_names_that_are_no_text_are_reported(tmp_path):
+    text = score_report.write_report(
+        tmp_path,
+        {"model": {}, "mixture": {}},
+        ("vocals", "accompaniment"),
+        ("si_sdr",),
+        heading=["tracks of music\udce9"],
+        failed={"song\udcff": "cut short"},
+    )
+    assert "song\udcff: cut short" in text
+    written = (tmp_path / "summary.md").read_text("utf-8")
+    assert r"tracks of music\udce9" in written
+    assert r"song\udcff: cut short" in written
+
+
 def test_museval_is_had_without_ffmpeg(tmp_path):
     script = (
         "import numpy as np, scores; r = np.random.default_rng(1);"
