@@ -67,7 +67,7 @@ def infer(args: argparse.Namespace) -> int:
         for place in {args.output_path / mixture.name.parent for mixture in found}:
             util.remove_leftovers(place)
     if args.print_model_summary:
-        models.build_wavenet(config).summary()
+        models.print_summary(models.build_wavenet(config))
     settings = separate.Settings(
         output_path=args.output_path,
         stems=args.stems,
@@ -169,7 +169,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
         if args.print_model_summary:
             import models
 
-            models.build_wavenet(config).summary()
+            models.print_summary(models.build_wavenet(config))
         build_predict, blocks = startup.network(
             config, checkpoint.weights, whole=False, precision=args.precision
         )

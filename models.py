@@ -16,7 +16,9 @@ Reference: Lluis, Pons, Serra, arXiv 1810.12187.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 from typing import Any, Callable
 
 import keras
@@ -24,6 +26,7 @@ import numpy as np
 
 import compat
 import layers
+import standard_streams
 from config import Config
 
 
@@ -258,6 +261,18 @@ def build_predict(
         return np.stack([np.asarray(output, np.float32) for output in outputs])
 
     return predict
+
+
+def print_summary(model: Any) -> None:
+    """Write the table of a model's layers to stdout.
+
+    Raises:
+        UserError: stdout cannot be written.
+    """
+    lines: list[str] = []
+    with contextlib.redirect_stdout(io.StringIO()):  # which Keras flushes all the same
+        model.summary(print_fn=lambda line, **_: lines.append(line))
+    standard_streams.write("\n".join(lines) + "\n")
 
 
 def describe_backend() -> str:

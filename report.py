@@ -107,7 +107,7 @@ def write_report(
     """Write a report as JSON.
 
     Args:
-        path: the file; replaced if it exists.
+        path: the file; replaced if it exists, also at the end of a link.
         files: what became of each mixture.
         facts: what holds for the whole run, by name.
 
@@ -115,7 +115,7 @@ def write_report(
         UserError: it cannot be written.
     """
     util.write_json(
-        pathlib.Path(path),
+        pathlib.Path(os.path.realpath(path)),
         {
             **facts,
             "versions": versions(),

@@ -78,7 +78,7 @@ def train(
         config.batch_size,
     )
     if print_model_summary:
-        trainer.model.summary()
+        models.print_summary(trainer.model)
     with contextlib.ExitStack() as stack:
         if trainer.process == 0:
             stack.enter_context(util.holding(session, what="a training"))

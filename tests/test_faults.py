@@ -577,6 +577,17 @@ def test_a_report_in_the_place_of_a_stem_is_refused(infer, folder, tmp_path, fla
     assert not (tmp_path / "out").exists()
 
 
+def test_a_report_is_written_at_the_end_of_a_link(infer, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "report.json").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "report.json")
+    assert infer(folder, f"--report={tmp_path / 'link'}")[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    report = json.loads((tmp_path / "elsewhere" / "report.json").read_text())
+    assert [file["status"] for file in report["files"]] == ["separated"]
+
+
 def test_a_report_in_the_place_of_a_pipe_or_folder_is_refused(infer, folder, tmp_path):
     make_tone(folder / "song.wav")
     os.mkfifo(tmp_path / "pipe")

@@ -39,10 +39,10 @@ def arguments(tmp_path):
     ]
 
 
-def run(arguments, redirections):
+def run(arguments, redirections, program=("-c", RUN)):
     shell = ["sh", "-c", f'exec "$@" {redirections}', "sh"]
     return subprocess.run(
-        [*shell, sys.executable, "-c", RUN, *arguments],
+        [*shell, sys.executable, *program, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -76,6 +76,18 @@ def test_a_full_stdout_is_named(arguments, tmp_path):
         "error: cannot write to standard output: No space left on device",
     ]
     assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_summary_that_cannot_be_written_ends_the_run_first(arguments, tmp_path):
+    flags = ["--print_model_summary", f"--mixture_input_path={tmp_path}"]
+    done = run([*arguments, *flags], ">/dev/full", ["main.py"])
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: cannot write to standard output: No space left on device"
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["stdin", "stdout"])
