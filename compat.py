@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,9 @@ if IS_KERAS_3:
 
 else:
     from keras import backend
+
+    # Theano follows a graph by recursion, and 40 blocks with their gradients are deep.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 10_000))
 
     matmul = backend.dot
     transpose = backend.permute_dimensions

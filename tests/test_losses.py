@@ -6,6 +6,7 @@ from networks import tiny_config
 
 import compat
 import losses
+import models
 from config import OutputLoss
 
 
@@ -41,3 +42,28 @@ def test_each_output_has_its_loss_and_metrics():
     assert list(arguments["loss"]) == ["data_output_1", "data_output_2"]
     names = [metric.__name__ for metric in arguments["metrics"]["data_output_2"]]
     assert names == ["mean_absolute_error", "valid_mean_absolute_error"]
+
+
+def test_the_loss_of_the_papers_depth_has_gradients():
+    filters = {
+        "depths": {"res": 1, "skip": 1, "final": [1, 1]},
+        "lengths": {"res": 3, "final": [3, 3], "skip": 1},
+    }
+    config = tiny_config(model={"filters": filters, "num_stacks": 4, "dilations": 9})
+    assert config.num_residual_blocks == 40
+    model = models.build_wavenet(config)
+    arguments = losses.compile_arguments(config)
+    model.compile(optimizer=compat.make_optimizer(0.01, 1e-8), **arguments)
+    if compat.backend_name() == "theano":  # whose compilation would take a minute
+        gradients = model.optimizer.get_gradients(
+            model.total_loss, model.trainable_weights
+        )
+        assert len(gradients) == len(model.trainable_weights)
+        return
+    length = config.padded_target_field_length
+    logs = compat.train_on_batch(
+        model,
+        np.ones((1, config.input_length), "float32"),
+        [np.zeros((1, length), "float32")] * len(config.task.supervised),
+    )
+    assert np.isfinite(float(logs["loss"]))
