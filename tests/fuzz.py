@@ -232,10 +232,18 @@ def base_session(task_name: str, golden: bool) -> tuple[str, bytes]:
         return json.dumps(document), path.read_bytes()
 
 
+def write_session(folder: pathlib.Path, text: str, weights: bytes) -> pathlib.Path:
+    """Make a session's folder of a config's text and a checkpoint, whose path it is."""
+    checkpoint = folder / "checkpoints" / "checkpoint.00001-0.1.hdf5"
+    checkpoint.parent.mkdir(parents=True)
+    (folder / "config.json").write_text(text)
+    checkpoint.write_bytes(weights)
+    return checkpoint
+
+
 def make_files(kind: str, folder: pathlib.Path, rng: np.random.Generator) -> None:
     """Write a session and a mixture, and spoil what `kind` says."""
     (folder / "in").mkdir()
-    (folder / "session" / "checkpoints").mkdir(parents=True)
     task_name = ("multi-instrument", "singing-voice")[int(rng.integers(2))]
     mixture = folder / "in" / "song.wav"
     shape = (int(rng.integers(1, 300)), int(rng.integers(1, 4)))
@@ -249,8 +257,7 @@ def make_files(kind: str, folder: pathlib.Path, rng: np.random.Generator) -> Non
     soundfile.write(mixture, rng.uniform(-1, 1, shape), rate, subtype, format=form)
     text, weights = base_session(task_name, bool(rng.random() < 0.5))
     document = json.loads(text)
-    checkpoint = folder / "session" / "checkpoints" / "checkpoint.00001-0.1.hdf5"
-    checkpoint.write_bytes(weights)
+    checkpoint = write_session(folder / "session", text, weights)
     if kind == "wav":
         mixture.write_bytes(spoil_bytes(mixture.read_bytes(), rng, 100))
     elif kind == "hdf5":

@@ -26,7 +26,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import h5py
 import numpy as np
 import soundfile
-from fuzz import base_session, without_network
+from fuzz import base_session, without_network, write_session
 from networks import tiny_document
 
 import checkpoints
@@ -108,14 +108,9 @@ def time_of(work) -> float:
 
 def kill_separations(num_kills: int, rng, folder: pathlib.Path) -> dict:
     """Kill separations of one folder."""
-    text, weights = base_session("multi-instrument", False)
     inputs = folder / "inputs"
     (inputs / "in").mkdir(parents=True)
-    (inputs / "session" / "checkpoints").mkdir(parents=True)
-    (inputs / "session" / "config.json").write_text(text)
-    (inputs / "session" / "checkpoints" / "checkpoint.00001-0.1.hdf5").write_bytes(
-        weights
-    )
+    write_session(inputs / "session", *base_session("multi-instrument", False))
     for number in range(NUM_MIXTURES):
         audio = rng.uniform(-1, 1, (int(rng.integers(1, 40000)), 2))
         soundfile.write(inputs / "in" / f"{number:02d}.wav", audio, 44100)

@@ -19,7 +19,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 import soundfile
-from fuzz import base_session
+from fuzz import base_session, write_session
 
 import main
 import separate
@@ -40,12 +40,7 @@ def soak(num_files: int, folder: pathlib.Path) -> tuple[list, int]:
 
     rng = np.random.default_rng(0)
     (folder / "in").mkdir()
-    (folder / "session" / "checkpoints").mkdir(parents=True)
-    text, weights = base_session("multi-instrument", False)
-    (folder / "session" / "config.json").write_text(text)
-    (folder / "session" / "checkpoints" / "checkpoint.00001-0.1.hdf5").write_bytes(
-        weights
-    )
+    write_session(folder / "session", *base_session("multi-instrument", False))
     for number in range(num_files):
         audio = rng.uniform(
             -1, 1, (int(rng.integers(1, 6000)), int(rng.integers(1, 3)))

@@ -19,7 +19,13 @@ import hypothesis
 import numpy as np
 import pytest
 import soundfile
-from fuzz import base_session, fake_network, run_case, without_network
+from fuzz import (
+    base_session,
+    fake_network,
+    run_case,
+    without_network,
+    write_session,
+)
 from hypothesis import strategies
 from networks import random_weights, tiny_config, tiny_document
 
@@ -44,11 +50,8 @@ STEMS = ("vocals", "drums", "bass", "other")
 
 @pytest.fixture
 def session(tmp_path):
-    text, weights = base_session("multi-instrument", False)
     folder = tmp_path / "session"
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "config.json").write_text(text)
-    (folder / "checkpoints" / "checkpoint.00001-0.1.hdf5").write_bytes(weights)
+    write_session(folder, *base_session("multi-instrument", False))
     return folder
 
 

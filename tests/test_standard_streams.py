@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import soundfile
-from fuzz import base_session
+from fuzz import base_session, write_session
 
 import main as program
 import standard_streams
@@ -25,11 +25,8 @@ with without_network() as run:
 
 @pytest.fixture
 def arguments(tmp_path):
-    text, weights = base_session("multi-instrument", False)
     session = tmp_path / "session"
-    (session / "checkpoints").mkdir(parents=True)
-    (session / "config.json").write_text(text)
-    (session / "checkpoints" / "checkpoint.00001-0.1.hdf5").write_bytes(weights)
+    write_session(session, *base_session("multi-instrument", False))
     soundfile.write(tmp_path / "song.wav", [0.5] * 100, 16000)
     return [
         "--mode=inference",
