@@ -186,13 +186,19 @@ class Dataset:
                 for row, (track, start) in enumerate(places)
             ]
         )
-        spread = self.config.augmentation_level_db
+        return (
+            self._levelled(stems, rng) if self.config.augmentation_level_db else stems
+        )
+
+    def _levelled(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """All stems by the factor that brings their sum to a drawn level."""
         level = np.mean(np.square(stems.sum(axis=0)))
-        if spread and level > 0:
-            wanted = LEVEL_DB + rng.uniform(-spread, spread)
-            raised = min(wanted - 10 * np.log10(level), MAX_RAISE_DB)
-            stems *= np.float32(10 ** (raised / 20))
-        return stems
+        if level == 0:
+            return stems
+        spread = self.config.augmentation_level_db
+        wanted = LEVEL_DB + rng.uniform(-spread, spread)
+        raised = min(wanted - 10 * np.log10(level), MAX_RAISE_DB)
+        return stems * np.float32(10 ** (raised / 20))
 
     def _augmented(
         self, track: _Track, row: int, start: int, rng: np.random.Generator

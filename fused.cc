@@ -9,7 +9,7 @@
 // cache, by small matrix products that keep their sums in registers. Arrays are
 // row-major float32, (batch, time, channels); channel counts are multiples of 16.
 //
-// With `half`, factors are rounded to bfloat16 and sums stay float32. Two of a product's
+// With `Half`, factors are rounded to bfloat16 and sums stay float32. Two of a product's
 // terms then fit into the place of one float: the factors are packed in pairs, and the
 // same loops run over half as many.
 

@@ -181,7 +181,7 @@ def _to_do(
     # An earlier run may have written more stems than this one is to write.
     earlier = [
         mixture
-        for names in (stems, all_stems)
+        for names in dict.fromkeys((tuple(stems), tuple(all_stems)))
         for mixture in stems_among(mixtures, settings.output_path, names)
     ]
     if earlier and not settings.skip_existing:

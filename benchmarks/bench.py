@@ -189,11 +189,11 @@ def bench_theano(folder: pathlib.Path) -> list[Row]:
     if not THEANO.is_file():
         return [NO_THEANO]
     config_path = make_session(folder / "full", full_size())
-    make_mixture(folder / "theano.wav", 2, 16000)
-    batch = 2
+    seconds, batch = 2, 2
+    make_mixture(folder / "theano.wav", seconds, 16000)
     environment = theano(ROOT / ".venv-theano" / "theano")
     factors = [
-        2
+        seconds
         / separate(
             config_path, folder / "theano.wav", *framed(1601, 10), **environment
         )[0]
@@ -215,7 +215,7 @@ def bench_theano(folder: pathlib.Path) -> list[Row]:
     steps = [float(word) for word in printed.splitlines()[-1].split()]
     return [
         (
-            "Theano, the original's default, 2 s, whole process",
+            f"Theano, the original's default, {seconds} s, whole process",
             f"{spread(factors)} x real time",
             "field 1601, batch 10; compiled code kept",
         ),
