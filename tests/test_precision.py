@@ -22,6 +22,7 @@ import models
 import streaming
 from config import UserError
 from main import main
+from trainer import Trainer
 
 
 def decibels(error, signal):
@@ -218,3 +219,22 @@ def test_bfloat16_needs_a_gpu_that_has_it(capability, fits, monkeypatch):
     else:
         with pytest.raises(UserError, match=r"8\.0 or more, got 7\.5"):
             compat.check_precision("bfloat16")
+
+
+def test_training_in_layers_of_bfloat16_follows_float32(monkeypatch, tmp_path, rng):
+    # As on a GPU, where there is no code of our own.
+    monkeypatch.setattr(compat, "is_jax_on_cpu", lambda: False)
+    config = tiny_config().replace(learning_rate=0.01)
+    inputs = 0.1 * rng.standard_normal((2, config.input_length)).astype("float32")
+    length = config.padded_target_field_length
+    targets = list(0.1 * rng.standard_normal((3, 2, length)).astype("float32"))
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        model = Trainer(config, None, tmp_path, precision).model
+        assert {v.dtype for v in model.trainable_variables} == {"float32"}
+        assert {output.dtype for output in model.outputs} == {"float32"}
+        steps = [compat.train_on_batch(model, inputs, targets) for _ in range(30)]
+        losses[precision] = np.array([float(logs["loss"]) for logs in steps])
+    assert losses["float32"][-1] < 0.9 * losses["float32"][0]
+    error = np.abs(losses["bfloat16"] / losses["float32"] - 1).max()
+    assert 0 < error < 0.02
