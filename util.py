@@ -31,7 +31,7 @@ def cache_folder() -> pathlib.Path:
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         return pathlib.Path(base).expanduser() / "sswavenet"
-    except RuntimeError:
+    except (RuntimeError, KeyError):  # the latter before Python 3.10
         raise UserError(
             f"cannot find the home folder for the cache {base}: set HOME, or "
             "XDG_CACHE_HOME to a folder"
