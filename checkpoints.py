@@ -129,7 +129,7 @@ def read_checkpoint(
             the first layer that differs and both shapes.
     """
     path = pathlib.Path(path)
-    with hdf5.opened(path, len(config.weight_shapes)) as source:
+    with hdf5.opened(path) as source:
         group = checkpoint_layers.weights_group(source)
         backend, version = checkpoint_layers.origin(source.file, group)
         convention = convention or CONVENTIONS.get(backend or "")

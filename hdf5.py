@@ -18,10 +18,10 @@ import numpy as np
 
 from config import UserError
 
-# Groups and arrays looked at in a file: hard links can lead round in circles. For each
-# weight that is looked for, itself, its two moments and their groups come on top.
+# Groups and arrays looked at in a file: hard links can lead round in circles. Each that
+# is no link to another takes at least some bytes, which allows for more in large files.
 MAX_MEMBERS = 10000
-MEMBERS_FOR_AN_ARRAY = 16
+BYTES_OF_A_MEMBER = 256
 MAX_DEPTH = 4  # levels of groups that are looked into
 
 
@@ -70,18 +70,15 @@ class Source:
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, num_arrays: int = 0) -> Iterator[Source]:
-    """The open file; errors within the context become `UserError`s that name it.
-
-    Args:
-        path: the file.
-        num_arrays: how many are looked for, if that is known.
-    """
+def opened(path: pathlib.Path) -> Iterator[Source]:
+    """The open file; errors within the context become `UserError`s that name it."""
     try:
         if not path.is_file():
             raise UserError(f"{path}: expected a checkpoint file (HDF5), found none")
         with h5py.File(path, "r") as file:
-            yield Source(path, file, MAX_MEMBERS + MEMBERS_FOR_AN_ARRAY * num_arrays)
+            yield Source(
+                path, file, MAX_MEMBERS + path.stat().st_size // BYTES_OF_A_MEMBER
+            )
     except UserError:
         raise
     # Whatever h5py makes of a spoiled file; a name that is no text is a ValueError.
