@@ -6,11 +6,11 @@ Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
 from typing import Any, NoReturn
 
-from config import MULTI_INSTRUMENT, TASKS
+import standard_streams
+from config import MULTI_INSTRUMENT, TASKS, UserError
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,6 +19,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program with the message."""
         self.exit(2, f"error: {message}; --help lists the arguments\n")
+
+    def print_help(self, file: Any = None) -> None:
+        """Write the help, and end the program where that cannot be written."""
+        try:
+            standard_streams.write(self.format_help())
+        except BrokenPipeError:
+            standard_streams.silence_stdout()  # whoever read it is gone
+            self.exit(1)
+        except UserError as error:
+            self.exit(2, f"error: {error}\n")
 
 
 def _boolean(text: str) -> bool:
@@ -203,7 +213,6 @@ def build_parser() -> Parser:
     evaluation.add_argument(
         "--jobs",
         type=_count,
-        default=os.cpu_count() or 1,
         metavar="N",
         help="processes that compute BSS Eval, each with one track in memory "
         "(default: one for each core)",

@@ -76,6 +76,28 @@ def test_a_full_stdout_is_named(arguments, tmp_path):
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
+def test_help_that_cannot_be_written_is_named():
+    done = run(["--help"], ">/dev/full", ["main.py"])
+    assert done.returncode == 2
+    said = "error: cannot write to standard output: No space left on device\n"
+    assert done.stderr == said
+
+
+def test_help_that_nobody_reads_ends_quietly():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "main.py", "--help"],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=300,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_summary_that_cannot_be_written_ends_the_run_first(arguments, tmp_path):
     flags = ["--print_model_summary", f"--mixture_input_path={tmp_path}"]
     done = run([*arguments, *flags], ">/dev/full", ["main.py"])
