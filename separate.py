@@ -33,6 +33,7 @@ from network_source import NetworkSource
 from report import FAILED, SEPARATED, SKIPPED, FileReport
 from shapes import Blocks, is_out_of_memory
 from stems import progress_bar, separate_file
+from tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def separate_all(
     started = time.monotonic()
     files = [] if files is None else files
     stems = _chosen_stems(config, settings)
-    mixtures, done = _to_do(mixtures, settings, stems, config.task.stems)
+    mixtures, done = _to_do(mixtures, settings, stems)
     networks = NetworkSource(
         config,
         build_predict,
@@ -166,7 +167,6 @@ def _to_do(
     mixtures: Sequence[Mixture],
     settings: Settings,
     stems: Sequence[str],
-    all_stems: Sequence[str],
 ) -> tuple[Sequence[Mixture], set[Mixture]]:
     """The mixtures without stems among them, and those of them to skip.
 
@@ -178,10 +178,10 @@ def _to_do(
         if settings.skip_existing:
             raise UserError("--skip_existing needs --output_path")
         return mixtures, set()
-    # An earlier run may have written more stems than this one is to write.
+    # An earlier run may have written more stems than this one is to write, or others.
     earlier = [
         mixture
-        for names in dict.fromkeys((tuple(stems), tuple(all_stems)))
+        for names in (stems, *(task.stems for task in TASKS.values()))
         for mixture in stems_among(mixtures, settings.output_path, names)
     ]
     if earlier and not settings.skip_existing:
