@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,11 @@ def infer(args: argparse.Namespace) -> int:
             "--one_shot takes each file whole: --target_field_length and --batch_size "
             "change nothing"
         )
+    if args.recursive and pathlib.Path(args.mixture_input_path).is_file():
+        logger.warning(
+            "--recursive looks into folders: with the file %s it changes nothing",
+            args.mixture_input_path,
+        )
     found = mixtures.find_mixtures(
         args.mixture_input_path,
         sample_rate=startup.read_config(args).sample_rate,
@@ -50,9 +56,7 @@ def infer(args: argparse.Namespace) -> int:
     if args.report is not None:
         inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
         util.check_not_among([args.report], inputs, "an input")
-        for mixture in found if args.output_path is not None else ():
-            written = mixture.stem_paths(args.output_path, config.task.stems)
-            util.check_not_among([args.report], written.values(), "a stem")
+        _check_not_a_stem(args, found, config, session)
     startup.choose_backend()
     import models
 
@@ -93,6 +97,27 @@ def infer(args: argparse.Namespace) -> int:
     )
     done = summary.num_separated + summary.num_skipped
     return 0 if done == summary.num_files else 1
+
+
+def _check_not_a_stem(
+    args: argparse.Namespace,
+    found: Sequence[mixtures.Mixture],
+    config: Config,
+    session: pathlib.Path,
+) -> None:
+    """Refuse a report that could take the place of a stem."""
+    if args.output_path is None:
+        # The run makes a folder of its own among these, whose name nobody knows yet.
+        samples = pathlib.Path(os.path.realpath(session / "samples"))
+        if samples in pathlib.Path(os.path.realpath(args.report)).parent.parents:
+            raise UserError(
+                f"{args.report}: expected a report outside the folders in {samples}, "
+                "or --output_path"
+            )
+        return
+    for mixture in found:
+        written = mixture.stem_paths(args.output_path, config.task.stems)
+        util.check_not_among([args.report], written.values(), "a stem")
 
 
 @contextlib.contextmanager
@@ -159,6 +184,8 @@ def train(args: argparse.Namespace) -> int:
 def evaluate_session(args: argparse.Namespace) -> int:
     """Score a session on a data set."""
     config, session, checkpoint = startup.load_session(args)
+    if args.jobs is not None and "bss" not in args.metrics:
+        logger.warning("--jobs is for BSS Eval: without it, it changes nothing")
     if args.dataset_path is not None:
         config = config.replace(dataset_path=args.dataset_path)
     startup.choose_backend()
@@ -191,7 +218,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
             subset=args.subset,
             metrics=args.metrics,
             oracle=args.oracle,
-            jobs=args.jobs,
+            jobs=args.jobs or os.cpu_count() or 1,
         ),
         heading=[
             f"# Evaluation of {config.task_name}",

@@ -97,7 +97,7 @@ def test_readme_gives_an_arguments_default(flag):
     expected = "; ".join(re.findall(r"\(default: (.*?)\)", action.help))
     cell = documented_arguments()[flag]
     assert plain(cell["Default"]) == expected
-    if action.default is not None and flag != "--jobs":
+    if action.default is not None:
         value = action.default
         shown = ",".join(value) if isinstance(value, tuple) else str(value)
         assert cell["Default"] == f"`{shown}`"

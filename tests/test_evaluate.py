@@ -73,7 +73,8 @@ def run(session, tree, *more):
     return main(
         [
             *("--mode", "evaluation", "--config", str(session / "config.json")),
-            *("--dataset_path", str(tree), "--jobs", "1", *more),
+            *("--dataset_path", str(tree), *more),
+            *(() if "--metrics" in more else ("--jobs", "1")),
         ]
     )
 
@@ -476,6 +477,15 @@ def test_scores_made_before_a_kill_are_kept(multi_instrument, tree, capsys):
     assert not list(multi_instrument.rglob("summary*"))
     assert main(arguments) == 0
     assert "2 tracks, 1 of them scored before" in capsys.readouterr().err
+
+
+def test_jobs_that_change_nothing_are_named(multi_instrument, tree, capsys):
+    arguments = ["--mode=evaluation", f"--config={multi_instrument / 'config.json'}"]
+    arguments += [f"--dataset_path={tree}", "--metrics=si_sdr"]
+    for flags in ([], ["--jobs=1"]):
+        assert main([*arguments, *flags]) == 0
+        said = "warning: --jobs is for BSS Eval" in capsys.readouterr().err
+        assert said == bool(flags)
 
 
 def children_of(process):

@@ -492,6 +492,19 @@ def test_a_run_for_fewer_stems_knows_all_of_an_earlier_one(infer, folder):
     assert written(folder) == sorted([*before, "new.wav", "new_vocals.wav"])
 
 
+def test_the_stems_of_another_task_are_no_mixtures(infer, session, folder):
+    make_tone(folder / "song.wav")
+    assert infer(folder, output=folder) == (0, [])
+    before = written(folder)
+    shutil.rmtree(session)
+    write_session(session, *base_session("singing-voice", False))
+    status, (line,) = infer(folder, output=folder)
+    assert status == 2
+    assert "song_bass.wav lies among the mixtures, but is a stem" in line
+    assert infer(folder, "--skip_existing", output=folder) == (0, [])
+    assert written(folder) == sorted([*before, "song_accompaniment.wav"])
+
+
 def test_what_may_be_a_mixture_is_not_taken_for_a_stem(infer, folder):
     for name in ("song", "song_bass", "song_vocals"):
         make_tone(folder / f"{name}.wav")
@@ -578,6 +591,22 @@ def test_a_report_in_the_place_of_a_stem_is_refused(infer, folder, tmp_path, fla
     assert status == 2
     assert "song_drums.wav is a stem and would be overwritten" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_in_a_folder_of_stems_to_come_is_refused(
+    infer, session, folder, tmp_path
+):
+    make_tone(folder / "song.wav")
+    (tmp_path / "link").symlink_to(session / "samples")
+    for place in (session / "samples", tmp_path / "link"):
+        report = place / "samples_1" / "song_bass.wav"
+        status, (line,) = infer(folder, f"--report={report}", output=None)
+        assert status == 2
+        assert f"expected a report outside the folders in {session / 'samples'}" in line
+    assert not (session / "samples").exists()
+    report = session / "samples" / "report.json"
+    assert infer(folder, f"--report={report}", output=None) == (0, [])
+    assert json.loads(report.read_text())["complete"] is True
 
 
 def test_a_report_is_written_at_the_end_of_a_link(infer, folder, tmp_path):
@@ -872,6 +901,14 @@ def test_a_network_of_many_layers_is_no_circle(tmp_path, rng):
     checkpoint = checkpoints.read_checkpoint(tmp_path / "a.hdf5", config)
     assert len(checkpoint.weights) == 2 * 1000 + 5
     assert len(checkpoint.slots) == 2 * len(weights)
+
+
+def test_a_network_of_any_depth_is_described(tmp_path, rng):
+    config = tiny_config().replace(num_stacks=1000, dilations=[1, 1, 1])
+    weights = random_weights(config, rng)
+    checkpoints.write_checkpoint(tmp_path / "a.hdf5", weights)
+    lines = checkpoints.describe(tmp_path / "a.hdf5").splitlines()
+    assert sum(line.startswith("  ") for line in lines) == 2 * 3000 + 5
 
 
 def replace(file, array):

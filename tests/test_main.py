@@ -233,11 +233,24 @@ def test_flags_reach_the_separation(session, song, tmp_path, quick, capsys):
     assert (file.subtype, file.frames) == ("PCM_24", 600 - 124)
 
 
-def test_one_shot_is_true_only_where_it_is_asked_for(session, song, quick, capsys):
+def test_one_shot_is_true_only_where_it_is_asked_for(session, song, quick):
     assert infer(session, song, "--one_shot", "False", "--target_field_length=70") == 0
     assert infer(session, song, "--one_shot", "--target_field_length=70") == 0
     assert [shape["target_field_length"] for shape in quick] == [70, 600]
-    assert "--one_shot takes each file whole" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--one_shot", "--batch_size=2"], "--one_shot takes each file whole"),
+        (["--recursive"], "--recursive looks into folders"),
+    ],
+)
+def test_what_changes_nothing_is_said(flags, said, session, song, quick, capsys):
+    assert infer(session, song, *flags) == 0
+    assert f"warning: {said}" in capsys.readouterr().err
+    assert infer(session, song) == 0
+    assert said not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
