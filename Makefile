@@ -70,7 +70,7 @@ train-demo: .venv ## make a small data set, train on it, separate one of its mix
 	$(RUN) data/train_demo.py
 
 bench: .venv ## measure on this machine what benchmarks/ holds
-	set -e; for name in bench precision fragments; do $(RUN) benchmarks/$$name.py; done
+	$(RUN) benchmarks/bench.py
 
 # pyworld may have to be compiled, with the compiler that the Debian packages include.
 corpus-packages: .venv ## install what the synthetic corpus is rendered with

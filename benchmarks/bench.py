@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 # First: it settles the backend and where the program is.
@@ -300,7 +301,20 @@ def bench_training(folder: pathlib.Path) -> list[Row]:
     return rows
 
 
-SECTIONS = {
+def bench_script(name: str, folder: pathlib.Path) -> list[Row]:
+    """What another benchmark prints, in a process that can have one thread."""
+    del folder
+    printed = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / f"{name}.py")],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    rows = [line.split("; ", 2) for line in printed.splitlines()]
+    return [(what, figure, more) for what, figure, more in rows]
+
+
+SECTIONS: dict[str, Callable[[pathlib.Path], list[Row]]] = {
     "separation": bench_separation,
     "network": bench_network,
     "stream": bench_stream,
@@ -309,6 +323,8 @@ SECTIONS = {
     "files": bench_files,
     "latency": bench_latency,
     "theano": bench_theano,
+    "precision": functools.partial(bench_script, "precision"),
+    "fragments": functools.partial(bench_script, "fragments"),
 }
 
 

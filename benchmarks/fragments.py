@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -41,6 +42,7 @@ AUGMENTATION = {
     "augmentation_resample": 0.1,
 }
 BATCH_SIZE = 10
+SECONDS = 2.0
 
 
 def fragments_per_second(
@@ -60,15 +62,8 @@ def fragments_per_second(
     return rates
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--seconds", type=float, default=2.0, help="spent on each row. Defaults to 2"
-    )
-    options = parser.parse_args(arguments)
-    out = sys.stdout
-    out.write("target field  input  kept in  augmented  fragments/s (min to max)\n")
+def measure(seconds: float = SECONDS) -> Iterator[tuple[str, str, str]]:
+    """What is drawn, how many a second (median), and the slowest and fastest round."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         make_demo.make_demo(folder / "demo", seed=1337)
@@ -83,15 +78,25 @@ def main(arguments: list[str] | None = None) -> int:
                         in_memory_percentage=share,
                         **augmentation,
                     )
-                    rates = fragments_per_second(row, folder / "cache", options.seconds)
-                    out.write(
-                        f"{field:12}  {row.input_length:5}  "
-                        f"{'memory' if share else 'disk':7}  "
-                        f"{'yes' if augmentation else 'no':9}  "
-                        f"{statistics.median(rates):.0f} "
-                        f"({min(rates):.0f} to {max(rates):.0f})\n"
+                    rates = fragments_per_second(row, folder / "cache", seconds)
+                    yield (
+                        f"fragments of {row.input_length} samples, field {field}, from "
+                        f"{'memory' if share else 'disk'}, "
+                        f"{'augmented' if augmentation else 'as they are'}",
+                        f"{statistics.median(rates):.0f} a second",
+                        f"{min(rates):.0f} to {max(rates):.0f}",
                     )
-                    out.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="for each row (default: 2)"
+    )
+    for row in measure(parser.parse_args(arguments).seconds):
+        sys.stdout.write("; ".join(row) + "\n")
+        sys.stdout.flush()
     return 0
 
 

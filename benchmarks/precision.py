@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import soundfile
@@ -24,6 +25,8 @@ import soundfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REFERENCE = "highest"
 PRECISIONS = (REFERENCE, "float32", "bfloat16")
+SESSIONS = [ROOT / "sessions" / name for name in ("multi-instrument", "singing-voice")]
+MIXTURES = ROOT / "audio"
 
 
 def separate(
@@ -56,36 +59,42 @@ def errors(out: pathlib.Path, reference: pathlib.Path) -> dict[str, float]:
     }
 
 
+def measure(
+    sessions: Iterable[pathlib.Path], mixtures: pathlib.Path
+) -> Iterator[tuple[str, str, str]]:
+    """What ran, how long it took, and the error of each stem or why it failed."""
+    with tempfile.TemporaryDirectory() as name:
+        for session in sessions:
+            folder = pathlib.Path(name, session.name)
+            for precision in PRECISIONS:
+                seconds, found = separate(
+                    session, mixtures, folder / precision, precision
+                )
+                if not found:
+                    differences = errors(folder / precision, folder / REFERENCE)
+                    found = ", ".join(f"{k} {v:.1f} dB" for k, v in differences.items())
+                yield (
+                    f"{mixtures.name}/ with {session.name}, {precision}, whole process",
+                    f"{seconds:.1f} s",
+                    found,
+                )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--mixtures", type=pathlib.Path, default=ROOT / "audio")
+    parser.add_argument("--mixtures", type=pathlib.Path, default=MIXTURES)
     parser.add_argument(
         "sessions",
         nargs="*",
         type=pathlib.Path,
         metavar="SESSION",
-        default=[
-            ROOT / "sessions" / name for name in ("multi-instrument", "singing-voice")
-        ],
+        default=SESSIONS,
     )
     options = parser.parse_args(arguments)
-    out = sys.stdout
-    with tempfile.TemporaryDirectory() as name:
-        for session in options.sessions:
-            folder = pathlib.Path(name, session.name)
-            for precision in PRECISIONS:
-                seconds, failure = separate(
-                    session, options.mixtures, folder / precision, precision
-                )
-                out.write(f"{session.name}, {precision}: ")
-                if failure:
-                    out.write(f"{failure}\n")
-                    continue
-                differences = errors(folder / precision, folder / REFERENCE)
-                text = ", ".join(f"{k} {v:.1f} dB" for k, v in differences.items())
-                out.write(f"{seconds:.1f} s; {text}\n")
-                out.flush()
+    for row in measure(options.sessions, options.mixtures):
+        sys.stdout.write("; ".join(row) + "\n")
+        sys.stdout.flush()
     return 0
 
 

@@ -63,3 +63,13 @@ def test_the_errors_of_a_precision(tmp_path, rng):
     assert found == {"drums": pytest.approx(-20), "vocals": pytest.approx(-20)}
     same = precision.errors(exact, exact)
     assert same == {"drums": float("-inf"), "vocals": float("-inf")}
+
+
+def test_a_measured_precision_says_what_it_took(tmp_path, capfd):
+    assert precision.main(["--mixtures", str(tmp_path / "none"), str(tmp_path)]) == 0
+    rows = [line.split("; ") for line in capfd.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == [
+        f"none/ with {tmp_path.name}, {name}, whole process"
+        for name in precision.PRECISIONS
+    ]
+    assert all(row[2].startswith("error: ") for row in rows)
