@@ -114,6 +114,7 @@ class MergedHead(keras.layers.Layer):
         outputs: channels put out.
         filter_length: samples the first of the two looks at, odd.
         padding: "same" adds zeros at both ends, "valid" does not. Defaults to "same".
+        initializer: of both kernels. Defaults to "glorot_uniform".
 
     Input shape: (batch, time, channels). Output shape: (batch, time, outputs), or
     filter_length - 1 samples fewer without padding.
@@ -125,6 +126,7 @@ class MergedHead(keras.layers.Layer):
         outputs: int,
         filter_length: int,
         padding: str = "same",
+        initializer: str = "glorot_uniform",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -132,6 +134,7 @@ class MergedHead(keras.layers.Layer):
         self.outputs = outputs
         self.filter_length = filter_length
         self.padding = padding
+        self.initializer = initializer
 
     def build(self, input_shape: tuple) -> None:
         self._build(input_shape[-1])
@@ -141,12 +144,12 @@ class MergedHead(keras.layers.Layer):
         self.first_kernel = self.add_weight(
             name="first_kernel",
             shape=(self.filter_length, self.channels, self.hidden),
-            initializer="glorot_uniform",
+            initializer=self.initializer,
         )
         self.last_kernel = self.add_weight(
             name="last_kernel",
             shape=(1, self.hidden, self.outputs),
-            initializer="glorot_uniform",
+            initializer=self.initializer,
         )
         self.bias = self.add_weight(
             name="bias", shape=(self.outputs,), initializer="zeros"
@@ -186,6 +189,7 @@ class MergedHead(keras.layers.Layer):
             "outputs": self.outputs,
             "filter_length": self.filter_length,
             "padding": self.padding,
+            "initializer": self.initializer,
         }
 
 
@@ -367,6 +371,7 @@ def gated_unit(
     dilation: int,
     padding: tuple,
     names: tuple,
+    **kwargs: Any,
 ) -> tuple:
     """The convolutions of a block: what it adds to its input, and its skip.
 
@@ -378,12 +383,19 @@ def gated_unit(
         dilation: samples between taps.
         padding: zeros added on each side before the dilated convolution.
         names: of the dilated and of the 1x1 convolution.
+        **kwargs: more arguments of both.
 
     Returns:
         (residual, skip): (batch, time', channels) and (batch, time', skip channels).
     """
     gate = padded_conv(
-        x, 2 * channels, filter_length, padding, names[0], dilation_rate=dilation
+        x,
+        2 * channels,
+        filter_length,
+        padding,
+        names[0],
+        dilation_rate=dilation,
+        **kwargs,
     )
     gated = keras.layers.Multiply()(
         [
@@ -393,7 +405,7 @@ def gated_unit(
             ),
         ]
     )
-    both = padded_conv(gated, channels + skip_channels, 1, (0, 0), names[1])
+    both = padded_conv(gated, channels + skip_channels, 1, (0, 0), names[1], **kwargs)
     return (
         TakeChannels(0, channels)(both),
         TakeChannels(channels, channels + skip_channels)(both),

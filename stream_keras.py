@@ -25,6 +25,8 @@ import layers
 import models
 from config import Config
 
+BLANK = "zeros"  # weights that wait for trained ones
+
 
 def build_streaming_wavenet(config: Config, block_length: int) -> Any:
     """The network over one block of a stream.
@@ -37,7 +39,7 @@ def build_streaming_wavenet(config: Config, block_length: int) -> Any:
         A `keras.Model` from [block (batch, block_length), context, ...] to
         [estimates (batch, block_length, estimates), new context, ...]; contexts have
         the shape (batch, length, channels). The weights are named as in
-        `models.build_wavenet`.
+        `models.build_wavenet`, and zero: to draw some would take as long as all else.
     """
     block = keras.layers.Input(shape=(block_length,), name="data_input")
     before: list = []
@@ -63,6 +65,7 @@ def build_streaming_wavenet(config: Config, block_length: int) -> Any:
         config.filter_length,
         (0, 0),
         "initial_causal_conv",
+        kernel_initializer=BLANK,
     )
     skips = None
     dilations = config.dilations * config.num_stacks
@@ -77,6 +80,7 @@ def build_streaming_wavenet(config: Config, block_length: int) -> Any:
             dilation,
             (0, 0),
             (name, f"conv1d_{number}"),
+            kernel_initializer=BLANK,
         )
         x = keras.layers.Add()([layers.CropTime(reach, block_length)(slab), residual])
         if skips is not None:
@@ -87,7 +91,12 @@ def build_streaming_wavenet(config: Config, block_length: int) -> Any:
     first, second = config.final_filter_lengths
     x = extended(keras.layers.Activation("relu")(skips), first - 1)
     x = layers.padded_conv(
-        x, config.final_channels[0], first, (0, 0), f"conv1d_{count + 1}"
+        x,
+        config.final_channels[0],
+        first,
+        (0, 0),
+        f"conv1d_{count + 1}",
+        kernel_initializer=BLANK,
     )
     x = extended(keras.layers.Activation("relu")(x), second - 1)
     x = layers.MergedHead(
@@ -95,6 +104,7 @@ def build_streaming_wavenet(config: Config, block_length: int) -> Any:
         len(config.task.estimates),
         second,
         padding="valid",
+        initializer=BLANK,
         name="merged_head",
     )(x)
     return keras.Model([block, *before], [x, *after])
