@@ -6,11 +6,15 @@ What imports Keras is imported only after its backend has been chosen.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import importlib
 import importlib.util
 import logging
 import os
 import pathlib
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import checkpoints
@@ -22,6 +26,9 @@ from config import Config, UserError, parse_config
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("jax", "torch", "tensorflow", "theano")
+# Keras imports them where they are installed, which takes as long as all else in it,
+# for parts that nothing here uses.
+UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -56,7 +63,7 @@ def announce(session: pathlib.Path, checkpoint: Any) -> None:
 
 
 def choose_backend() -> None:
-    """Settle KERAS_BACKEND before Keras is imported for the first time."""
+    """Settle KERAS_BACKEND and import Keras for the first time."""
     name = os.environ.setdefault("KERAS_BACKEND", "jax")
     if name not in BACKENDS:
         raise UserError(
@@ -70,6 +77,22 @@ def choose_backend() -> None:
     # What JAX has compiled once need not be compiled by the next run.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(util.cache_folder() / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    if name == "jax":
+        with _absent(UNUSED_BY_KERAS):
+            importlib.import_module("keras")
+
+
+@contextlib.contextmanager
+def _absent(names: Sequence[str]) -> Iterator[None]:
+    """Let packages that are not imported yet be as if they were not installed."""
+    hidden = [name for name in names if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del modules[name]
 
 
 def network(

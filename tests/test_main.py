@@ -181,6 +181,29 @@ def test_help_imports_nothing_heavy():
     assert heavy.isdisjoint(modules)
 
 
+@pytest.mark.keras3
+def test_keras_comes_without_what_only_its_other_parts_need():
+    code = (
+        "import importlib, os, sys, startup\n"
+        "os.environ['KERAS_BACKEND'] = 'jax'\n"
+        "startup.choose_backend()\n"
+        "print(*sys.modules)\n"
+        "for name in startup.UNUSED_BY_KERAS: importlib.import_module(name)\n"
+        "print(*sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = (set(line.split()) for line in done.stdout.splitlines())
+    assert "keras" in before
+    assert before.isdisjoint(startup.UNUSED_BY_KERAS)
+    assert after >= set(startup.UNUSED_BY_KERAS)
+
+
 # A whole run.
 
 
