@@ -5,7 +5,7 @@ delayed by its reach to the right it becomes a causal one whose output comes
 `Config.context_length` samples late. Each layer keeps the last samples of its input,
 so that no sample is computed twice, and a block may have any length.
 
-    block --[2]--> conv --[2d]--> block 1 --[2d]--> ... --> ReLU --[2]--> head
+    block --[2]--> conv --[2d]--> block 1 --[2d]--> ... --> ReLU --[4]--> head
                                    |skip --[d]--> + --> [d]--> + (delayed to match)
 
 [n] stands for n samples of context that are kept from block to block. Before the
@@ -89,24 +89,32 @@ def build_streaming_wavenet(config: Config, block_length: int) -> Any:
         skips = skip
     count = config.num_residual_blocks
     first, second = config.final_filter_lengths
-    x = extended(keras.layers.Activation("relu")(skips), first - 1)
-    x = layers.padded_conv(
-        x,
+    reach = first - 1 + second - 1
+    x = extended(keras.layers.Activation("relu")(skips), reach)
+    wide = keras.layers.Conv1D(
         config.final_channels[0],
         first,
-        (0, 0),
-        f"conv1d_{count + 1}",
+        activation="relu",
+        use_bias=False,
+        name=f"conv1d_{count + 1}",
         kernel_initializer=BLANK,
     )
-    x = extended(keras.layers.Activation("relu")(x), second - 1)
-    x = layers.MergedHead(
+    narrow = layers.MergedHead(
         config.final_channels[1],
         len(config.task.estimates),
         second,
         padding="valid",
         initializer=BLANK,
         name="merged_head",
-    )(x)
+    )
+    # What is wide there is the more likely to stay in the cache the shorter it is.
+    middle = block_length // 2
+    parts = [
+        narrow(wide(layers.CropTime(start, stop - start + reach)(x)))
+        for start, stop in ((0, middle), (middle, block_length))
+        if stop > start
+    ]
+    x = parts[0] if len(parts) == 1 else keras.layers.Concatenate(axis=1)(parts)
     return keras.Model([block, *before], [x, *after])
 
 
