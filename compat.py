@@ -28,6 +28,8 @@ if IS_KERAS_3:
     mean = ops.mean
     absolute = ops.abs
     square = ops.square
+    tanh = ops.tanh
+    sigmoid = ops.sigmoid
 
     def pad_time(x: Any, left: int, right: int) -> Any:
         """Zeros before and after axis 1 of (batch, time, channels)."""
@@ -45,6 +47,8 @@ else:
     mean = backend.mean
     absolute = backend.abs
     square = backend.square
+    tanh = backend.tanh
+    sigmoid = backend.sigmoid
 
     def pad_time(x: Any, left: int, right: int) -> Any:
         """Zeros before and after axis 1 of (batch, time, channels)."""

@@ -76,6 +76,20 @@ class TakeChannels(keras.layers.Layer):
         return {**super().get_config(), "start": self.start, "stop": self.stop}
 
 
+class Gate(keras.layers.Layer):
+    """The tanh of the first half of the channels times the sigmoid of the second.
+
+    Input shape: (batch, time, 2 * channels). Output shape: (batch, time, channels).
+    """
+
+    def call(self, inputs: Any) -> Any:
+        half = compat.shape_of(inputs)[2] // 2
+        return compat.tanh(inputs[:, :, :half]) * compat.sigmoid(inputs[:, :, half:])
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (*input_shape[:2], input_shape[2] // 2)
+
+
 class TakeChannel(keras.layers.Layer):
     """One channel as a signal.
 
@@ -397,15 +411,9 @@ def gated_unit(
         dilation_rate=dilation,
         **kwargs,
     )
-    gated = keras.layers.Multiply()(
-        [
-            keras.layers.Activation("tanh")(TakeChannels(0, channels)(gate)),
-            keras.layers.Activation("sigmoid")(
-                TakeChannels(channels, 2 * channels)(gate)
-            ),
-        ]
+    both = padded_conv(
+        Gate()(gate), channels + skip_channels, 1, (0, 0), names[1], **kwargs
     )
-    both = padded_conv(gated, channels + skip_channels, 1, (0, 0), names[1], **kwargs)
     return (
         TakeChannels(0, channels)(both),
         TakeChannels(channels, channels + skip_channels)(both),

@@ -38,6 +38,14 @@ def test_slices(layer, expected, signal):
     assert again.get_config() == layer.get_config()
 
 
+def test_gate_is_the_product_of_its_halves(signal):
+    layer = layers.Gate()
+    _, output = run(layer, signal)
+    expected = np.tanh(signal[:, :, :3]) / (1 + np.exp(-signal[:, :, 3:]))
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-6)
+    assert tuple(layer.compute_output_shape((None, 12, 6))) == (None, 12, 3)
+
+
 @pytest.mark.parametrize("filter_length", [1, 3, 5])
 def test_merged_head_is_the_product_of_its_two_convolutions(filter_length, signal, rng):
     layer = layers.MergedHead(4, 2, filter_length)
