@@ -116,9 +116,7 @@ def build_parser() -> Parser:
         choices=["theano", "tensorflow"],
         help="backend that wrote a checkpoint which does not say so itself",
     )
-    inference = parser.add_argument_group("separation")
-    add_flag(inference, "--one_shot", "separate each file in one forward pass")
-    inference.add_argument(
+    parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16", "highest"],
         default="float32",
@@ -126,6 +124,8 @@ def build_parser() -> Parser:
         "bfloat16, faster and less exact; highest, exact float32 on a GPU too "
         "(default: float32)",
     )
+    inference = parser.add_argument_group("separation")
+    add_flag(inference, "--one_shot", "separate each file in one forward pass")
     inference.add_argument(
         "--target_field_length",
         type=_count,

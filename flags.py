@@ -19,7 +19,6 @@ TRAINING, FILES, STREAM, EVALUATION = (
 WORKS_WITH = {
     "print_model_summary": (TRAINING, FILES, EVALUATION),
     "one_shot": (FILES,),
-    "precision": (TRAINING, FILES, STREAM, EVALUATION),
     "target_field_length": (FILES, EVALUATION),
     "batch_size": (FILES, EVALUATION),
     "mixture_input_path": (FILES, STREAM),

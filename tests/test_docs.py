@@ -135,7 +135,7 @@ def test_readme_says_which_flags_work_where():
         for use in uses
     )
     everywhere = tables["For every mode"]
-    assert training == everywhere | named("Training takes")
+    assert training == everywhere
     assert files == everywhere | tables["Separation"]
     assert stream == everywhere - {"print_model_summary"} | named("A stream takes")
     assert evaluation == everywhere | tables["Evaluation"] | named("An evaluation")

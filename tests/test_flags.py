@@ -15,7 +15,6 @@ VALUES = {
     "subset": "train",
     "subtype": "PCM_16",  # the default, but given
     "target_field_length": "100",
-    "precision": "float32",
 }
 USES = {
     flags.TRAINING: ["--mode=training"],
