@@ -25,6 +25,7 @@ PACKAGES = (
     "jax",
     "keras",
     "numpy",
+    "openvino",
     "scipy",
     "soundfile",
     "tensorflow",

@@ -1,16 +1,17 @@
 """Measure separation and training side by side on this machine.
 
-    make bench                      (or python benchmarks/bench.py [SECTION ...])
+    make bench
 
 prints a table and writes it to benchmarks/RESULTS.md with machine, versions and date.
+`python benchmarks/bench.py SECTION ...` prints a part of it and writes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import functools
-import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -47,6 +48,7 @@ from harness import (
 
 import compat
 import models
+import report
 import streaming
 from config import UserError
 
@@ -173,7 +175,7 @@ def bench_latency(folder: pathlib.Path) -> list[Row]:
         for _ in range(2)
     ]
     for kind, ours, (seconds, _) in zip(("nothing compiled yet", "second run"),
-                                        (cold, min(warm)), old):  # fmt: skip
+                                        (cold, max(warm)), old):  # fmt: skip
         rows.append(
             (
                 f"the same on Theano, field 16001, {kind}",
@@ -190,7 +192,7 @@ def bench_theano(folder: pathlib.Path) -> list[Row]:
     if not THEANO.is_file():
         return [NO_THEANO]
     config_path = make_session(folder / "full", full_size())
-    seconds, batch = 2, 2
+    seconds, batch = 6, 2
     make_mixture(folder / "theano.wav", seconds, 16000)
     environment = theano(ROOT / ".venv-theano" / "theano")
     factors = [
@@ -328,6 +330,15 @@ SECTIONS: dict[str, Callable[[pathlib.Path], list[Row]]] = {
 }
 
 
+def processor() -> str:
+    """The processor's name, where Linux says it, else its kind."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':')[1].strip()} ({platform.machine()})"
+    return platform.machine()
+
+
 def main() -> None:
     """Run the sections named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -336,23 +347,27 @@ def main() -> None:
     )
     names = parser.parse_args().sections
     started = time.monotonic()
-    packages = ("jax", "keras", "numpy", "scipy", "soundfile")
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
+    versions = ", ".join(
+        f"{name} {version}" for name, version in report.versions().items()
+    )
     lines = [
         "# Benchmarks",
         "",
         "Made by `make bench`; best of a few repetitions, the worst in parentheses.",
         "",
-        f"{datetime.date.today()}, {platform.processor() or platform.machine()}, "
-        f"{compat.num_cores()} cores, Python {platform.python_version()}, {versions}. "
-        f"Float32 matrix product: {matrix_rate() / 1e9:.0f} GFLOP/s.",
+        f"{datetime.date.today()}, {processor()}, {compat.num_cores()} cores, "
+        f"{versions}. Float32 matrix product: {matrix_rate() / 1e9:.0f} GFLOP/s.",
         "",
         "| what | figure | |",
         "| --- | --- | --- |",
     ]
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            for row in SECTIONS[name](pathlib.Path(folder)):
+            try:
+                rows = SECTIONS[name](pathlib.Path(folder))
+            except (RuntimeError, subprocess.CalledProcessError) as error:
+                rows = [(name, "failed", " ".join(str(error).split()))]
+            for row in rows:
                 lines.append(f"| {' | '.join(row)} |")
                 sys.stdout.write(lines[-1] + "\n")
                 sys.stdout.flush()
@@ -364,7 +379,8 @@ def main() -> None:
         "own process. "
         f"Float32 matrix product at the end: {matrix_rate() / 1e9:.0f} GFLOP/s.",
     ]
-    (ROOT / "benchmarks" / "RESULTS.md").write_text("\n".join(lines) + "\n")
+    if names == list(SECTIONS):
+        (ROOT / "benchmarks" / "RESULTS.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

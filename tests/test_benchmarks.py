@@ -1,5 +1,6 @@
 """The benchmarks run, and count as the network's shapes say."""
 
+import functools
 import pathlib
 import sys
 
@@ -8,6 +9,7 @@ import soundfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
 
+import bench
 import gpu
 import harness
 import precision
@@ -73,3 +75,28 @@ def test_a_measured_precision_says_what_it_took(tmp_path, capfd):
         for name in precision.PRECISIONS
     ]
     assert all(row[2].startswith("error: ") for row in rows)
+
+
+def test_a_whole_benchmark_is_written_and_a_part_is_not(tmp_path, monkeypatch, capfd):
+    def fail(folder):
+        raise RuntimeError("no such\nprocessor")
+
+    (tmp_path / "benchmarks").mkdir()
+    script = "print('read; 3 a second; 2 to 4'); print('write; 5 s; a; b')\n"
+    (tmp_path / "benchmarks" / "some.py").write_text(script)
+    sections = {"some": functools.partial(bench.bench_script, "some"), "none": fail}
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "SECTIONS", sections)
+    results = tmp_path / "benchmarks" / "RESULTS.md"
+    rows = ["| read | 3 a second | 2 to 4 |", "| write | 5 s | a; b |"]
+    monkeypatch.setattr(sys, "argv", ["bench.py", "some"])
+    bench.main()
+    assert capfd.readouterr().out.splitlines() == rows
+    assert not results.exists()
+    monkeypatch.setattr(sys, "argv", ["bench.py"])
+    bench.main()
+    written = results.read_text().splitlines()
+    assert [line for line in written if line[:2] == "| "][2:] == [
+        *rows,
+        "| none | failed | no such processor |",
+    ]
