@@ -77,7 +77,7 @@ def choose_backend() -> None:
         )
     # What JAX has compiled once need not be compiled by the next run.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(util.cache_folder() / "xla"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     if name == "jax" and "keras" not in sys.modules:
         _import_keras()
 

@@ -204,6 +204,36 @@ def test_keras_comes_without_what_only_its_other_parts_need():
     assert after >= set(startup.UNUSED_BY_KERAS)
 
 
+@pytest.mark.keras3
+def test_a_second_run_compiles_nothing(session, song, tmp_path):
+    code = (
+        "import collections, sys, main, startup\n"
+        "startup.choose_backend()\n"
+        "import jax\n"
+        "events = collections.Counter()\n"
+        "jax.monitoring.register_event_listener(\n"
+        "    lambda event, **_: events.update([event.split('/')[-1]]))\n"
+        "assert main.main(sys.argv[1:]) == 0\n"
+        "print(events['compile_requests_use_cache'], events['cache_hits'])\n"
+    )
+    arguments = ["--mode=inference", f"--config={session / 'config.json'}"]
+    arguments += [f"--mixture_input_path={song}"]
+    found = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(tuple(map(int, done.stdout.splitlines()[-1].split())))
+    (asked, hits), again = found
+    assert asked > hits
+    assert again == (asked, asked)
+
+
 # A whole run.
 
 
