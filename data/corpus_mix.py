@@ -128,6 +128,9 @@ def draw_gains(stems: np.ndarray, rng: random.Random, strict: bool) -> np.ndarra
 
     Returns:
         Gains (stems,).
+
+    Raises:
+        ValueError: no draw makes a strict song balanced.
     """
     playing = [i for i in range(len(STEMS)) if np.abs(stems[i]).max() > 0]
     rms = np.array([active_rms(stems[i]) for i in playing])
@@ -141,6 +144,9 @@ def draw_gains(stems: np.ndarray, rng: random.Random, strict: bool) -> np.ndarra
         share = gain**2 * np.diag(gram) / (gain @ gram @ gain)
         if not wanted or balanced(10 * np.log10(share)):
             break
+    else:
+        if strict:
+            raise ValueError(f"no balance of the stems in {DRAWS} draws")
     gains[playing] = gain / rms
     return gains
 

@@ -198,6 +198,7 @@ def write(job: Job, folder: pathlib.Path) -> str:
         return name
     record, stems, mixture = make(job)
     partial = folder / f".{job.split}-{name}-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process of that number
     partial.mkdir(parents=True)
     target.parent.mkdir(exist_ok=True)
     try:

@@ -17,6 +17,9 @@ import warnings
 import numpy as np
 import pytest
 import soundfile
+from networks import GOLDEN, golden_checkpoint
+
+import main
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
 sys.path.insert(0, str(DATA))
@@ -204,6 +207,24 @@ def test_splits_share_no_speaker_bank_or_score(miniature):
     assert not used["validation"] & (used["test"] | used["real"])
     assert banks[False]
     assert not banks[True] & banks[False]
+
+
+@packages
+def test_the_test_songs_can_be_evaluated(miniature, tmp_path):
+    session = tmp_path / "session"
+    (session / "checkpoints").mkdir(parents=True)
+    shutil.copy(GOLDEN / "multi-instrument" / "config.json", session)
+    shutil.copy(golden_checkpoint("multi-instrument"), session / "checkpoints")
+    arguments = ["--mode", "evaluation", "--config", str(session / "config.json")]
+    arguments += ["--dataset_path", str(miniature / "scores")]
+    assert main.main([*arguments, "-j", "2", "--oracle"]) == 0
+    tests = [song.name for r, song in songs_of(miniature / "scores")
+             if r["split"] == "test"]  # fmt: skip
+    for name in tests:
+        scored = json.loads((session / "evaluation" / f"{name}.json").read_text())
+        assert {target["name"] for target in scored["targets"]} == set(STEMS)
+    table = (session / "evaluation" / "summary.csv").read_text()
+    assert all(f"oracle,{stem}" in table for stem in STEMS)
 
 
 @packages
