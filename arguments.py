@@ -211,6 +211,7 @@ def build_parser() -> Parser:
     )
     add_flag(evaluation, "--oracle", "score the ideal ratio mask, too, as a ceiling")
     evaluation.add_argument(
+        "-j",
         "--jobs",
         type=_count,
         metavar="N",

@@ -1,7 +1,7 @@
 """The few places where Keras 3 and Keras 2.3 (Theano) differ.
 
 Everything else in the program uses only what both share: the functional model,
-Conv1D, ZeroPadding1D, Reshape, Activation, Multiply, Add and small custom layers.
+Conv1D, ZeroPadding1D, Reshape, Activation, Add and small custom layers.
 """
 
 from __future__ import annotations

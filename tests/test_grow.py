@@ -1,4 +1,4 @@
-"""A grown network computes what the small one computed, and learns."""
+"""A grown network computes what the small one computed, and new parts can learn."""
 
 import json
 import sys
