@@ -216,13 +216,17 @@ def test_the_test_songs_can_be_evaluated(miniature, tmp_path):
     shutil.copy(GOLDEN / "multi-instrument" / "config.json", session)
     shutil.copy(golden_checkpoint("multi-instrument"), session / "checkpoints")
     arguments = ["--mode", "evaluation", "--config", str(session / "config.json")]
-    arguments += ["--dataset_path", str(miniature / "scores")]
+    tree = shutil.copytree(miniature / "scores", tmp_path / "tree")
+    arguments += ["--dataset_path", str(tree)]
     assert main.main([*arguments, "-j", "2", "--oracle"]) == 0
     tests = [song.name for r, song in songs_of(miniature / "scores")
              if r["split"] == "test"]  # fmt: skip
     for name in tests:
-        scored = json.loads((session / "evaluation" / f"{name}.json").read_text())
-        assert {target["name"] for target in scored["targets"]} == set(STEMS)
+        paths = list((session / "evaluation").rglob(f"{name}.json"))
+        assert len(paths) == 3  # of the mixture, the model and the mask
+        for path in paths:
+            targets = json.loads(path.read_text())["targets"]
+            assert {target["name"] for target in targets} == set(STEMS)
     table = (session / "evaluation" / "summary.csv").read_text()
     assert all(f"oracle,{stem}" in table for stem in STEMS)
 
