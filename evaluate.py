@@ -15,7 +15,6 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import concurrent.futures.process
-import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -23,7 +22,6 @@ import logging
 import multiprocessing
 import pathlib
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -34,6 +32,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 import dataset_cache
 import score_report
 import scores
+import signals
 import sound
 from config import Config, UserError
 from dataset_check import part_of, subset_names
@@ -230,28 +229,6 @@ def _estimated(
         yield track.name, (methods, references, mixture, estimates)
 
 
-@contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait: a process half started could not be ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # where no signals come
-        return
-    came: list[tuple] = []
-    before = {
-        number: signal.signal(number, lambda *arguments: came.append(arguments))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number, frame in came:
-            handler = before[number]
-            if callable(handler):
-                handler(number, frame)
-
-
 def _scored(
     work: Iterator[tuple[str, tuple]], config: Config, settings: Settings, total: int
 ) -> Iterator[Any]:
@@ -289,7 +266,7 @@ def _scored(
 
         try:
             for name, arguments in work:
-                with _signals_later():
+                with signals.waiting():  # a process half started could not be ended
                     future = pool.submit(score, *arguments)
                 waiting.append((name, future))
                 # Each track that waits has its audio in memory.

@@ -8,15 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 # Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
 import flags
 import packages
+import signals
 import standard_streams
 from arguments import build_parser
 from config import UserError
@@ -48,28 +46,6 @@ def _logging_to_stderr() -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-
-
-class Terminated(BaseException):
-    """SIGTERM came; like KeyboardInterrupt, it unwinds and cleans up."""
-
-
-@contextlib.contextmanager
-def _stopping_at_sigterm() -> Iterator[None]:
-    """Raise `Terminated` at SIGTERM; training has its own way while it runs."""
-
-    def stop(number: int, _frame: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up has begun
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _explained(error: Exception) -> str | None:
@@ -106,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = flags.parse(build_parser(), argv)
     with standard_streams.opened(), _logging_to_stderr():
         try:
-            with _stopping_at_sigterm():
+            with signals.raising():
                 import commands
 
                 status = commands.COMMANDS[args.mode](args)
@@ -114,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             logger.error("interrupted")
             return 130
-        except Terminated:
+        except signals.Terminated:
             logger.error("terminated")
             return 143
         except BrokenPipeError:

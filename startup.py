@@ -21,6 +21,7 @@ from typing import Any
 import checkpoints
 import packages
 import shapes
+import signals
 import util
 from config import Config, UserError, parse_config
 
@@ -86,7 +87,7 @@ def _import_keras() -> None:
     """Import Keras in half the time, and let the program end at once."""
     gc.disable()
     try:
-        with _absent(UNUSED_BY_KERAS):
+        with signals.waiting(), _absent(UNUSED_BY_KERAS):
             importlib.import_module("keras")
     finally:
         gc.enable()
