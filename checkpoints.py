@@ -205,11 +205,25 @@ def _read(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:
     return np.ascontiguousarray(array[::-1]) if flip and array.ndim == 3 else array
 
 
+def state_of(path: os.PathLike) -> dict:
+    """The scalars that a training has saved in a checkpoint, by name.
+
+    Raises:
+        UserError: not an HDF5 file.
+    """
+    with hdf5.opened(pathlib.Path(path)) as source:
+        return _scalars(dict(source.members(source.file)).get(STATE_GROUP))
+
+
+def _scalars(group: Any) -> dict:
+    return {name: hdf5.attribute(group, name) for name in getattr(group, "attrs", ())}
+
+
 def _read_state(source: hdf5.Source, config: Config, flip: bool) -> tuple:
     group = dict(source.members(source.file)).get(STATE_GROUP)
     if group is None:
         return {}, {}
-    state = {name: hdf5.attribute(group, name) for name in group.attrs}
+    state = _scalars(group)
     slots = {}
     for slot, item in source.members(group):
         if slot not in SLOTS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -93,7 +92,7 @@ def run_facts(
         "config": to_document(config),
         "checkpoint": {
             "path": str(checkpoint),
-            "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            "sha256": util.sha256(checkpoint),
         },
     }
 

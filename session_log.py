@@ -55,6 +55,10 @@ class SessionLog:
         self._read(epoch)
         if last_row and epoch - 1 not in [row["epoch"] for row in self.rows]:
             self.add_epoch(epoch - 1, last_row, write)
+        if len(self.rows) < epoch:
+            logger.warning(
+                "%s: has %d of the %d epochs so far", self.path, len(self.rows), epoch
+            )
 
     def _read(self, epoch: int) -> None:
         self.rows = []
@@ -64,13 +68,25 @@ class SessionLog:
             with self.path.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     numbers = {name: float(value) for name, value in row.items()}
-                    if numbers["epoch"] < epoch:
-                        self.rows.append({**numbers, "epoch": int(numbers["epoch"])})
-        except (ValueError, KeyError, TypeError) as error:
+                    self.check_row(numbers)
+                    place = int(numbers["epoch"])
+                    if place < epoch:
+                        self.rows.append({**numbers, "epoch": place})
+        except (LookupError, OverflowError, TypeError, ValueError, csv.Error) as error:
             raise UserError(
-                f"{self.path}: expected a history as CSV with a column epoch, got "
-                f"{error!r}"
+                f"{self.path}: expected a history as CSV with the columns epoch, "
+                f"val_loss and {self.config.early_stopping_monitor}, got {error!r}"
             ) from None
+
+    def check_row(self, row: dict) -> None:
+        """See that a row has what the epochs are compared by.
+
+        Raises:
+            KeyError: a column is missing.
+        """
+        needed = {"loss", "val_loss", self.config.early_stopping_monitor}
+        if missing := sorted(needed - set(row)):
+            raise KeyError(missing[0])
 
     @property
     def best(self) -> dict:

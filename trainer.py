@@ -27,11 +27,13 @@ import fused
 import losses
 import models
 import session_log
+import util
 from config import Config, UserError
 
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted.hdf5"
+LARGEST = 10**9  # epochs, and steps in one
 
 
 class Interrupted(Exception):
@@ -124,6 +126,7 @@ class Trainer:
         self.step = 0  # steps done in the epoch that runs
         self.sums: dict = {}  # sums of the metrics over those steps
         self.last_row: dict = {}  # of the history, for the last complete epoch
+        self.origin = ""  # SHA-256 of the file whose weights it began with
         self.stop_signal: int | None = None
         self.processes, self.process = compat.processes()
         if config.batch_size % compat.num_devices():
@@ -153,16 +156,21 @@ class Trainer:
         checkpoint = checkpoints.read_checkpoint(path, self.config, convention)
         models.load_weights(self.model, self.config, checkpoint.weights)
         if weights_only:
+            self.origin = util.sha256(path)
             logger.info("starting from the weights of %s", path)
             return
         try:
-            self.epoch = operator.index(checkpoint.epoch or 0)
-            self.step = operator.index(checkpoint.state.get("step", 0))
-            self.sums = dict(json.loads(checkpoint.state.get("sums", "{}")))
-            self.last_row = dict(json.loads(checkpoint.state.get("row", "{}")))
+            self._load_progress(checkpoint)
             if checkpoint.slots:
                 self._load_optimizer(checkpoint)
-        except (KeyError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise UserError(
                 f"{path}: expected the state of a training, got {error!r}"
             ) from None
@@ -173,6 +181,21 @@ class Trainer:
             self.step,
             "restored" if checkpoint.slots else "not in the file, starts afresh",
         )
+
+    def _load_progress(self, checkpoint: checkpoints.Checkpoint) -> None:
+        state = checkpoint.state
+        self.epoch = operator.index(checkpoint.epoch or 0)
+        self.step = operator.index(state.get("step", 0))
+        sums, row = (json.loads(state.get(name, "{}")) for name in ("sums", "row"))
+        self.sums = {name: float(value) for name, value in sums.items()}
+        self.last_row = {name: float(value) for name, value in row.items()}
+        self.origin = str(state.get("origin", ""))
+        if not (0 <= self.epoch < LARGEST and 0 <= self.step < LARGEST):
+            raise ValueError(f"epoch {self.epoch}, step {self.step}")
+        if self.step and "loss" not in self.sums:
+            raise ValueError(f"step {self.step} without sums of the loss")
+        if self.last_row:
+            self.log.check_row(self.last_row)
 
     def _load_optimizer(self, checkpoint: checkpoints.Checkpoint) -> None:
         counter, first, second = compat.adam_state(self.model)
@@ -197,6 +220,7 @@ class Trainer:
             "iterations": int(compat.get_value(counter)),
             "sums": json.dumps(self.sums),
             "row": json.dumps(self.last_row),
+            "origin": self.origin,
         }
         weights = models.weights_of(self.model, self.config)
         if self.process == 0:
@@ -220,6 +244,12 @@ class Trainer:
                 break
             started = time.monotonic()
             row = {**self._train_epoch(), **self._validate()}
+            if not np.isfinite(row["val_loss"]):
+                raise UserError(
+                    f"{self.session}: the validation loss is not finite after epoch "
+                    f"{self.epoch + 1}, which is not kept; a lower optimizer.lr may "
+                    "help"
+                )
             row["learning_rate"] = learning_rate(
                 self.config, (self.epoch + 1) * self.config.num_steps_train - 1
             )

@@ -46,7 +46,8 @@ def train(
     Args:
         config: the configuration.
         load_checkpoint: file to go on from, if it is one of this session, or to take
-            the weights from. Defaults to the session's latest checkpoint, if any.
+            the weights from; a session that began with them goes on from where it
+            stands. Defaults to the session's latest checkpoint, if any.
         kernel_convention: of the checkpoint's kernels. Defaults to what it says.
         print_model_summary: whether to print the table of layers first.
         precision: what the network computes in, `float32`, `bfloat16` or `highest`.
@@ -105,15 +106,19 @@ def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:
     folder = session / "checkpoints"
     numbered = [p for p in folder.glob("*.hdf5") if checkpoints.epoch_of(p) is not None]
     interrupted = folder / INTERRUPTED
-    if load_checkpoint is not None:
-        path = pathlib.Path(load_checkpoint)
-        if numbered and path.resolve().parent != folder.resolve():
-            raise UserError(
-                f"{session} has checkpoints of its own; to start from "
-                f"{load_checkpoint}, choose a new training.path"
-            )
+    own = interrupted if interrupted.is_file() else max(numbered, default=None)
+    if load_checkpoint is None:
+        return own
+    path = pathlib.Path(load_checkpoint)
+    if own is None or path.resolve().parent == folder.resolve() or not path.is_file():
         return path
-    return interrupted if interrupted.is_file() else max(numbered, default=None)
+    # The command that has begun this session goes on with it.
+    if checkpoints.state_of(own).get("origin") == util.sha256(path):
+        return own
+    raise UserError(
+        f"{session} has checkpoints of its own, which did not begin with "
+        f"{load_checkpoint}; to start from it, choose a new training.path"
+    )
 
 
 def _check_session(session: pathlib.Path, config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -212,6 +213,15 @@ def check_not_among(
     for path in outputs:
         if os.path.realpath(path) in places:
             raise UserError(f"{path} is {kind} and would be overwritten")
+
+
+def sha256(path: os.PathLike) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def write_bytes(path: os.PathLike, content: bytes | memoryview) -> None:

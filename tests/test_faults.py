@@ -983,7 +983,16 @@ def test_an_array_of_terabytes_in_a_small_file_is_not_read(session):
         {"epoch": 1, "step": 0.5},
         {"epoch": 1, "sums": "no JSON"},
         {"epoch": 1, "sums": "[1]"},
-        {"epoch": 1},  # slots without their counter
+        {"epoch": 1, "step": 2, "sums": '{"loss": "x"}'},
+        {"epoch": 1, "step": 2, "sums": "{}"},
+        {"epoch": 1, "sums": "[" * 50_000},
+        {"epoch": 1, "row": '{"val_loss": "x"}'},
+        {"epoch": 1, "row": '{"a": 1}'},
+        {"epoch": -3},
+        {"epoch": 1, "step": -5},
+        {"epoch": 10**12},
+        {"epoch": 1, "iterations": 2**62},
+        {"epoch": 1},
     ],
 )
 @pytest.mark.keras3
@@ -993,6 +1002,8 @@ def test_a_spoiled_training_state_is_refused(state, session, tmp_path):
     config = tiny_config()
     (path,) = (session / "checkpoints").iterdir()
     checkpoint = checkpoints.read_checkpoint(path, config)
+    if state != {"epoch": 1}:  # which has slots without their counter
+        state = {"iterations": 3, **state}
     path = tmp_path / "checkpoint.00001-0.1.hdf5"
     checkpoints.write_checkpoint(
         path, checkpoint.weights, state=state, slots=checkpoint.slots

@@ -316,8 +316,35 @@ def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
     assert got.epoch == 1
     for name, array in expected.items():
         np.testing.assert_allclose(got.weights[name], array, rtol=0, atol=1e-7)
-    with pytest.raises(UserError, match="has checkpoints of its own"):
-        training.train(second, load_checkpoint=str(source))
+    before = history(tmp_path / "second")
+    training.train(second, load_checkpoint=str(source))  # it has all its epochs
+    assert history(tmp_path / "second") == before
+    other = next((tmp_path / "first" / "checkpoints").glob("checkpoint.00001-*"))
+    with pytest.raises(UserError, match="which did not begin with"):
+        training.train(second, load_checkpoint=str(other))
+
+
+def test_the_command_that_began_with_other_weights_goes_on(tree, tmp_path, monkeypatch):
+    training.train(session_config(tree, tmp_path / "first"))
+    source = str(checkpoints.find_latest(tmp_path / "first"))
+    whole = session_config(tree, tmp_path / "whole")
+    training.train(whole, load_checkpoint=source)
+    config = session_config(tree, tmp_path / "parts")
+    steps = []
+
+    def interrupt(*arguments, real=batches.draw):
+        steps.append(arguments)
+        if len(steps) in (2, 12):  # in the first epoch, and in a later one
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "draw", interrupt)
+        for _ in range(2):
+            with pytest.raises(training.Interrupted):
+                training.train(config, load_checkpoint=source)
+    training.train(config, load_checkpoint=source)
+    assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
 def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
@@ -371,12 +398,47 @@ def test_a_loss_that_explodes_ends_training(tree, tmp_path):
         training.train(config.replace(learning_rate=1e30))
 
 
-def test_a_spoiled_history_is_refused(tree, tmp_path):
+def test_a_validation_loss_that_is_not_finite_is_not_kept(tree, tmp_path, monkeypatch):
+    config = session_config(tree, tmp_path / "s", num_epochs=2)
+    training.train(config.replace(num_epochs=1))
+    before = sorted((tmp_path / "s" / "checkpoints").iterdir())
+
+    def diverged(*arguments, real=compat.test_on_batch):
+        return {**real(*arguments), "loss": float("nan")}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compat, "test_on_batch", diverged)
+        with pytest.raises(UserError, match="validation loss is not finite"):
+            training.train(config)
+    assert sorted((tmp_path / "s" / "checkpoints").iterdir()) == before
+    assert len(history(tmp_path / "s")) == 1
+    training.train(config)
+    assert len(history(tmp_path / "s")) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1,x\n",
+        "epoch,loss\n0,1\n",
+        "epoch,loss,val_loss\n-inf,1,1\n",
+        f"epoch,loss,val_loss\n0,1,{'1' * 200_000}\n",
+    ],
+)
+def test_a_spoiled_history_is_refused(text, tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_epochs=1)
     training.train(config)
-    (tmp_path / "s" / "history_multi_instrument.csv").write_text("a,b\n1,x\n")
+    (tmp_path / "s" / "history_multi_instrument.csv").write_text(text)
     with pytest.raises(UserError, match="expected a history"):
         training.train(config.replace(num_epochs=2))
+
+
+def test_a_history_that_lacks_epochs_is_said(tree, tmp_path, caplog):
+    config = session_config(tree, tmp_path / "s", num_epochs=2)
+    training.train(config)
+    (tmp_path / "s" / "history_multi_instrument.csv").unlink()
+    training.train(config.replace(num_epochs=3))
+    assert "has 1 of the 2 epochs so far" in caplog.text
 
 
 RUN = """
