@@ -46,13 +46,13 @@ def infer(args: argparse.Namespace) -> int:
             "--recursive looks into folders: with the file %s it changes nothing",
             args.mixture_input_path,
         )
+    config, session, checkpoint = startup.load_session(args)
     found = mixtures.find_mixtures(
         args.mixture_input_path,
-        sample_rate=startup.read_config(args).sample_rate,
+        sample_rate=config.sample_rate,
         recursive=args.recursive,
-        output_path=args.output_path,
+        output_path=args.output_path or session / "samples",
     )
-    config, session, checkpoint = startup.load_session(args)
     if args.report is not None:
         inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
         util.check_not_among([args.report], inputs, "an input")

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
+import logging
 import os
 import pathlib
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import soundfile
 
 import util
 from config import UserError
 
+logger = logging.getLogger(__name__)
+
 # libsndfile's formats by the extensions in use; RAW has no header, hence no rate.
 EXTENSIONS = frozenset(
     {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
     | {".aif", ".aifc", ".bwf", ".iff", ".mp3", ".oga", ".opus", ".snd", ".sph"}
+)
+# Audio that it does not read: who has some in a folder should know that it stays there.
+UNREADABLE = frozenset(
+    {".aac", ".ac3", ".amr", ".ape", ".dff", ".dsf", ".m4a", ".m4b", ".mka", ".mp4"}
+    | {".ra", ".tta", ".webm", ".wma", ".wv"}
 )
 
 
@@ -90,7 +97,7 @@ def _list_folder(
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot list {error.filename}: {error.strerror}")
 
-    files = []
+    files, links = [], []
     for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [
             name
@@ -99,7 +106,12 @@ def _list_folder(
             and name[0] != "."
             and not _is_same(pathlib.Path(folder, name), output_path)
         ]
+        places = [pathlib.Path(folder, name) for name in folders]
+        links += [place for place in places if place.is_symlink()]
         files += [pathlib.Path(folder, name) for name in names if name[0] != "."]
+    _warn_of(links, "links to folders are not followed")
+    unreadable = [file for file in files if file.suffix.lower() in UNREADABLE]
+    _warn_of(unreadable, "files of formats that cannot be read are left out")
     # No pipes and devices, to open which may take for ever. A link to nothing stays,
     # to fail when its turn comes.
     files = [
@@ -110,6 +122,12 @@ def _list_folder(
     if not files:
         raise UserError(f"{root}: expected at least one audio file in the folder")
     return sorted(files)
+
+
+def _warn_of(paths: Sequence[pathlib.Path], what: str) -> None:
+    if paths:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        logger.warning("%s: %s%s", what, min(paths), more)
 
 
 def _is_same(folder: pathlib.Path, other: os.PathLike | None) -> bool:
@@ -165,19 +183,37 @@ def new_samples_folder(session: pathlib.Path) -> pathlib.Path:
 
 
 def check_outputs(
-    mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
+    mixtures: Sequence[Mixture],
+    folder: pathlib.Path,
+    stems: Sequence[str],
+    known: Sequence[str],
 ) -> None:
-    """Refuse to write a stem over a mixture.
+    """Refuse to write a stem over a mixture, or to take a stem for one.
+
+    Args:
+        mixtures: what is to be separated.
+        folder: where the stems go.
+        stems: those that are to be written.
+        known: all that there are.
 
     Raises:
-        UserError: a stem would have a mixture's path.
+        UserError: a stem would have a mixture's path, or a mixture has the path that
+            another stem of a mixture would have.
     """
-    paths = [mixture.stem_paths(folder, stems).values() for mixture in mixtures]
-    util.check_not_among(
-        itertools.chain.from_iterable(paths),
-        [mixture.path for mixture in mixtures],
-        "a mixture",
-    )
+
+    def paths(names: Sequence[str]) -> Iterator[pathlib.Path]:
+        for mixture in mixtures:
+            yield from mixture.stem_paths(folder, names).values()
+
+    inputs = [mixture.path for mixture in mixtures]
+    util.check_not_among(paths(stems), inputs, "a mixture")
+    places = set(map(os.path.realpath, inputs))
+    for path in paths(known):
+        if os.path.realpath(path) in places:
+            raise UserError(
+                f"{path} lies among the mixtures, but has the name of a stem of one of "
+                "them: expected another --output_path, or only one of both there"
+            )
 
 
 def with_stems(

@@ -191,7 +191,8 @@ def _to_do(
         )
     left_out = set(earlier)
     mixtures = [mixture for mixture in mixtures if mixture not in left_out]
-    check_outputs(mixtures, settings.output_path, stems)
+    known = [stem for task in TASKS.values() for stem in task.stems]
+    check_outputs(mixtures, settings.output_path, stems, known)
     some, all_of_them = with_stems(mixtures, settings.output_path, stems)
     if settings.skip_existing:
         logger.info("%d of %d files skipped", len(all_of_them), len(mixtures))

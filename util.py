@@ -148,7 +148,7 @@ def read_json(path: os.PathLike) -> Any:
                 f"{path}: expected a JSON file of at most {MAX_JSON_BYTES} bytes, "
                 "got more"
             )
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_without_twins)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except RecursionError:
@@ -157,6 +157,15 @@ def read_json(path: os.PathLike) -> Any:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: expected JSON, got {error}") from None
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twin!r} twice")
+    return document
 
 
 def check_place(path: os.PathLike) -> None:

@@ -505,6 +505,44 @@ def test_the_stems_of_another_task_are_no_mixtures(infer, session, folder):
     assert written(folder) == sorted([*before, "song_accompaniment.wav"])
 
 
+def test_what_may_be_a_stem_is_not_taken_for_a_mixture(infer, folder):
+    make_tone(folder / "song.wav")
+    assert infer(folder, "--stems=vocals", output=folder) == (0, [])
+    before = written(folder)
+    flags = ["--stems=drums", "--skip_existing"]
+    status, (line,) = infer(folder, *flags, output=folder)
+    assert status == 2
+    assert "song_vocals.wav lies among the mixtures, but has the name of a stem" in line
+    assert written(folder) == before
+
+
+def test_the_sessions_own_samples_are_not_taken_for_mixtures(
+    infer, session, folder, tmp_path
+):
+    make_tone(folder / "song.wav")
+    for number in (1, 2):
+        assert infer(tmp_path, "--recursive", output=None) == (0, [])
+        assert len(written(session / "samples" / f"samples_{number}")) == 4
+
+
+def test_what_is_left_out_of_a_folder_is_said(infer, folder, tmp_path, caplog):
+    make_tone(folder / "song.wav")
+    (folder / "cover.jpg").touch()
+    assert infer(folder, "--recursive", output=tmp_path / "one") == (0, [])
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    for name in ("z.wma", "b.M4A"):
+        (folder / name).touch()
+    (tmp_path / "album").mkdir()
+    (folder / "link").symlink_to(tmp_path / "album")
+    assert infer(folder, "--recursive", output=tmp_path / "two") == (0, [])
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said == [
+        f"links to folders are not followed: {folder / 'link'}",
+        "files of formats that cannot be read are left out: "
+        f"{folder / 'b.M4A'} and 1 more",
+    ]
+
+
 def test_what_may_be_a_mixture_is_not_taken_for_a_stem(infer, folder):
     for name in ("song", "song_bass", "song_vocals"):
         make_tone(folder / f"{name}.wav")

@@ -109,6 +109,7 @@ def test_json_is_read_back(tmp_path):
         (b"{", "expected JSON"),
         (b"", "expected JSON"),
         (b"\xff\xfe", "expected JSON"),
+        (b'{"b": {"a": 1, "c": 2, "a": 3}}', "got the key 'a' twice"),
         (b"[" * 100000, "nested too deeply"),
         (b" " * (util.MAX_JSON_BYTES + 1), "at most"),
         (None, "cannot read"),
