@@ -12,7 +12,6 @@ import importlib.util
 import io
 import logging
 import pathlib
-from typing import Any
 
 import checkpoints
 import packages
@@ -172,16 +171,22 @@ class SessionLog:
                 writer.add_scalar(name, value, epoch)
 
     def _remove_old_checkpoints(self) -> None:
-        """Keep the newest `keep_checkpoints` and the best; 0 keeps all."""
+        """Keep the newest `keep_checkpoints` and the best; 0 keeps all.
+
+        None of a training that had gone further, before this one went back: they
+        would be taken for the newest.
+        """
+        last, name = self.rows[-1]["epoch"] + 1, checkpoint_name(self.rows[-1])
+        kept: list[tuple] = []
+        for path in (self.session / "checkpoints").glob("*.hdf5"):
+            epoch = checkpoints.epoch_of(path)
+            if epoch is not None and epoch >= last and path.name != name:
+                path.unlink()
+            elif epoch is not None:
+                kept.append((epoch, path))
         if not self.config.keep_checkpoints:
             return
-        folder = self.session / "checkpoints"
-        files: list[Any] = [
-            (checkpoints.epoch_of(path), path)
-            for path in folder.glob("*.hdf5")
-            if checkpoints.epoch_of(path) is not None
-        ]
-        for _, path in sorted(files)[: -self.config.keep_checkpoints]:
+        for _, path in sorted(kept)[: -self.config.keep_checkpoints]:
             if path.name != self.best_name:
                 path.unlink()
 

@@ -63,6 +63,7 @@ def train(
     session = pathlib.Path(config.session_path)
     folder = session / "checkpoints"
     # These refuse before the work what they would after it.
+    util.check_place(session / "config.json")
     _source(session, load_checkpoint)
     _check_session(session, config)
     compiled_precision(config, precision)

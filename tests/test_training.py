@@ -398,6 +398,29 @@ def test_a_loss_that_explodes_ends_training(tree, tmp_path):
         training.train(config.replace(learning_rate=1e30))
 
 
+@pytest.mark.parametrize("keep", [0, 1])
+def test_going_back_leaves_no_checkpoints_of_what_came_after(keep, tree, tmp_path):
+    session = tmp_path / "s"
+    config = session_config(tree, session, num_epochs=4)
+    training.train(config)
+    folder = session / "checkpoints"
+    first = next(folder.glob("checkpoint.00001-*"))
+    # Other losses, so that an epoch's old checkpoint has another name than the new.
+    other = config.replace(learning_rate=0.1, keep_checkpoints=keep, num_epochs=3)
+    training.train(other, load_checkpoint=str(first))
+    epochs = [checkpoints.epoch_of(path) for path in sorted(folder.iterdir())]
+    best = json.loads((session / "best.json").read_text())["epoch"]
+    assert epochs == (sorted({best, 3}) if keep else [1, 2, 3])
+    assert len(history(session)) == 3
+
+
+def test_a_session_that_cannot_be_written_is_refused_first(tmp_path):
+    (tmp_path / "file").touch()
+    config = session_config(tmp_path / "no data", tmp_path / "file" / "s")
+    with pytest.raises(UserError, match="to be a folder that can be written"):
+        training.train(config)
+
+
 def test_a_validation_loss_that_is_not_finite_is_not_kept(tree, tmp_path, monkeypatch):
     config = session_config(tree, tmp_path / "s", num_epochs=2)
     training.train(config.replace(num_epochs=1))
