@@ -86,6 +86,8 @@ def build_predict(
         config, weights, size, precision=precision, num_parallel=num_threads
     )
     field = slice(target_padding, target_padding + target_field_length)
+    # For all passes: new threads would each take memory of their own.
+    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
 
     def run(fragment: np.ndarray, output: np.ndarray) -> None:
         fragment = np.pad(fragment, (0, num_blocks * size - input_length))
@@ -107,9 +109,13 @@ def build_predict(
         padded = target_field_length + 2 * target_padding
         shape = (len(config.task.estimates), len(fragments), padded)
         outputs = np.zeros(shape, np.float32)
-        with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-            rows = [outputs[:, row] for row in range(len(fragments))]
-            list(pool.map(run, fragments, rows))
+        done = [
+            pool.submit(run, fragment, outputs[:, row])
+            for row, fragment in enumerate(fragments)
+        ]
+        concurrent.futures.wait(done)  # all of them, before an error of one is raised
+        for future in done:
+            future.result()
         return outputs
 
     return predict
