@@ -2,25 +2,28 @@
 
     python grow.py SMALL_CONFIG BIG_CONFIG [--target TASK] [--load_checkpoint FILE]
 
-writes `checkpoint.00000-0.000.hdf5` into the session of BIG_CONFIG, where training
-goes on from it. The old kernels lie in the corner of the new ones. What leads from a
-new channel into an old one is zero, new stacks write nothing to old channels, and
-what the outputs read of new channels is zero; all else is initialised as usual, so
-the new parts learn from the first step on while the outputs start where they were.
+writes `config.json` and then `checkpoint.00000-0.000.hdf5` into the session of
+BIG_CONFIG, where training goes on from it. The old kernels lie in the corner of the
+new ones. What leads from a new channel into an old one is zero, new stacks write
+nothing to old channels, and what the outputs read of new channels is zero; all else is
+initialised as usual. In the first step the zeros learn, and then what they connect,
+while the outputs start where they were. `--help` lists the flags.
 
 Only channels and stacks can grow: filter lengths, dilations and task stay.
 """
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import sys
 
 import numpy as np
 
+import arguments
 import checkpoints
 import shapes
+import signals
+import standard_streams
 import util
 from config import TASKS, Config, UserError, parse_config, to_document
 
@@ -104,36 +107,130 @@ def _check(small: Config, big: Config) -> None:
             raise UserError(f"expected {name} of at least {old}, got {new}")
 
 
+def _grow(
+    small_config: pathlib.Path,
+    big_config: pathlib.Path,
+    *,
+    load_checkpoint: pathlib.Path | None,
+    kernel_convention: str | None,
+    target: str | None,
+) -> str:
+    """Write the session of the larger network; what to say of it.
+
+    Raises:
+        UserError: a config, a checkpoint or the session cannot be used.
+    """
+    small, big = (
+        parse_config(util.read_json(path), str(path), target)
+        for path in (small_config, big_config)
+    )
+    for config in (small, big):
+        shapes.check_network(config)
+    source = load_checkpoint or checkpoints.find_latest(
+        checkpoints.find_session(small_config, small)
+    )
+    weights = checkpoints.read_checkpoint(source, small, kernel_convention).weights
+    arrays = grown_weights(small, weights, big, np.random.default_rng(big.seed))
+    written = _write_session(pathlib.Path(big.session_path), big, arrays)
+    return f"{written}: {small.num_params} parameters in {big.num_params}\n"
+
+
+def _write_session(session: pathlib.Path, big: Config, arrays: dict) -> pathlib.Path:
+    """Write config and checkpoint, or neither, into a session without checkpoints.
+
+    Raises:
+        UserError: the session is another's, or cannot be written.
+    """
+    path = session / "config.json"
+    target = session / "checkpoints" / "checkpoint.00000-0.000.hdf5"
+    with util.holding(session, what="a training or grow.py"):
+        _check_session(session, big)
+        is_new = not path.exists()
+        # In this order: whoever sees the checkpoint finds the config.
+        util.write_json(path, to_document(big))
+        try:
+            checkpoints.write_checkpoint(target, arrays, state={"epoch": 0})
+        except BaseException:
+            if is_new:  # else the next run could not grow into another network
+                path.unlink(missing_ok=True)
+            raise
+    return target
+
+
+def _check_session(session: pathlib.Path, big: Config) -> None:
+    """Refuse a session with a checkpoint, or with the config of another network."""
+    files = (session / "checkpoints").glob("*.hdf5")
+    if any(not path.name.startswith(".") for path in files):
+        raise UserError(f"{session} has checkpoints; choose a new training.path")
+    path = session / "config.json"
+    if not path.exists():
+        return
+    there = parse_config(util.read_json(path), str(path), big.task_name)
+    if there.weight_shapes != big.weight_shapes:
+        raise UserError(
+            f"{path} describes another network ({there.num_params} parameters) than "
+            f"the one to grow ({big.num_params}); choose a new training.path"
+        )
+
+
+def _build_parser() -> arguments.Parser:
+    parser = arguments.Parser(
+        prog="grow.py",
+        description=(__doc__ or "").split("\n")[0],
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "small_config", type=pathlib.Path, help="of the trained network"
+    )
+    parser.add_argument("big_config", type=pathlib.Path, help="of the larger one")
+    parser.add_argument(
+        "--load_checkpoint",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="weights to grow (default: the newest of the small session)",
+    )
+    parser.add_argument(
+        "--kernel_convention",
+        choices=["theano", "tensorflow"],
+        help="backend that wrote a checkpoint which does not say so itself",
+    )
+    parser.add_argument(
+        "--target",
+        choices=list(TASKS),
+        help="task of the networks, where the configs have no model.type",
+    )
+    return parser
+
+
+def _fail(text: str, status: int) -> int:
+    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    return status
+
+
 def main() -> int:
-    """Grow the checkpoint named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("small_config", type=pathlib.Path)
-    parser.add_argument("big_config", type=pathlib.Path)
-    parser.add_argument("--load_checkpoint", type=pathlib.Path)
-    parser.add_argument("--target", choices=list(TASKS))
-    args = parser.parse_args()
-    try:
-        small, big = (
-            parse_config(util.read_json(path), str(path), args.target)
-            for path in (args.small_config, args.big_config)
-        )
-        for config in (small, big):
-            shapes.check_network(config)
-        source = args.load_checkpoint or checkpoints.find_latest(
-            checkpoints.find_session(args.small_config, small)
-        )
-        weights = checkpoints.read_checkpoint(source, small).weights
-        session = pathlib.Path(big.session_path)
-        if (session / "checkpoints").exists():
-            raise UserError(f"{session} has checkpoints; choose a new training.path")
-        arrays = grown_weights(small, weights, big, np.random.default_rng(big.seed))
-        target = session / "checkpoints" / "checkpoint.00000-0.000.hdf5"
-        checkpoints.write_checkpoint(target, arrays, state={"epoch": 0})
-        util.write_json(session / "config.json", to_document(big))
-    except (UserError, OSError, MemoryError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split()) or 'out of memory'}\n")
-        return 1
-    sys.stdout.write(f"{target}: {small.num_params} parameters in {big.num_params}\n")
+    """Grow the checkpoint named on the command line.
+
+    Returns:
+        The exit status: 0 if the session is written, 1 if nobody reads stdout, 2 if
+        the arguments, a config, the checkpoint or the session cannot be used, 130
+        after an interrupt, 143 after SIGTERM.
+    """
+    args = _build_parser().parse_args()
+    with standard_streams.opened():
+        try:
+            with signals.raising():
+                standard_streams.write(_grow(**vars(args)))
+        except KeyboardInterrupt:
+            return _fail("interrupted", 130)
+        except signals.Terminated:
+            return _fail("terminated", 143)
+        except BrokenPipeError:
+            standard_streams.silence_stdout()  # whoever read it is gone
+            return 1
+        except MemoryError as error:
+            return _fail(f"out of memory: {str(error) or 'MemoryError'}", 2)
+        except (UserError, OSError) as error:
+            return _fail(str(error), 2)
     return 0
 
 
