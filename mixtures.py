@@ -14,6 +14,7 @@ import soundfile
 
 import util
 from config import UserError
+from sound import UNKNOWN_FRAMES
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Mixture:
     Args:
         path: the file.
         name: path of the stems below the output folder, up to `_<stem>.wav`.
-        length: samples at the model's rate, from the header; 0 if that is unreadable.
+        length: samples at the model's rate, from the header; 0 if that does not say.
         description: rate and channels, for logs.
     """
 
@@ -137,11 +138,14 @@ def _is_same(folder: pathlib.Path, other: os.PathLike | None) -> bool:
 def _read_header(
     path: pathlib.Path, name: pathlib.PurePath, sample_rate: int
 ) -> Mixture:
+    """A mixture as its header describes it: its length is 0 if unknown."""
     length, description = 0, "unreadable"
     # A file that cannot be read fails when its turn comes, with its reason.
     with contextlib.suppress(OSError, RuntimeError, TypeError, ZeroDivisionError):
         info = soundfile.info(os.fsencode(path))
-        length = -(-info.frames * sample_rate // info.samplerate)
+        # A FLAC that was written to a pipe does not say it, and has some 2**63.
+        frames = info.frames if info.frames < UNKNOWN_FRAMES else 0
+        length = -(-frames * sample_rate // info.samplerate)
         description = f"{info.samplerate} Hz, mean of {info.channels} channel(s)"
     return Mixture(path, name, length, description)
 

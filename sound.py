@@ -6,6 +6,7 @@ otherwise, full scale 1.0; rates are in Hz.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 BLOCK_FRAMES = 2**18
 # Hz; a header that says more is spoiled, and the filter for it would fill the memory.
 MAX_RATE = 768000
+# What libsndfile gives where a FLAC does not say its length is 2**63 - 1.
+UNKNOWN_FRAMES = 2**62
 
 # Whose end is known: by `sound_header`, by `sound_stream`, by their decoder.
 CHECKED_FORMATS = frozenset(
@@ -92,6 +95,12 @@ class _Straight(soundfile.SoundFile):
         """No: so nothing seeks."""
         return False
 
+    def close(self) -> None:
+        """Close the object that it reads, too, if it is one."""
+        super().close()
+        if isinstance(self.name, io.IOBase):
+            self.name.close()
+
 
 class MonoReader:
     """An audio file as float32 mono at a wanted rate, block by block.
@@ -104,8 +113,8 @@ class MonoReader:
         sample_rate: the rate wanted, Hz.
 
     Raises:
-        UserError: the file is missing, is no audio file, a pipe or a device, or is
-            cut short.
+        UserError: the file is missing, is no audio file, a pipe or a device, is cut
+            short, or has several streams.
     """
 
     def __init__(self, path: os.PathLike, *, sample_rate: int):
@@ -115,18 +124,24 @@ class MonoReader:
             # To open a pipe may take for ever.
             if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
                 raise TypeError("a folder, a pipe or a device")
-            with _OPENING:
-                self._file = _Straight(os.fsencode(path))
-                if self._file.format == "MP3":
-                    self._count_frames()
+            self._file = self._open()
+            self._frames = self._file.frames
+            if self._frames >= UNKNOWN_FRAMES:
+                self._frames = sum(map(len, self._pieces()))
+                self._file.close()
+                self._file = self._open()
             missing = sound_header.missing_bytes(path)
             cut = f"{missing} bytes of its samples are missing" if missing else ""
             cut = cut or sound_stream.cut_reason(path, self._file.format)
+            joined = sound_stream.is_joined(path, self._file.format)
+            surplus = sound_header.surplus_bytes(path)
         except (OSError, RuntimeError, TypeError) as error:
             raise self._refusal(error) from None
         refused = ""
         if cut:
             refused = f"cut short: {cut}"
+        elif joined:
+            refused = "expected one stream, got several, one after the other"
         elif self._file.samplerate > MAX_RATE:
             refused = (
                 f"expected a sample rate of at most {MAX_RATE} Hz, got "
@@ -135,6 +150,12 @@ class MonoReader:
         if refused:
             self._file.close()
             raise UserError(f"{path}: {refused}")
+        if surplus:
+            logger.warning(
+                "%s: %d bytes after the samples that its header announces are left out",
+                path,
+                surplus,
+            )
         if self._file.format not in CHECKED_FORMATS:
             logger.warning(
                 "%s: nothing tells whether a file of format %s was cut short",
@@ -146,12 +167,17 @@ class MonoReader:
         reason = getattr(error, "error_string", getattr(error, "strerror", None))
         return UserError(f"{self.path}: expected an audio file, got: {reason or error}")
 
-    def _count_frames(self) -> None:
-        """Open an MP3 that does not say how long it is once more, with a count."""
-        counted = sound_stream.with_count(self.path)
-        if counted is not None:
-            self._file.close()
-            self._file = _Straight(counted)
+    def _open(self) -> _Straight:
+        """Open the file; an MP3 that does not count its frames with a count."""
+        with _OPENING:
+            file = _Straight(os.fsencode(self.path))
+            if file.format != "MP3":
+                return file
+            counted = sound_stream.with_count(self.path)
+            if counted is None:
+                return file
+            file.close()
+            return _Straight(counted)
 
     def __enter__(self) -> MonoReader:
         """Give the reader itself."""
@@ -168,8 +194,8 @@ class MonoReader:
 
     @property
     def length(self) -> int:
-        """Frames at the wanted rate, as the header says."""
-        return -(-self._file.frames * self.sample_rate // self._file.samplerate)
+        """Frames at the wanted rate: as the header says, else as they were counted."""
+        return -(-self._frames * self.sample_rate // self._file.samplerate)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All of the audio, in pieces of shape (frames,).
@@ -192,19 +218,24 @@ class MonoReader:
         return np.concatenate([np.zeros(0, np.float32), *self.blocks()])
 
     def _decoded(self) -> Iterator[np.ndarray]:
-        expected, got = self._file.frames, 0
+        got = 0
+        try:
+            for piece in self._pieces():
+                got += len(piece)
+                yield to_mono(piece)
+        except (OSError, RuntimeError, TypeError) as error:
+            raise self._refusal(error) from None
+        if got < self._frames:
+            raise UserError(f"{self.path}: expected {self._frames} frames, got {got}")
+
+    def _pieces(self) -> Iterator[np.ndarray]:
+        """What is still to be decoded: shapes (frames,) or (frames, channels)."""
         # Of a low rate a few frames become many: at 1 Hz each one a whole second.
         most = BLOCK_FRAMES * self._file.samplerate // self.sample_rate
         size = max(1, min(BLOCK_FRAMES // self._file.channels, most))
-        try:
-            # Not SoundFile.blocks, which fills up what is missing with anything.
-            while len(block := self._file.read(size, dtype="float32")):
-                got += len(block)
-                yield to_mono(block)
-        except (OSError, RuntimeError, TypeError) as error:
-            raise self._refusal(error) from None
-        if got < expected:
-            raise UserError(f"{self.path}: expected {expected} frames, got {got}")
+        # Not SoundFile.blocks, which fills up what is missing with anything.
+        while len(piece := self._file.read(size, dtype="float32")):
+            yield piece
 
 
 def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Whether an Ogg or MP3 file goes to its end: their decoders do not say.
+"""Whether an Ogg or MP3 file goes to its end, and no further: decoders do not say.
 
 Neither format has a length in its header. An Ogg stream marks its last page. An MP3 is
 a row of frames, of which a cut leaves the last one incomplete; only some have a first
 frame that counts the others (Xing's or Info). One that is cut between two frames, and
-does not count them, cannot be told from one that ends there.
+does not count them, cannot be told from one that ends there. Of files that were
+joined the decoders read the first stream alone.
 
-References: RFC 3533 (Ogg), ISO/IEC 11172-3 and 13818-3 (MPEG audio), ID3v2.4.
+References: RFC 3533 (Ogg), ISO/IEC 11172-3 and 13818-3 (MPEG audio), ID3v1, ID3v2.4,
+APEv2, Lyrics3 v1 and v2 (tags).
 """
 
 from __future__ import annotations
@@ -17,7 +19,14 @@ from typing import Any
 
 OGG_HEADER = 27  # bytes of a page before its table of segments
 LARGEST_OGG_PAGE = OGG_HEADER + 255 + 255 * 255
-END_OF_STREAM = 4  # in the sixth byte of a page
+BEGIN_OF_STREAM, END_OF_STREAM = 2, 4  # in the sixth byte of a page
+# MPEG frames beyond those that the first one counts: itself, and what encoders that
+# count it, too, or leave out the last one, are wrong by.
+MAX_UNCOUNTED = 3
+ID3V1_BYTES = 128
+APE_HEADER = 1 << 29  # in its flags: the tag's content follows
+LYRICS_ENDS = (b"LYRICS200", b"LYRICSEND")
+MAX_LYRICS = 2**20
 
 # kbit/s by index; MPEG 1 has a row for each layer, MPEG 2 and 2.5 have two.
 _BIT_RATES = {
@@ -47,6 +56,58 @@ def cut_reason(path: os.PathLike, form: str) -> str:
         return read(file, os.fstat(file.fileno()).st_size)
 
 
+def is_joined(path: os.PathLike, form: str) -> bool:
+    """Whether a file has more than one stream, one after the other.
+
+    Args:
+        path: the file.
+        form: its format as libsndfile names it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    find = {"OGG": _is_joined_ogg, "MP3": _is_joined_mp3}.get(form)
+    if find is None:
+        return False
+    with io.FileIO(path) as file:
+        return find(file, os.fstat(file.fileno()).st_size)
+
+
+def _is_joined_ogg(file: io.FileIO, size: int) -> bool:
+    # Streams that run side by side all begin before any of them goes on.
+    place, goes_on = 0, False
+    while place < size:
+        file.seek(place)
+        page = file.read(OGG_HEADER + 255)
+        if len(page) < OGG_HEADER or not page.startswith(b"OggS\0"):
+            place = _next_page(file, place + 1)
+            continue
+        if not page[5] & BEGIN_OF_STREAM:
+            goes_on = True
+        elif goes_on:
+            return True
+        table = page[OGG_HEADER : OGG_HEADER + page[26]]
+        place += OGG_HEADER + len(table) + sum(table)
+    return False
+
+
+def _next_page(file: io.FileIO, place: int) -> int:
+    """Where from `place` on an Ogg page may begin, behind something else."""
+    file.seek(place)
+    found = file.read(LARGEST_OGG_PAGE).find(b"OggS\0")
+    return place + (found if found >= 0 else LARGEST_OGG_PAGE - 4)
+
+
+def _is_joined_mp3(file: io.FileIO, size: int) -> bool:
+    start, count, end = _walk(file, size)
+    counted = _counted(file, start)
+    if counted and count > counted + MAX_UNCOUNTED:
+        return True
+    place = _after_tags(file, end)
+    # More than one, since two bytes of anything may look like a frame.
+    return place > end and _walk(file, size, place)[1] > 1
+
+
 def _ogg_reason(file: io.FileIO, size: int) -> str:
     start = max(0, size - 2 * LARGEST_OGG_PAGE)
     file.seek(start)
@@ -67,7 +128,7 @@ def _mp3_reason(file: io.FileIO, size: int) -> str:
     start, count, end = _walk(file, size)
     if end > size and count > 1:
         return f"{end - size} bytes of its last MPEG frame are missing"
-    if not _counts(file, start) and not _is_tag(file, end):
+    if not _counted(file, start) and not _is_tag(file, end):
         return f"from byte {end} on it has neither MPEG frames nor tags"
     return ""
 
@@ -85,7 +146,7 @@ def with_count(path: os.PathLike) -> io.RawIOBase | None:
     start, count, _ = _walk(file, os.fstat(file.fileno()).st_size)
     file.seek(start)
     first = file.read(4)
-    if _layer(first) != 3 or _counts(file, start):
+    if _layer(first) != 3 or _counted(file, start):
         file.close()
         return None
     # No checksum, no padding, and a bit rate that makes it long enough.
@@ -136,9 +197,9 @@ class _Joined(io.RawIOBase):
         super().close()
 
 
-def _walk(file: io.FileIO, size: int) -> tuple[int, int, int]:
+def _walk(file: io.FileIO, size: int, place: int = 0) -> tuple[int, int, int]:
     """Where the MPEG frames begin, how many are whole, where the last one ends."""
-    start = place = _after_tags(file)
+    start = place = _after_tags(file, place)
     count = 0
     while place < size:
         file.seek(place)
@@ -150,12 +211,14 @@ def _walk(file: io.FileIO, size: int) -> tuple[int, int, int]:
     return start, count, place
 
 
-def _counts(file: io.FileIO, start: int) -> bool:
-    """Whether the frame at `start` says how many there are (Xing, Info)."""
+def _counted(file: io.FileIO, start: int) -> int:
+    """How many others the frame at `start` says there are (Xing, Info); 0 if not."""
     file.seek(start)
     frame = file.read(64)
     place = _place_of_count(frame)
-    return frame[place : place + 4] in (b"Xing", b"Info") and bool(frame[place + 7] & 1)
+    if frame[place : place + 4] not in (b"Xing", b"Info") or not frame[place + 7] & 1:
+        return 0
+    return int.from_bytes(frame[place + 8 : place + 12], "big")
 
 
 def _place_of_count(frame: bytes) -> int:
@@ -177,19 +240,33 @@ def _layer(header: bytes) -> int:
     return 4 - (header[1] >> 1 & 3) if _frame_length(header) else 0
 
 
-def _after_tags(file: io.FileIO) -> int:
-    """Where the audio begins, behind ID3v2 tags."""
-    place = 0
-    while True:
-        file.seek(place)
-        head = file.read(10)
-        if len(head) < 10 or head[:3] != b"ID3":
-            return place
+def _after_tags(file: io.FileIO, place: int) -> int:
+    """Where the tags end that follow one another from `place` on."""
+    while length := _tag_length(file, place):
+        place += length
+    return place
+
+
+def _tag_length(file: io.FileIO, place: int) -> int:
+    """Bytes of the tag that begins at `place`; 0 if none does."""
+    file.seek(place)
+    head = file.read(32)
+    if len(head) >= 10 and head.startswith(b"ID3"):
         # Seven bits a byte; a footer repeats the header.
         size = sum(
-            (byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0))
+            (byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0))
         )
-        place += 10 + size + (10 if head[5] & 16 else 0)
+        return 10 + size + (10 if head[5] & 16 else 0)
+    if head.startswith(b"TAG"):
+        return ID3V1_BYTES
+    if len(head) == 32 and head.startswith(b"APETAGEX"):
+        size, flags = struct.unpack("<I4xI", head[12:24])
+        return 32 + (size if flags & APE_HEADER else 0)  # a footer ends the tag
+    if head.startswith(b"LYRICSBEGIN"):
+        text = head + file.read(MAX_LYRICS)
+        ends = [text.find(mark) + len(mark) for mark in LYRICS_ENDS if mark in text]
+        return min(ends, default=0)
+    return 0
 
 
 def _frame_length(header: bytes) -> int:

@@ -1,4 +1,5 @@
 import io
+import struct
 
 import hypothesis
 import numpy as np
@@ -136,3 +137,104 @@ def test_a_last_page_that_is_not_marked_is_refused(tmp_path):
     data[data.rindex(b"OggS") + 5] &= ~4
     path.write_bytes(data)
     assert "not marked as the end" in sound_stream.cut_reason(path, "OGG")
+
+
+SEVERAL = "song: expected one stream, got several, one after the other"
+
+
+def refuses_joined(path):
+    with pytest.raises(UserError) as caught:
+        sound.read_mono(path, sample_rate=16000)
+    return str(caught.value).endswith(SEVERAL)
+
+
+@pytest.mark.parametrize(("form", "subtype"), FORMS)
+def test_joined_files_are_refused(form, subtype, tmp_path):
+    first = encoded(form, subtype)
+    file = io.BytesIO()
+    soundfile.write(file, np.full(500, 0.1), 48000, subtype, format=form)
+    second = file.getvalue()
+    path = tmp_path / "song"
+    for content in (first + first, first + second, second + first, first + second * 2):
+        path.write_bytes(content)
+        assert refuses_joined(path)
+    # Not even the serial numbers differ where a file is joined with itself.
+    assert not sound_stream.is_joined(path, "WAV")
+
+
+def page(flags, serial, content=b"some packet"):
+    """An Ogg page by RFC 3533, without a checksum."""
+    head = struct.pack("<4sBBqIII", b"OggS", 0, flags, 0, serial, 0, 0)
+    return head + bytes([1, len(content)]) + content
+
+
+def test_only_what_begins_behind_the_end_is_a_second_ogg_stream(tmp_path):
+    path = tmp_path / "song"
+    side_by_side = [page(2, 1), page(2, 2), page(0, 1), page(4, 2), page(4, 1)]
+    for pages, joined in (
+        (side_by_side, False),
+        ([*side_by_side, page(2, 3)], True),
+        ([page(2, 1), page(4, 1), b"TAG" + bytes(70000)], False),
+        ([page(2, 1), page(4, 1), b"TAG" + bytes(70000), page(2, 1)], True),
+        ([page(2, 1), page(0, 1, page(2, 1)), page(4, 1)], False),  # within a packet
+        ([page(2, 1), page(4, 1)[:20]], False),
+    ):
+        path.write_bytes(b"".join(pages))
+        assert sound_stream.is_joined(path, "OGG") == joined, pages
+
+
+def id3v2():
+    return b"ID3\4\0\0" + bytes([0, 0, 2, 1]) + b"\xff" * 257
+
+
+def ape(flags=1 << 31 | 1 << 29):
+    """An APEv2 tag with a header and a footer, by its specification."""
+    items = struct.pack("<II", 3, 0) + b"Artist\0abc"
+    size = len(items) + 32
+    head = struct.pack("<8sIIII8x", b"APETAGEX", 2000, size, 1, flags)
+    foot = struct.pack("<8sIIII8x", b"APETAGEX", 2000, size, 1, 1 << 31)
+    return head + items + foot
+
+
+TAGS = {
+    "ID3v1": b"TAG" + b"x" * 125,
+    "ID3v2": id3v2(),
+    "APEv2": ape(),
+    "Lyrics3 v1": b"LYRICSBEGIN" + b"la " * 99 + b"LYRICSEND",
+    "Lyrics3 v2": b"LYRICSBEGIN" + b"LYR00003la " + b"000022" + b"LYRICS200",
+    "APEv2, ID3v1": ape() + b"TAG" + bytes(125),
+    "Lyrics3 v2, ID3v1": b"LYRICSBEGIN000011LYRICS200TAG" + bytes(125),
+}
+
+
+@pytest.mark.parametrize("name", TAGS)
+@pytest.mark.parametrize("counts", [True, False])
+def test_frames_behind_a_tag_are_a_second_stream(counts, name, tmp_path):
+    data = encoded("MP3", "MPEG_LAYER_III")
+    if not counts:
+        data = data[frames_of(data)[1] :]
+    path = tmp_path / "song"
+    path.write_bytes(data)
+    expected = sound.read_mono(path, sample_rate=16000)
+    path.write_bytes(data + TAGS[name])
+    found = sound.read_mono(path, sample_rate=16000)
+    np.testing.assert_array_equal(found, expected)
+    path.write_bytes(data + TAGS[name] + data)
+    assert refuses_joined(path)
+
+
+def test_an_mp3_may_have_as_many_frames_more_than_it_counts(tmp_path):
+    data = encoded("MP3", "MPEG_LAYER_III")
+    path = tmp_path / "song"
+    place = data.index(b"Xing") + 8
+    count = struct.unpack_from(">I", data, place)[0]
+    assert count == len(frames_of(data)) - 1  # LAME leaves out the one that counts
+    for less, joined in ((0, False), (2, False), (3, True), (count // 2, True)):
+        content = bytearray(data)
+        struct.pack_into(">I", content, place, count - less)
+        path.write_bytes(content)
+        assert sound_stream.is_joined(path, "MP3") == joined, less
+    struct.pack_into(">I", content, place, 0)  # not known when it was written
+    path.write_bytes(content)
+    assert not sound_stream.is_joined(path, "MP3")
+    assert len(sound.read_mono(path, sample_rate=16000)) >= 24000
