@@ -1,8 +1,9 @@
 """SIGINT and SIGTERM as exceptions, raised where they can be heard.
 
 A signal's handler runs wherever the program happens to be. An exception that it raises
-in a callback of the garbage collector is lost, and one that it raises while a library
-with compiled code is being loaded can crash it. So there it waits.
+in a finalizer or in a callback of the garbage collector is lost, and one that it raises
+while a library with compiled code is being loaded can crash it. So it waits, or is
+raised again, until it is on its way.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import contextlib
 import gc
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 AGAIN = 0.05  # seconds until a signal that has to wait is looked at again
 HAS_TIMER = hasattr(signal, "setitimer")  # else none waits
+# Functions that run when an object goes, two of the standard library's among them.
+FINALIZERS = ("__del__", "_remove", "weakref_cb")
 _waiting = 0  # how many contexts want signals to wait
 
 
@@ -44,10 +48,13 @@ def raising() -> Iterator[None]:
         try_again(number, frame)
 
     def try_again(_number: int, frame: Any) -> None:
-        if HAS_TIMER and (_waiting or _in_callback(frame)):
+        if not pending:
+            return
+        if HAS_TIMER:
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
-        elif pending:
-            raise EXCEPTIONS[pending.pop()]
+            if _waiting or _in_callback(frame) or _is_on_its_way():
+                return
+        raise EXCEPTIONS[pending[0]]
 
     before = {number: signal.signal(number, note) for number in EXCEPTIONS}
     if HAS_TIMER:
@@ -72,10 +79,18 @@ def waiting() -> Iterator[None]:
         _waiting -= 1
 
 
+def _is_on_its_way() -> bool:
+    """Whether what runs here cleans up after one of the exceptions."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, tuple(EXCEPTIONS.values())):
+        error = error.__context__
+    return error is not None
+
+
 def _in_callback(frame: Any) -> bool:
     codes = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     while frame is not None:
-        if frame.f_code in codes:
+        if frame.f_code in codes or frame.f_code.co_name in FINALIZERS:
             return True
         frame = frame.f_back
     return False

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -75,6 +76,57 @@ def test_a_signal_in_the_garbage_collector_is_not_lost(number):
         wait()
 
     heard(number, run)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_in_a_finalizer_is_not_lost(number):
+    class Final:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+            sum(range(1000))  # the handler runs in here
+
+    def run():
+        Final()
+        wait()
+
+    heard(number, run)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_exception_that_is_lost_is_raised_again(number):
+    def gone(_):
+        os.kill(os.getpid(), number)
+        sum(range(1000))  # the handler raises in here
+
+    def run():
+        item = threading.Event()
+        watcher = weakref.ref(item, gone)
+        del item
+        assert watcher() is None
+        wait()
+
+    heard(number, run)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_cleaning_up_takes_its_time(number):
+    cleaned = []
+
+    def run():
+        try:
+            os.kill(os.getpid(), number)
+            wait()
+        finally:
+            try:
+                wait(4 * signals.AGAIN)
+                raise ValueError
+            except ValueError:
+                wait(4 * signals.AGAIN)
+            cleaned.append(True)
+
+    heard(number, run)
+    assert cleaned == [True]
 
 
 def test_the_second_signal_does_not_end_the_cleaning_up():
