@@ -18,8 +18,8 @@ from typing import Any
 
 AGAIN = 0.05  # seconds until a signal that has to wait is looked at again
 HAS_TIMER = hasattr(signal, "setitimer")  # else none waits
-# Functions that run when an object goes, two of the standard library's among them.
-FINALIZERS = ("__del__", "_remove", "weakref_cb")
+# Functions that run when an object goes, those of the standard library among them.
+FINALIZERS = ("__del__", "_remove", "remove", "weakref_cb")
 _waiting = 0  # how many contexts want signals to wait
 
 
