@@ -48,7 +48,7 @@ def train(
         load_checkpoint: file to go on from, if it is one of this session, or to take
             the weights from; a session that began with them goes on from where it
             stands. Defaults to the session's latest checkpoint, if any.
-        kernel_convention: of the checkpoint's kernels. Defaults to what it says.
+        kernel_convention: of that checkpoint's kernels. Defaults to what it says.
         print_model_summary: whether to print the table of layers first.
         precision: what the network computes in, `float32`, `bfloat16` or `highest`.
             Weights, sums and losses are float32. Defaults to `float32`.
@@ -86,10 +86,12 @@ def train(
             stack.enter_context(util.holding(session, what="a training"))
         source = _source(session, load_checkpoint)  # now that nobody else trains there
         if source is not None:
+            named = load_checkpoint is None or source == pathlib.Path(load_checkpoint)
             trainer.restore(
                 source,
                 weights_only=source.resolve().parent != folder.resolve(),
-                convention=kernel_convention,
+                # Of the file that it was given with; what this session wrote says so.
+                convention=kernel_convention if named else None,
             )
         if trainer.process == 0:
             for place in (session, folder):

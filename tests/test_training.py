@@ -324,11 +324,15 @@ def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
         training.train(second, load_checkpoint=str(other))
 
 
-def test_the_command_that_began_with_other_weights_goes_on(tree, tmp_path, monkeypatch):
+@pytest.mark.parametrize("convention", [None, "theano"])
+def test_the_command_that_began_with_other_weights_goes_on(
+    convention, tree, tmp_path, monkeypatch
+):
     training.train(session_config(tree, tmp_path / "first"))
-    source = str(checkpoints.find_latest(tmp_path / "first"))
+    source = checkpoints.find_latest(tmp_path / "first")
+    given = {"load_checkpoint": str(source), "kernel_convention": convention}
     whole = session_config(tree, tmp_path / "whole")
-    training.train(whole, load_checkpoint=source)
+    training.train(whole, **given)
     config = session_config(tree, tmp_path / "parts")
     steps = []
 
@@ -342,8 +346,8 @@ def test_the_command_that_began_with_other_weights_goes_on(tree, tmp_path, monke
         patched.setattr(batches, "draw", interrupt)
         for _ in range(2):
             with pytest.raises(training.Interrupted):
-                training.train(config, load_checkpoint=source)
-    training.train(config, load_checkpoint=source)
+                training.train(config, **given)
+    training.train(config, **given)
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
