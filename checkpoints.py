@@ -36,7 +36,7 @@ import hdf5
 import standard_streams
 import util
 from checkpoint_layers import CONVENTIONS, STATE_GROUP
-from config import TASKS, Config, UserError
+from config import TASKS, Config, UserError, parse_config
 from keys import shown
 
 SLOTS = ("momentum", "velocity")  # Adam's moments, of each weight
@@ -105,6 +105,23 @@ def find_latest(session: os.PathLike) -> pathlib.Path:
         f"{folder}: expected a checkpoint (*.hdf5), found none; put one there or name "
         "one with --load_checkpoint"
     )
+
+
+def check_session(session: pathlib.Path, config: Config) -> None:
+    """See that a session's network does not change under its checkpoints.
+
+    Raises:
+        UserError: its config.json describes another network.
+    """
+    path = session / "config.json"
+    if not path.is_file():
+        return
+    there = parse_config(util.read_json(path), str(path), config.task_name)
+    if there.weight_shapes != config.weight_shapes:
+        raise UserError(
+            f"{path} describes another network ({there.num_params} parameters) than "
+            f"this configuration ({config.num_params}); choose a new training.path"
+        )
 
 
 def epoch_of(path: pathlib.Path) -> int | None:

@@ -21,8 +21,8 @@ import numpy as np
 
 import arguments
 import checkpoints
+import command_line
 import shapes
-import signals
 import standard_streams
 import util
 from config import TASKS, Config, UserError, parse_config, to_document
@@ -114,8 +114,8 @@ def _grow(
     load_checkpoint: pathlib.Path | None,
     kernel_convention: str | None,
     target: str | None,
-) -> str:
-    """Write the session of the larger network; what to say of it.
+) -> int:
+    """Write the session of the larger network and say so.
 
     Raises:
         UserError: a config, a checkpoint or the session cannot be used.
@@ -132,7 +132,10 @@ def _grow(
     weights = checkpoints.read_checkpoint(source, small, kernel_convention).weights
     arrays = grown_weights(small, weights, big, np.random.default_rng(big.seed))
     written = _write_session(pathlib.Path(big.session_path), big, arrays)
-    return f"{written}: {small.num_params} parameters in {big.num_params}\n"
+    standard_streams.write(
+        f"{written}: {small.num_params} parameters in {big.num_params}\n"
+    )
+    return 0
 
 
 def _write_session(session: pathlib.Path, big: Config, arrays: dict) -> pathlib.Path:
@@ -162,15 +165,7 @@ def _check_session(session: pathlib.Path, big: Config) -> None:
     files = (session / "checkpoints").glob("*.hdf5")
     if any(not path.name.startswith(".") for path in files):
         raise UserError(f"{session} has checkpoints; choose a new training.path")
-    path = session / "config.json"
-    if not path.exists():
-        return
-    there = parse_config(util.read_json(path), str(path), big.task_name)
-    if there.weight_shapes != big.weight_shapes:
-        raise UserError(
-            f"{path} describes another network ({there.num_params} parameters) than "
-            f"the one to grow ({big.num_params}); choose a new training.path"
-        )
+    checkpoints.check_session(session, big)
 
 
 def _build_parser() -> arguments.Parser:
@@ -202,11 +197,6 @@ def _build_parser() -> arguments.Parser:
     return parser
 
 
-def _fail(text: str, status: int) -> int:
-    sys.stderr.write(f"error: {' '.join(text.split())}\n")
-    return status
-
-
 def main() -> int:
     """Grow the checkpoint named on the command line.
 
@@ -216,22 +206,7 @@ def main() -> int:
         after an interrupt, 143 after SIGTERM.
     """
     args = _build_parser().parse_args()
-    with standard_streams.opened():
-        try:
-            with signals.raising():
-                standard_streams.write(_grow(**vars(args)))
-        except KeyboardInterrupt:
-            return _fail("interrupted", 130)
-        except signals.Terminated:
-            return _fail("terminated", 143)
-        except BrokenPipeError:
-            standard_streams.silence_stdout()  # whoever read it is gone
-            return 1
-        except MemoryError as error:
-            return _fail(f"out of memory: {str(error) or 'MemoryError'}", 2)
-        except (UserError, OSError) as error:
-            return _fail(str(error), 2)
-    return 0
+    return command_line.run(lambda: _grow(**vars(args)))
 
 
 if __name__ == "__main__":

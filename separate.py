@@ -19,6 +19,7 @@ from typing import Callable
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+import util
 from config import Config, UserError
 from framing import Predict
 from mixtures import (
@@ -31,7 +32,7 @@ from mixtures import (
 )
 from network_source import NetworkSource
 from report import FAILED, SEPARATED, SKIPPED, FileReport
-from shapes import Blocks, is_out_of_memory
+from shapes import Blocks
 from stems import progress_bar, separate_file
 from tasks import TASKS
 
@@ -230,7 +231,7 @@ def _attempt(
             found.status = SEPARATED
         except Exception as error:
             known = (OSError, MemoryError, RuntimeError, UserError)
-            if is_out_of_memory(error):
+            if util.is_out_of_memory(error):
                 if networks.shrink():
                     continue
             elif not isinstance(error, known):

@@ -189,10 +189,3 @@ def choose_shape(
         batch_size = max(1, min(fitting, wanted, needed))
     check_memory(config, framing, batch_size)
     return framing, batch_size
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that the memory was too small, on whatever backend."""
-    text = f"{type(error).__name__}: {error}".lower()
-    signs = ("resource_exhausted", "resourceexhausted", "out of memory", "bad_alloc")
-    return isinstance(error, MemoryError) or any(sign in text for sign in signs)

@@ -23,7 +23,7 @@ from framing import Network, Predict, estimate_blocks, estimate_stems
 from mixtures import Mixture, check_writable
 from network_source import NetworkSource
 from report import StemReport
-from shapes import Blocks, is_out_of_memory
+from shapes import Blocks
 from sound import MonoReader
 from sound_writer import MonoWriter, as_written
 from verify import verify_stems
@@ -216,7 +216,7 @@ def make_separate(
                 )
                 break
             except Exception as error:
-                if not (is_out_of_memory(error) and networks.shrink()):
+                if not (util.is_out_of_memory(error) and networks.shrink()):
                     raise
         stems = dict(zip(config.task.estimates, estimates))
         stems[config.task.remainder] = mixture - estimates.sum(axis=0)

@@ -24,7 +24,7 @@ import models
 import session_log
 import shapes
 import util
-from config import Config, UserError, parse_config, to_document
+from config import Config, UserError, to_document
 from datasets import Dataset
 from trainer import INTERRUPTED, Interrupted, Trainer, compiled_precision
 
@@ -65,7 +65,7 @@ def train(
     # These refuse before the work what they would after it.
     util.check_place(session / "config.json")
     _source(session, load_checkpoint)
-    _check_session(session, config)
+    checkpoints.check_session(session, config)
     compiled_precision(config, precision)
     dataset = Dataset(config)
     dataset.load(("train", "validation"), progress=sys.stderr.isatty())
@@ -122,19 +122,6 @@ def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:
         f"{session} has checkpoints of its own, which did not begin with "
         f"{load_checkpoint}; to start from it, choose a new training.path"
     )
-
-
-def _check_session(session: pathlib.Path, config: Config) -> None:
-    """A session's network must not change under its checkpoints."""
-    path = session / "config.json"
-    if not path.is_file():
-        return
-    there = parse_config(util.read_json(path), str(path), config.task_name)
-    if there.weight_shapes != config.weight_shapes:
-        raise UserError(
-            f"{path} describes another network ({there.num_params} parameters) than "
-            f"this configuration ({config.num_params}); choose a new training.path"
-        )
 
 
 class _signals:

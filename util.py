@@ -1,4 +1,4 @@
-"""Files replaced all or nothing, and JSON read with clear errors."""
+"""Files replaced all or nothing, JSON read with clear errors, and what errors mean."""
 
 from __future__ import annotations
 
@@ -222,6 +222,13 @@ def check_not_among(
     for path in outputs:
         if os.path.realpath(path) in places:
             raise UserError(f"{path} is {kind} and would be overwritten")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory was too small, on whatever backend."""
+    text = f"{type(error).__name__}: {error}".lower()
+    signs = ("resource_exhausted", "resourceexhausted", "out of memory", "bad_alloc")
+    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
 
 
 def sha256(path: os.PathLike) -> str:

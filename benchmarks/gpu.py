@@ -39,7 +39,7 @@ from harness import (
 
 import compat
 import models
-import shapes
+import util
 from config import Config, UserError
 
 # (data type and precision of a product, as JAX names them) of each --precision.
@@ -78,7 +78,7 @@ def bench_network(
             try:
                 seconds = timed(functools.partial(predict, noise(batch, length)))
             except Exception as error:
-                if not shapes.is_out_of_memory(error):
+                if not util.is_out_of_memory(error):
                     raise
                 yield name, "out of memory", ""
                 continue
@@ -135,7 +135,7 @@ def bench_training(config: Config, rate: float, largest: int) -> Iterator[Row]:
         try:
             seconds = timed(training_step(this))
         except Exception as error:
-            if not shapes.is_out_of_memory(error):
+            if not util.is_out_of_memory(error):
                 raise
             yield name, "out of memory", ""
             return

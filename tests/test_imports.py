@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # From the top down; those of one line do not import each other.
 LEVELS = (
     {"main", "grow"},
-    {"commands", "arguments", "flags"},
+    {"commands", "arguments", "command_line", "flags"},
     {"startup"},
     {"training", "separate", "evaluate"},
     {"trainer", "stems"},

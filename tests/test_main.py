@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import pathlib
 import re
@@ -19,12 +20,11 @@ from networks import (
 )
 
 import checkpoints
-import main as program
 import separate
 import sound
 import startup
 from arguments import build_parser
-from config import TASKS
+from config import TASKS, UserError
 from main import main
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -317,7 +317,7 @@ def test_one_shot_and_the_original_framing_run_whole_fragments(
 
     def network(config, weights, *, whole, precision="float32"):
         asked.append(whole)
-        raise program.UserError("enough")
+        raise UserError("enough")
 
     monkeypatch.setattr(startup, "network", network)
     assert infer(session, song, *flags) == 2
@@ -520,7 +520,7 @@ def test_a_closed_pipe_ends_quietly(session, song):
 
 
 def test_logging_is_left_as_it_was(session, song, quick):
-    root = program.logging.getLogger()
+    root = logging.getLogger()
     before = (root.level, list(root.handlers))
     infer(session, song)
     assert (root.level, list(root.handlers)) == before
