@@ -66,6 +66,15 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
+def add_kernel_convention(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for checkpoints that do not say how their kernels are stored."""
+    parser.add_argument(
+        "--kernel_convention",
+        choices=["theano", "tensorflow"],
+        help="backend that wrote a checkpoint which does not say so itself",
+    )
+
+
 def build_parser() -> Parser:
     """The parser of the command line, with the 2018 program's flags and ours."""
     parser = Parser(
@@ -111,11 +120,7 @@ def build_parser() -> Parser:
         metavar="FILE",
         help="weights to use (default: the session's newest)",
     )
-    parser.add_argument(
-        "--kernel_convention",
-        choices=["theano", "tensorflow"],
-        help="backend that wrote a checkpoint which does not say so itself",
-    )
+    add_kernel_convention(parser)
     parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16", "highest"],

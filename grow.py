@@ -184,11 +184,7 @@ def _build_parser() -> arguments.Parser:
         metavar="FILE",
         help="weights to grow (default: the newest of the small session)",
     )
-    parser.add_argument(
-        "--kernel_convention",
-        choices=["theano", "tensorflow"],
-        help="backend that wrote a checkpoint which does not say so itself",
-    )
+    arguments.add_kernel_convention(parser)
     parser.add_argument(
         "--target",
         choices=list(TASKS),

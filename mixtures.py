@@ -190,7 +190,7 @@ def check_outputs(
     mixtures: Sequence[Mixture],
     folder: pathlib.Path,
     stems: Sequence[str],
-    known: Sequence[str],
+    others: Sequence[str],
 ) -> None:
     """Refuse to write a stem over a mixture, or to take a stem for one.
 
@@ -198,7 +198,7 @@ def check_outputs(
         mixtures: what is to be separated.
         folder: where the stems go.
         stems: those that are to be written.
-        known: all that there are.
+        others: the other stems that there are.
 
     Raises:
         UserError: a stem would have a mixture's path, or a mixture has the path that
@@ -212,7 +212,7 @@ def check_outputs(
     inputs = [mixture.path for mixture in mixtures]
     util.check_not_among(paths(stems), inputs, "a mixture")
     places = set(map(os.path.realpath, inputs))
-    for path in paths(known):
+    for path in paths(others):
         if os.path.realpath(path) in places:
             raise UserError(
                 f"{path} lies among the mixtures, but has the name of a stem of one of "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import pathlib
@@ -37,6 +38,8 @@ from stems import progress_bar, separate_file
 from tasks import TASKS
 
 logger = logging.getLogger(__name__)
+
+STEMS_OF_TASKS = [task.stems for task in TASKS.values()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +185,7 @@ def _to_do(
     # An earlier run may have written more stems than this one is to write, or others.
     earlier = [
         mixture
-        for names in (stems, *(task.stems for task in TASKS.values()))
+        for names in dict.fromkeys((tuple(stems), *STEMS_OF_TASKS))
         for mixture in stems_among(mixtures, settings.output_path, names)
     ]
     if earlier and not settings.skip_existing:
@@ -192,8 +195,8 @@ def _to_do(
         )
     left_out = set(earlier)
     mixtures = [mixture for mixture in mixtures if mixture not in left_out]
-    known = [stem for task in TASKS.values() for stem in task.stems]
-    check_outputs(mixtures, settings.output_path, stems, known)
+    others = set(itertools.chain(*STEMS_OF_TASKS)).difference(stems)
+    check_outputs(mixtures, settings.output_path, stems, sorted(others))
     some, all_of_them = with_stems(mixtures, settings.output_path, stems)
     if settings.skip_existing:
         logger.info("%d of %d files skipped", len(all_of_them), len(mixtures))

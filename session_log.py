@@ -73,7 +73,7 @@ class SessionLog:
                         self.rows.append({**numbers, "epoch": place})
         except (LookupError, OverflowError, TypeError, ValueError, csv.Error) as error:
             raise UserError(
-                f"{self.path}: expected a history as CSV with the columns epoch, "
+                f"{self.path}: expected a history as CSV with the columns epoch, loss, "
                 f"val_loss and {self.config.early_stopping_monitor}, got {error!r}"
             ) from None
 

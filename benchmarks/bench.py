@@ -366,7 +366,8 @@ def main() -> None:
             try:
                 rows = SECTIONS[name](pathlib.Path(folder))
             except (RuntimeError, subprocess.CalledProcessError) as error:
-                rows = [(name, "failed", " ".join(str(error).split()))]
+                said = getattr(error, "stderr", None) or str(error)
+                rows = [(name, "failed", said.strip().split("\n")[-1])]
             for row in rows:
                 lines.append(f"| {' | '.join(row)} |")
                 sys.stdout.write(lines[-1] + "\n")

@@ -161,19 +161,25 @@ def test_arguments_that_cannot_be_used_are_refused_in_one_line(argv, message, ca
     assert message in one_error(capsys)
 
 
+def run_code(code, *arguments, **environment):
+    """A Python of its own, which must not fail."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, main\n"
         "try: main.main(['--help'])\n"
         "except SystemExit as done: print(done.code, *sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_code(code)
     assert "--mixture_input_path" in done.stdout
     status, *modules = done.stdout.splitlines()[-1].split()
     assert status == "0"
@@ -191,13 +197,7 @@ def test_keras_comes_without_what_only_its_other_parts_need():
         "for name in startup.UNUSED_BY_KERAS: importlib.import_module(name)\n"
         "print(*sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_code(code)
     before, after = (set(line.split()) for line in done.stdout.splitlines())
     assert "keras" in before
     assert before.isdisjoint(startup.UNUSED_BY_KERAS)
@@ -220,14 +220,8 @@ def test_a_second_run_compiles_nothing(session, song, tmp_path):
     arguments += [f"--mixture_input_path={song}"]
     found = []
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=ROOT,
-            env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla")},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        cache = str(tmp_path / "xla")
+        done = run_code(code, *arguments, JAX_COMPILATION_CACHE_DIR=cache)
         found.append(tuple(map(int, done.stdout.splitlines()[-1].split())))
     (asked, hits), again = found
     assert asked > hits
