@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from typing import Any
+from typing import Any, Callable
 
 OGG_HEADER = 27  # bytes of a page before its table of segments
 LARGEST_OGG_PAGE = OGG_HEADER + 255 + 255 * 255
@@ -49,11 +49,7 @@ def cut_reason(path: os.PathLike, form: str) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    read = {"OGG": _ogg_reason, "MP3": _mp3_reason}.get(form)
-    if read is None:
-        return ""
-    with io.FileIO(path) as file:
-        return read(file, os.fstat(file.fileno()).st_size)
+    return _found(path, {"OGG": _ogg_reason, "MP3": _mp3_reason}.get(form), "")
 
 
 def is_joined(path: os.PathLike, form: str) -> bool:
@@ -66,9 +62,13 @@ def is_joined(path: os.PathLike, form: str) -> bool:
     Raises:
         OSError: the file cannot be read.
     """
-    find = {"OGG": _is_joined_ogg, "MP3": _is_joined_mp3}.get(form)
+    return _found(path, {"OGG": _is_joined_ogg, "MP3": _is_joined_mp3}.get(form), False)
+
+
+def _found(path: os.PathLike, find: Callable | None, otherwise: Any) -> Any:
+    """What a function finds in a file, given that and its size, if there is one."""
     if find is None:
-        return False
+        return otherwise
     with io.FileIO(path) as file:
         return find(file, os.fstat(file.fileno()).st_size)
 
