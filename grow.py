@@ -9,7 +9,8 @@ nothing to old channels, and what the outputs read of new channels is zero; all 
 initialised as usual. In the first step the zeros learn, and then what they connect,
 while the outputs start where they were. `--help` lists the flags.
 
-Only channels and stacks can grow: filter lengths, dilations and task stay.
+Only channels and stacks can grow: filter lengths and dilations stay. The task stays,
+too, or multi-instrument gives singing-voice its vocals.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def grown_weights(
     Args:
         small: configuration of the trained network.
         weights: its arrays by name.
-        big: configuration of the larger network.
+        big: configuration of the larger network. Its task estimates nothing that
+            `small`'s does not.
         rng: where the new parts come from.
 
     Returns:
@@ -52,7 +54,8 @@ def grown_weights(
     gates = np.concatenate([residual, big.residual_channels + residual])
     both = np.concatenate([residual, big.residual_channels + skip])
     first, second = (np.arange(channels) for channels in small.final_channels)
-    outputs = np.arange(len(small.task.estimates))
+    estimates = [small.task.estimates.index(stem) for stem in big.task.estimates]
+    outputs = np.arange(len(estimates))
     arrays["initial_causal_conv/kernel"][:, :, residual] = weights[
         "initial_causal_conv/kernel"
     ]
@@ -67,9 +70,9 @@ def grown_weights(
     for layer, rows, columns in ((1, skip, first), (2, first, second)):
         kernel = weights[f"conv1d_{here + layer}/kernel"]
         _insert(arrays[f"conv1d_{there + layer}/kernel"], kernel, rows, columns)
-    kernel = weights[f"conv1d_{here + 3}/kernel"]
+    kernel = weights[f"conv1d_{here + 3}/kernel"][:, :, estimates]
     _insert(arrays[f"conv1d_{there + 3}/kernel"], kernel, second, outputs)
-    arrays[f"conv1d_{there + 3}/bias"] = weights[f"conv1d_{here + 3}/bias"].copy()
+    arrays[f"conv1d_{there + 3}/bias"] = weights[f"conv1d_{here + 3}/bias"][estimates]
     return arrays
 
 
@@ -90,7 +93,12 @@ def _initial(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 
 def _check(small: Config, big: Config) -> None:
-    for field in ("task_name", "dilations", "filter_length", "final_filter_lengths"):
+    if not set(big.task.estimates) <= set(small.task.estimates):
+        raise UserError(
+            f"expected a network that estimates {', '.join(big.task.estimates)}, got "
+            f"one of {', '.join(small.task.estimates)}"
+        )
+    for field in ("dilations", "filter_length", "final_filter_lengths"):
         if getattr(small, field) != getattr(big, field):
             raise UserError(
                 f"expected the same {field} in both networks, got "

@@ -47,6 +47,27 @@ def test_grown_network_computes_the_same(rng):
     np.testing.assert_allclose(got[:, inside], expected[:, inside], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("model", [{}, BIGGER])
+def test_singing_voice_begins_with_the_vocals_of_multi_instrument(model, rng):
+    small, big = tiny_config(), tiny_config("singing-voice", model=model)
+    weights = random_weights(small, rng)
+    arrays = grow.grown_weights(small, weights, big, rng)
+    assert {n: a.shape for n, a in arrays.items()} == big.weight_shapes
+    field, margin = 7, big.head_margin
+    fragment = rng.standard_normal(field + 2 * big.context_length)
+    cut = big.context_length - small.context_length
+    vocals = oracle(small, weights, fragment[cut : len(fragment) - cut], margin, field)
+    got = oracle(big, arrays, fragment, margin, field)
+    inside = slice(margin, margin + field)
+    np.testing.assert_allclose(got[0, inside], vocals[0, inside], rtol=0, atol=1e-9)
+
+
+def test_multi_instrument_cannot_begin_with_singing_voice(rng):
+    small, big = tiny_config("singing-voice"), tiny_config()
+    with pytest.raises(UserError, match="expected a network that estimates vocals, dr"):
+        grow.grown_weights(small, random_weights(small, rng), big, rng)
+
+
 def test_new_channels_are_not_dead(rng):
     """Old parts read nothing new, but new parts are neither silent nor unread."""
     small, big = tiny_config(), tiny_config(model=BIGGER)
