@@ -24,10 +24,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv .venv-theano separate test test-theano theano-python train-demo \
-	bench corpus corpus-packages clean
+	bench corpus corpus-packages retrain-multi-instrument retrain-singing-voice clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
 
 .venv: .venv/installed ## the environment of the main backend (Python >= 3.11)
 
@@ -95,6 +95,20 @@ corpus: .venv/corpus-installed ## render the whole procedural corpus (data/CORPU
 	@# Both together teach the singing-voice task; hard links take no room.
 	mkdir -p data/cache/singing-voice
 	cp -rlf data/cache/corpus/. data/cache/music/train data/cache/singing-voice
+
+# Into sessions/<task>-retrained; the same command goes on after any stop.
+TRAIN = $(RUN) main.py --mode training --precision $(PRECISION)
+PRECISION ?= float32
+
+retrain-multi-instrument: corpus ## train the shipped network again, from nothing
+	$(TRAIN) --config sessions/multi-instrument/retrain.json
+
+# It begins with the vocals of the other one.
+retrain-singing-voice: retrain-multi-instrument ## the same for the other session
+	ls sessions/singing-voice-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
+		$(RUN) grow.py sessions/multi-instrument-retrained/config.json \
+		sessions/singing-voice/retrain.json
+	$(TRAIN) --config sessions/singing-voice/retrain.json
 
 clean: ## remove both environments and the tools' caches
 	rm -rf .venv .venv-theano .mypy_cache .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -82,6 +83,40 @@ def test_samples_are_the_oracles_and_not_those_of_flipped_kernels(task_name, tmp
         errors.append(np.abs(np.stack(got)[:, middle] - expected).max())
     assert errors[0] < 1e-5
     assert errors[1] > 1e-3
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_a_shipped_network_can_be_trained_again_beside_it(task_name):
+    folder = ROOT / "sessions" / task_name
+    shipped, again = (
+        parse_config(json.loads((folder / name).read_text()), name)
+        for name in ("config.json", "retrain.json")
+    )
+    assert again.weight_shapes == shipped.weight_shapes
+    assert again.session_path == f"{shipped.session_path}-retrained"
+    for field in ("task_name", "dataset_path", "losses", "augmentation_mix"):
+        assert getattr(again, field) == getattr(shipped, field)
+
+
+def test_retraining_makes_corpus_and_networks_in_order():
+    done = subprocess.run(
+        ["make", "--dry-run", "retrain-singing-voice", "PRECISION=bfloat16"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    steps = (
+        "make_corpus.py",
+        "main.py --mode training --precision bfloat16 --config "
+        "sessions/multi-instrument/retrain.json",
+        "grow.py sessions/multi-instrument-retrained/config.json",
+        "main.py --mode training --precision bfloat16 --config "
+        "sessions/singing-voice/retrain.json",
+    )
+    places = [done.stdout.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
 
 
 def test_references_sum_to_the_mixtures():
