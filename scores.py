@@ -212,8 +212,9 @@ def ideal_ratio_mask(
 ) -> np.ndarray:
     """What the mixture gives up to masks that know the stems' magnitudes.
 
-    Each bin of the mixture's short-time spectrum (Hann windows of about 93 ms, three
-    quarters overlapping) is shared out in proportion to the stems' magnitudes there.
+    Each bin of the mixture's short-time spectrum (Hann windows of 2048 samples
+    at 16 kHz, three quarters overlapping) is shared out in proportion to the stems'
+    magnitudes there.
 
     Args:
         references: the true stems.

@@ -2,7 +2,7 @@
 
 Singing takes WORLD's frames of a phrase, stretches them onto notes of the chords and
 gives them a new fundamental with glides and vibrato. A network that heard only that
-would learn that a vocoder is a voice; so a third of the songs hold recorded phrases.
+would learn that a vocoder is a voice; so two songs in five hold recorded phrases.
 """
 
 from __future__ import annotations

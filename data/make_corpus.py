@@ -1,7 +1,7 @@
 """Makes the procedural multitrack corpus: songs with exact stems, in MUSDB's layout.
 
     python data/make_corpus.py OUT --split train --count 1000 --cache VOICES
-    python data/make_corpus.py OUT --split test --count 90 --cache VOICES
+    python data/make_corpus.py OUT --split test --count 70 --cache VOICES
     python data/make_corpus.py OUT-music --source music --split real --count 16 ...
 
 Finished songs are skipped, so the command may be stopped and given again. The same
