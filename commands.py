@@ -212,7 +212,9 @@ def evaluate_session(args: argparse.Namespace) -> int:
     summary = evaluate.evaluate(
         config,
         make_separate,
-        evaluate.fingerprint(checkpoint.weights),
+        # Scores of another precision are others'.
+        evaluate.fingerprint(checkpoint.weights)
+        + ("" if args.precision == "float32" else f" in {args.precision}"),
         evaluate.Settings(
             output_path=args.output_path or session / "evaluation",
             subset=args.subset,
@@ -224,7 +226,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
             f"# Evaluation of {config.task_name}",
             f"Checkpoint {checkpoint.path.name}, epoch {checkpoint.epoch}; "
             f"{args.subset} tracks of {pathlib.Path(config.dataset_path).name}, mono "
-            f"at {config.sample_rate} Hz.",
+            f"at {config.sample_rate} Hz; computed in {args.precision}.",
         ],
     )
     standard_streams.write(f"{summary.text}\nresults in {summary.folder}\n")

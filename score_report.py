@@ -71,7 +71,11 @@ def track_scores(
 def is_balanced(targets: Targets) -> bool:
     """Whether each stem of a track is heard, and none is far above the others."""
     lowest, highest = BALANCED_DB
-    return all(lowest <= target["level_db"] <= highest for target in targets)
+    return all(
+        lowest <= target["level_db"] <= highest
+        and "silent reference" not in target["left_out"].values()
+        for target in targets
+    )
 
 
 def _by_stem(

@@ -31,10 +31,10 @@ SONIC_PI = SHARE / "sonic-pi/samples"
 class MissingPackageError(RuntimeError):
     """A Debian package that the corpus needs is not installed."""
 
-    def __init__(self, what: object):
-        """Makes the one line that names what is missing and how to get it."""
-        super().__init__(
-            f"the corpus needs {what}, which is not installed: run `make "
+    def __str__(self) -> str:
+        """The one line that names what is missing and how to get it."""
+        return (
+            f"the corpus needs {self.args[0]}, which is not installed: run `make "
             "corpus-packages` (or install the packages of data/corpus-packages.txt)"
         )
 

@@ -299,6 +299,13 @@ def test_summary_takes_medians_over_windows_then_tracks_and_counts():
     assert (row["SI-SDR tracks"], row["SI-SDR left out"]) == (2, 0)
 
 
+def test_a_song_without_sound_is_not_balanced():
+    # The level of silence in silence is 0 dB: that of the mixture.
+    targets = [make_target("vocals", 0, math.nan, [0])] * 2
+    assert not score_report.is_balanced(targets)
+    assert score_report.is_balanced([make_target("vocals", 0, 3, [0])] * 2)
+
+
 # The command
 
 
@@ -453,6 +460,15 @@ def test_a_signal_ends_in_one_line_and_the_next_run_goes_on(
     assert len(list(multi_instrument.rglob("model/test/*.json"))) == before
     assert run(multi_instrument, tree, "--metrics", "si_sdr") == 0
     assert f"2 tracks, {before} of them scored before" in capsys.readouterr().err
+
+
+def test_scores_of_another_precision_are_made_anew(multi_instrument, tree, capsys):
+    for precision, before in (("float32", 0), ("highest", 0), ("highest", 2)):
+        flags = ("--metrics", "si_sdr", "--precision", precision)
+        assert run(multi_instrument, tree, *flags) == 0
+        shown = capsys.readouterr()
+        assert f"2 tracks, {before} of them scored before" in shown.err
+        assert f"computed in {precision}." in shown.out
 
 
 KILLED = """
