@@ -74,8 +74,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.split == "real" and options.source != "music":
         parser.error("--split real exists for --source music only")
-    if options.seconds < 5 or options.count < 1 or options.jobs < 1:
+    if not 5 <= options.seconds < float("inf") or options.count < 1 or options.jobs < 1:
         parser.error("expected 5 seconds or more, and a count and jobs of 1 or more")
+    if options.first < 0 or not 0 < options.speech < float("inf"):
+        parser.error("expected a first seed of 0 or more, and some seconds of speech")
     return options
 
 

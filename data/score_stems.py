@@ -22,6 +22,8 @@ import soundfile
 import score_report
 import scores
 
+RATE = 16000  # Hz, of the references and of what is scored
+
 STEMS = ("vocals", "drums", "bass", "other")
 
 
@@ -55,7 +57,15 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
             path = estimates / f"{name}_{stem}.wav"
             if not path.exists():
                 continue
-            estimate, _ = soundfile.read(path, dtype="float32")
+            estimate, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            if rate != RATE or estimate.shape[1] != 1:
+                raise ValueError(
+                    f"expected {path} in mono at {RATE} Hz, got {estimate.shape[1]} "
+                    f"channels at {rate} Hz"
+                )
+            estimate = estimate[:, 0]
+            if not np.isfinite(estimate).all():
+                raise ValueError(f"{path} has samples that are not finite")
             if len(estimate) != len(reference):
                 raise ValueError(
                     f"{path} has {len(estimate)} samples, its reference has "

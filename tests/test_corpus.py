@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import pickle
 import random
 import shutil
 import subprocess
@@ -286,6 +287,9 @@ def test_missing_package_is_one_line(monkeypatch, tmp_path, capsys):
     assert status == 1
     assert len(errors) == 1
     assert "make corpus-packages" in errors[0]
+    # Processes hand it on by pickling it.
+    error = pickle.loads(pickle.dumps(corpus_sources.MissingPackageError("it")))
+    assert str(error).count("the corpus needs it") == 1
     assert not list((tmp_path / "out").glob("*/*"))
 
 
@@ -522,7 +526,13 @@ def test_trim_cuts_silence_and_sets_the_peak(rng):
 
 
 def test_bad_options_exit_with_a_line(capsys):
-    for bad in (["out", "--count", "0"], ["out", "--split", "real"]):
+    for bad in (
+        ["out", "--count", "0"],
+        ["out", "--seconds", "nan"],
+        ["out", "--first", "-5"],
+        ["out", "--speech", "0"],
+        ["out", "--split", "real"],
+    ):
         with pytest.raises(SystemExit):
             make_corpus.parse(bad)
     assert "music only" in capsys.readouterr().err

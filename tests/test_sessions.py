@@ -201,6 +201,27 @@ def test_scores_are_those_of_the_formula(song, tmp_path, rng, capsys):
     assert f"{expected:.2f}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("rate", "channels", "value", "message"),
+    [
+        (8000, 1, 0.1, "in mono at 16000 Hz, got 1 channels at 8000 Hz"),
+        (16000, 2, 0.1, "in mono at 16000 Hz, got 2 channels at 16000 Hz"),
+        (16000, 1, np.nan, "has samples that are not finite"),
+    ],
+)
+def test_what_is_no_stem_is_not_scored(
+    rate, channels, value, message, song, tmp_path, capsys
+):
+    make_mixture.main([str(song), str(tmp_path / "song.flac"), "--seconds", "2"])
+    samples = np.full((32000, channels), value)
+    path = tmp_path / "song_vocals.wav"
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    assert score_stems.main([str(tmp_path), str(tmp_path / "references")]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
 def test_nothing_to_score_is_one_line(song, tmp_path, capsys):
     make_mixture.main([str(song), str(tmp_path / "song.flac"), "--seconds", "2"])
     assert score_stems.main([str(song), str(tmp_path / "references")]) == 1
