@@ -10,6 +10,7 @@ Conventions: within the graph, signals are (1, channels, time), as OpenVINO want
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from typing import Any, Callable
@@ -33,9 +34,20 @@ except ImportError:
 logger = logging.getLogger(__name__)
 
 
+@functools.cache
+def core() -> Any:
+    """The process's only `openvino.Core`, kept until its end.
+
+    Each one gives the thread a stack for signal handlers and takes it back when its
+    last network goes. Two that go in the order they came leave the thread with a stack
+    that is gone, and the next signal ends the process with SIGSEGV.
+    """
+    return openvino.Core()
+
+
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 numbers itself."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def build_graph(config: Config, weights: dict, block_length: int) -> Any:
@@ -152,7 +164,7 @@ def build_streams(
         "float32 (README.md, Speed)",
         openvino.__version__,
     )
-    compiled = openvino.Core().compile_model(
+    compiled = core().compile_model(
         build_graph(config, weights, block_length),
         "CPU",
         {"INFERENCE_PRECISION_HINT": "bf16", "NUM_STREAMS": num_parallel},

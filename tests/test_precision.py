@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -121,7 +123,7 @@ def test_the_graph_on_openvino_equals_the_layers(openvino, rng):
         weights = random_weights(config, rng)
         graph = openvino.build_graph(config, weights, 25)
         hint = {"INFERENCE_PRECISION_HINT": "f32"}
-        compiled = openvino.openvino.Core().compile_model(graph, "CPU", hint)
+        compiled = openvino.core().compile_model(graph, "CPU", hint)
         request = compiled.create_infer_request()
         stream = streaming.build_streams(config, weights, 25)()
         for _ in range(8):
@@ -164,6 +166,36 @@ def test_bfloat16_through_the_command_line(openvino, session):
     assert infer("--precision", "bfloat16") == 0
     rough = read_stems(out)
     assert -100 < decibels(rough - exact, exact) < -25
+
+
+def test_a_signal_after_two_networks_is_heard(openvino):
+    # In a process of its own: where it fails, the process dies of SIGSEGV.
+    code = """
+import os, signal, sys, time
+sys.path += [".", "tests"]
+import numpy as np
+from networks import random_weights, tiny_config
+import stream_openvino
+
+config = tiny_config()
+weights = random_weights(config, np.random.default_rng(1))
+networks = [stream_openvino.build_streams(config, weights, 20) for _ in range(2)]
+for begin in networks:
+    begin()(np.zeros(20, "float32"))
+del begin, networks[0], networks[0]
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+except KeyboardInterrupt:
+    print("heard")
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=pathlib.Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout) == (0, "heard\n"), result.stderr
 
 
 def test_openvino_does_not_report_its_use(openvino):
