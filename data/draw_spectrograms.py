@@ -8,15 +8,22 @@ transform, in dB below the loudest of all files, over a frequency axis in octave
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import librosa
 import librosa.display
 import matplotlib.figure
 import numpy as np
-import soundfile
+
+import command_line
+import sound
+import util
+from config import UserError
 
 RATE = 16000  # Hz
 WINDOW, HOP = 1024, 256  # samples
@@ -24,9 +31,20 @@ RANGE_DB = 70
 
 
 def read(path: pathlib.Path) -> np.ndarray:
-    """A file's mean over its channels, at `RATE`: (frames,)."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return librosa.resample(samples.mean(axis=1), orig_sr=rate, target_sr=RATE)
+    """A file's mean over its channels, at `RATE`: (frames,).
+
+    Raises:
+        UserError: It cannot be read, or has nothing to be drawn.
+    """
+    samples = sound.read_mono(path, sample_rate=RATE)
+    if len(samples) < WINDOW:
+        raise UserError(
+            f"{path}: expected at least {WINDOW} samples at {RATE} Hz, got "
+            f"{len(samples)}"
+        )
+    if not np.isfinite(samples).all() or not samples.any():
+        raise UserError(f"{path}: expected some sound, got silence or no numbers")
+    return samples
 
 
 def draw(files: Sequence[pathlib.Path]) -> matplotlib.figure.Figure:
@@ -60,17 +78,24 @@ def draw(files: Sequence[pathlib.Path]) -> matplotlib.figure.Figure:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the picture; returns the exit status."""
-    arguments = [pathlib.Path(a) for a in (sys.argv[1:] if argv is None else argv)]
-    if len(arguments) < 2:
-        sys.stderr.write("usage: draw_spectrograms.py OUT.png FILE [FILE ...]\n")
-        return 2
-    out, *files = arguments
-    try:
-        draw(files).savefig(out, dpi=80)
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("files", type=pathlib.Path, nargs="+")
+    options = parser.parse_args(argv)
+
+    def work() -> int:
+        if options.out.suffix != ".png":
+            raise UserError(f"expected a picture's name in .png, got {options.out}")
+        util.check_not_among([options.out], options.files, "an input")
+        util.check_place(options.out)
+        figure = draw(options.files)
+        with util.replacing(options.out) as temporary:
+            figure.savefig(temporary, dpi=80)
+        return 0
+
+    return command_line.run(work)
 
 
 if __name__ == "__main__":

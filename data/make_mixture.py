@@ -11,15 +11,23 @@ reference stems, at the rate of the song, go to `audio/references/NAME_STEM.flac
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pathlib
 import sys
 from collections.abc import Sequence
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import librosa
 import numpy as np
 import soundfile
 
+import command_line
+import util
+from config import UserError
+
 SAMPLE_RATE = 44100
+SHORTEST = 0.1  # seconds
 # Left 1 + p, right 1 - p.
 PLACES = {"vocals": 0.0, "drums": 0.25, "bass": 0.0, "other": -0.5}
 
@@ -33,10 +41,39 @@ def in_stereo(stems: dict[str, np.ndarray]) -> np.ndarray:
     return np.sum(sides, axis=0)
 
 
+def read_part(
+    song: pathlib.Path, start: float, seconds: float
+) -> tuple[dict[str, np.ndarray], int]:
+    """A part of a song's stems: (frames,) each, int16, and their sample rate.
+
+    Raises:
+        UserError: A stem is missing, ends before, is not mono or has another rate.
+    """
+    stems, rates = {}, {}
+    for stem in PLACES:
+        path = song / f"{stem}.wav"
+        try:
+            whole, rate = soundfile.read(path, dtype="int16", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"{path}: {error.error_string}") from None
+        if whole.shape[1] != 1:
+            raise UserError(f"{path}: expected mono, got {whole.shape[1]} channels")
+        if len(whole) < round((start + seconds) * rate):
+            raise UserError(
+                f"{path}: expected {start + seconds} seconds or more, got "
+                f"{len(whole) / rate}"
+            )
+        part = slice(round(start * rate), round((start + seconds) * rate))
+        stems[stem], rates[stem] = whole[part, 0], rate
+    if len(set(rates.values())) > 1:
+        raise UserError(f"{song}: expected stems of one sample rate, got {rates}")
+    return stems, rate
+
+
 def make_mixture(
     song: pathlib.Path, out: pathlib.Path, *, start: float, seconds: float
 ) -> None:
-    """Writes a mixture and its reference stems.
+    """Writes a mixture and its reference stems, all of them or none.
 
     Args:
         song: Folder of the song.
@@ -45,14 +82,17 @@ def make_mixture(
         seconds: Length.
 
     Raises:
-        ValueError: The song ends before, or the mixture would clip.
+        UserError: The song has no such part, the mixture would clip, or a file cannot
+            be written.
     """
-    stems, rate = {}, 0
-    for stem in PLACES:
-        whole, rate = soundfile.read(song / f"{stem}.wav", dtype="int16")
-        stems[stem] = whole[round(start * rate) : round((start + seconds) * rate)]
-    if min(map(len, stems.values())) < round(seconds * rate):
-        raise ValueError(f"{song} is shorter than {start + seconds} seconds")
+    if out.suffix != ".flac":
+        raise UserError(f"expected a mixture's name in .flac, got {out}")
+    if not (0 <= start < float("inf") and SHORTEST <= seconds < float("inf")):
+        raise UserError(
+            f"expected a start of 0 seconds or later and {SHORTEST} seconds or more, "
+            f"got {start} and {seconds}"
+        )
+    stems, rate = read_part(song, start, seconds)
     resampled = {
         stem: librosa.resample(
             samples / 32768,
@@ -64,13 +104,19 @@ def make_mixture(
     }
     mixture = in_stereo(resampled)
     if np.abs(mixture).max() >= 1:
-        raise ValueError(f"{song} clips in stereo; choose another part or song")
+        raise UserError(f"{song} clips in stereo; choose another part or song")
     references = out.parent / "references"
-    references.mkdir(parents=True, exist_ok=True)
-    soundfile.write(out, mixture, SAMPLE_RATE, subtype="PCM_16")
-    for stem, samples in stems.items():
-        path = references / f"{out.stem}_{stem}.flac"
-        soundfile.write(path, samples, rate, subtype="PCM_16")
+    files = [
+        (references / f"{out.stem}_{stem}.flac", samples, rate)
+        for stem, samples in stems.items()
+    ]
+    files.append((out, mixture, SAMPLE_RATE))
+    for path, _, _ in files:
+        util.check_place(path)
+    with contextlib.ExitStack() as stack:
+        for path, samples, sample_rate in files:
+            temporary = stack.enter_context(util.replacing(path))
+            soundfile.write(temporary, samples, sample_rate, subtype="PCM_16")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,14 +129,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", type=float, default=0.0, help="seconds, default 0")
     parser.add_argument("--seconds", type=float, default=16.0, help="default 16")
     options = parser.parse_args(argv)
-    try:
+
+    def work() -> int:
         make_mixture(
             options.song, options.out, start=options.start, seconds=options.seconds
         )
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+        return 0
+
+    return command_line.run(work)
 
 
 if __name__ == "__main__":

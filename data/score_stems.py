@@ -10,29 +10,49 @@ as a Markdown table.
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import soundfile
 
+import command_line
 import score_report
 import scores
+from config import UserError
 
 RATE = 16000  # Hz, of the references and of what is scored
 
 STEMS = ("vocals", "drums", "bass", "other")
 
 
+def read(path: pathlib.Path) -> np.ndarray:
+    """A stem: (frames,), float32.
+
+    Raises:
+        UserError: It is not mono at `RATE`, or has samples that are not finite.
+    """
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: {error.error_string}") from None
+    if rate != RATE or samples.shape[1] != 1:
+        raise UserError(
+            f"expected {path} in mono at {RATE} Hz, got {samples.shape[1]} channels at "
+            f"{rate} Hz"
+        )
+    if not np.isfinite(samples).all():
+        raise UserError(f"{path} has samples that are not finite")
+    return samples[:, 0]
+
+
 def read_references(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     """The reference stems of a mixture, and "accompaniment": all but the vocals."""
-    stems = {
-        stem: soundfile.read(folder / f"{name}_{stem}.flac", dtype="float32")[0]
-        for stem in STEMS
-    }
+    stems = {stem: read(folder / f"{name}_{stem}.flac") for stem in STEMS}
     accompaniment = np.sum([stems[stem] for stem in STEMS[1:]], axis=0)
     return {**stems, "accompaniment": accompaniment}
 
@@ -45,7 +65,7 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
         references: Folder of NAME_STEM.flac, of the same lengths and rate.
 
     Raises:
-        ValueError: There is nothing to score, or lengths differ.
+        UserError: There is nothing to score, or a file is no stem.
     """
     suffix = f"_{STEMS[0]}.flac"
     names = sorted(p.name[: -len(suffix)] for p in references.glob(f"*{suffix}"))
@@ -57,17 +77,9 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
             path = estimates / f"{name}_{stem}.wav"
             if not path.exists():
                 continue
-            estimate, rate = soundfile.read(path, dtype="float32", always_2d=True)
-            if rate != RATE or estimate.shape[1] != 1:
-                raise ValueError(
-                    f"expected {path} in mono at {RATE} Hz, got {estimate.shape[1]} "
-                    f"channels at {rate} Hz"
-                )
-            estimate = estimate[:, 0]
-            if not np.isfinite(estimate).all():
-                raise ValueError(f"{path} has samples that are not finite")
+            estimate = read(path)
             if len(estimate) != len(reference):
-                raise ValueError(
+                raise UserError(
                     f"{path} has {len(estimate)} samples, its reference has "
                     f"{len(reference)}"
                 )
@@ -82,23 +94,25 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
                 }
             )
     if not rows:
-        raise ValueError(f"{estimates} has no stems of the mixtures in {references}")
+        raise UserError(f"{estimates} has no stems of the mixtures in {references}")
     return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    if len(arguments) != 2:
-        sys.stderr.write("usage: score_stems.py ESTIMATES REFERENCES\n")
-        return 2
-    try:
-        rows = score(*map(pathlib.Path, arguments))
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(score_report.markdown_table(rows) + "\n")
-    return 0
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("estimates", type=pathlib.Path)
+    parser.add_argument("references", type=pathlib.Path)
+    options = parser.parse_args(argv)
+
+    def work() -> int:
+        rows = score(options.estimates, options.references)
+        sys.stdout.write(score_report.markdown_table(rows) + "\n")
+        return 0
+
+    return command_line.run(work)
 
 
 if __name__ == "__main__":

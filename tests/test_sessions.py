@@ -170,11 +170,66 @@ def test_mixture_and_references_are_of_the_part_asked_for(song, tmp_path):
         np.testing.assert_array_equal(written, whole[8000:24000])
 
 
-def test_mixture_longer_than_the_song_is_one_line(song, tmp_path, capsys):
-    out = tmp_path / "song.flac"
-    assert make_mixture.main([str(song), str(out), "--seconds", "3"]) == 1
-    assert "shorter than 3.0 seconds" in capsys.readouterr().err
-    assert not out.exists()
+def said(capsys):
+    """What stderr got: one line that begins with `error: `."""
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "song.flac",
+            "--seconds 3",
+            "expected 3.0 seconds or more, got 2.0",
+        ),
+        ("song.flac", "--seconds 0", "0.1 seconds or more, got 0.0 and 0.0"),
+        ("song.flac", "--seconds inf", "got 0.0 and inf"),
+        ("song.flac", "--seconds nan", "got 0.0 and nan"),
+        ("song.flac", "--start -1", "got -1.0 and 16.0"),
+        ("song.xyz", "--seconds 1", "a mixture's name in .flac"),
+        ("song", "--seconds 1", "a mixture's name in .flac"),
+    ],
+)
+def test_a_mixture_that_cannot_be_made_is_one_line(
+    name, options, message, song, tmp_path, capsys
+):
+    out = tmp_path / "audio" / name
+    assert make_mixture.main([str(song), str(out), *options.split()]) == 2
+    assert message in said(capsys)
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "message"),
+    [
+        (np.zeros((32000, 2)), 16000, "bass.wav: expected mono, got 2 channels"),
+        (np.zeros(16000), 8000, "expected stems of one sample rate"),
+        (None, 0, "bass.wav: "),
+    ],
+)
+def test_a_song_that_makes_no_mixture_leaves_nothing(
+    samples, rate, message, song, tmp_path, capsys
+):
+    (song / "bass.wav").unlink()
+    if samples is not None:
+        soundfile.write(song / "bass.wav", samples, rate)
+    out = tmp_path / "audio" / "song.flac"
+    assert make_mixture.main([str(song), str(out), "--seconds", "2"]) == 2
+    assert message in said(capsys)
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("place", ["song.flac", "references/song_vocals.flac"])
+def test_a_mixture_that_cannot_be_written_leaves_nothing(place, song, tmp_path, capsys):
+    audio = tmp_path / "audio"
+    (audio / place).mkdir(parents=True)
+    arguments = [str(song), str(audio / "song.flac"), "--seconds", "2"]
+    assert make_mixture.main(arguments) == 2
+    assert place in said(capsys)
+    assert not [path for path in audio.rglob("*") if path.is_file()]
 
 
 def test_scores_are_those_of_the_formula(song, tmp_path, rng, capsys):
@@ -216,16 +271,21 @@ def test_what_is_no_stem_is_not_scored(
     samples = np.full((32000, channels), value)
     path = tmp_path / "song_vocals.wav"
     soundfile.write(path, samples, rate, subtype="FLOAT")
-    assert score_stems.main([str(tmp_path), str(tmp_path / "references")]) == 1
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    assert score_stems.main([str(tmp_path), str(tmp_path / "references")]) == 2
+    assert message in said(capsys)
+
+
+def test_a_reference_that_is_no_audio_file_is_named(song, tmp_path, capsys):
+    make_mixture.main([str(song), str(tmp_path / "song.flac"), "--seconds", "2"])
+    (tmp_path / "references" / "song_bass.flac").write_text("no audio")
+    assert score_stems.main([str(tmp_path), str(tmp_path / "references")]) == 2
+    assert "song_bass.flac: " in said(capsys)
 
 
 def test_nothing_to_score_is_one_line(song, tmp_path, capsys):
     make_mixture.main([str(song), str(tmp_path / "song.flac"), "--seconds", "2"])
-    assert score_stems.main([str(song), str(tmp_path / "references")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    assert score_stems.main([str(song), str(tmp_path / "references")]) == 2
+    assert "has no stems of the mixtures" in said(capsys)
 
 
 def test_spectrograms_have_a_row_for_each_file(song):
@@ -238,3 +298,44 @@ def test_spectrograms_are_written(song, tmp_path):
     out = tmp_path / "out.png"
     assert draw_spectrograms.main([str(out), str(song / "vocals.wav")]) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros(0), "at least 1024 samples at 16000 Hz, got 0"),
+        (np.zeros(1000), "at least 1024 samples at 16000 Hz, got 1000"),
+        (np.zeros(4000), "expected some sound"),
+        (np.full(4000, np.nan), "expected some sound"),
+    ],
+)
+def test_what_has_no_sound_is_not_drawn(samples, message, song, tmp_path, capsys):
+    path, out = tmp_path / "it.wav", tmp_path / "out.png"
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    arguments = [str(out), str(song / "vocals.wav"), str(path)]
+    assert draw_spectrograms.main(arguments) == 2
+    assert message in said(capsys)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("vocals.wav", "name in .png"), ("a.png/b.png", "folder that can be written")],
+)
+def test_a_place_for_no_picture_is_refused(out, message, song, capsys):
+    (song / "a.png").write_text("a file")
+    before = (song / "vocals.wav").read_bytes()
+    arguments = [str(song / out), str(song / "vocals.wav")]
+    assert draw_spectrograms.main(arguments) == 2
+    assert message in said(capsys)
+    assert (song / "vocals.wav").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "tool", ["draw_spectrograms.py", "make_mixture.py", "score_stems.py"]
+)
+def test_tools_explain_themselves_from_anywhere(tool, tmp_path):
+    program = [sys.executable, str(ROOT / "data" / tool), "--help"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"data/{tool}" in done.stdout
