@@ -12,6 +12,8 @@ from corpus_scores import Chord, chords_of
 from corpus_sources import RATE
 from corpus_voices import to_rate
 
+from config import UserError
+
 GUITAR = "guitar.ogg"  # lies beside the song of a Frets on Fire song, and is not in it
 DRAWS = 20
 
@@ -53,8 +55,13 @@ def draw_piece(
 
     Returns:
         The track's name, where the piece begins in seconds, and the waveform.
+
+    Raises:
+        UserError: No track is that long.
     """
     tracks = [p for p in corpus_sources.music_tracks(split) if length(p) > seconds]
+    if not tracks:
+        raise UserError(f"no track of the split {split} is longer than {seconds} s")
     for _ in range(DRAWS):
         path = rng.choice(tracks)
         if split == "real":
@@ -77,7 +84,8 @@ def draw_guitar(rng: random.Random, seconds: float) -> tuple[str, np.ndarray]:
         path = songs / rng.choice(corpus_sources.GUITARS) / GUITAR
         if not path.exists():
             raise corpus_sources.MissingPackageError(path)
-        guitar = read_piece(path, rng.uniform(0, length(path) - seconds), seconds)
+        start = rng.uniform(0, max(0.0, length(path) - seconds))
+        guitar = read_piece(path, start, seconds)
         if audible(guitar):
             break
     return f"guitar of {path.parent.name}", guitar

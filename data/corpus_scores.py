@@ -18,6 +18,8 @@ import corpus_sources
 import mido
 import numpy as np
 
+from config import UserError
+
 PROGRESSIONS = (
     "1 5 6 4",
     "6 4 1 5",
@@ -48,7 +50,7 @@ MINIMUM_NOTES = 12  # in each of the drums, the bass and the rest
 ATTEMPTS = 12
 
 
-class NoScoreError(RuntimeError):
+class NoScoreError(UserError):
     """A source gave nothing usable; another draw may."""
 
 

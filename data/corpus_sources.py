@@ -16,6 +16,8 @@ import shutil
 import struct
 import zlib
 
+from config import UserError
+
 SPLITS = ("train", "validation", "test", "real")
 STEMS = ("vocals", "drums", "bass", "other")
 RATE = 16000  # Hz, of every waveform in the corpus
@@ -28,7 +30,7 @@ KIT_FOLDER = SHARE / "hydrogen/data/drumkits"
 SONIC_PI = SHARE / "sonic-pi/samples"
 
 
-class MissingPackageError(RuntimeError):
+class MissingPackageError(UserError):
     """A Debian package that the corpus needs is not installed."""
 
     def __str__(self) -> str:

@@ -175,16 +175,18 @@ def build(name: str, cache: pathlib.Path, speech: float) -> pathlib.Path:
     clips = [analyse(clip) for clip in trimmed if len(clip) > RATE // 5]
     clips = [clip for clip in clips if (clip.f0 > 0).sum() > 10]
     partial = cache / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process of that number
     partial.mkdir(parents=True)
-    for field in FIELDS:
-        joined = np.concatenate([getattr(clip, field) for clip in clips])
-        np.save(partial / f"{field}.npy", joined)
-    borders = [(len(clip.audio), len(clip.f0)) for clip in clips]
-    np.save(partial / "borders.npy", np.cumsum(borders, axis=0))
     try:
-        partial.replace(target)
-    except OSError:  # another process was faster
-        shutil.rmtree(partial)
+        for field in FIELDS:
+            joined = np.concatenate([getattr(clip, field) for clip in clips])
+            np.save(partial / f"{field}.npy", joined)
+        borders = [(len(clip.audio), len(clip.f0)) for clip in clips]
+        np.save(partial / "borders.npy", np.cumsum(borders, axis=0))
+        with contextlib.suppress(OSError):  # another process was faster
+            partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 

@@ -12,17 +12,25 @@ What it is made from, and under which licences: data/CORPUS.md.
 from __future__ import annotations
 
 import argparse
-import functools
+import concurrent.futures
 import json
 import multiprocessing
 import os
 import pathlib
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import corpus_song
 import tqdm
-from corpus_sources import RATE, SPLITS, MissingPackageError
+from corpus_sources import RATE, SPLITS
+
+import command_line
+import signals
+from config import UserError
 
 MANIFEST = "manifest.json"
 CACHE = pathlib.Path("data/cache")
@@ -81,6 +89,65 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _prepare() -> None:
+    """Prepares a process of the pool for signals.
+
+    Ctrl-C reaches all processes; the first one then ends the others by SIGTERM.
+    """
+
+    def stop(*_: Any) -> None:
+        raise SystemExit
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _write(job: corpus_song.Job, folder: pathlib.Path) -> None:
+    """Makes a song in a process of the pool."""
+    try:
+        corpus_song.write(job, folder)
+    except SystemExit:  # the pool would take it for an error of this song alone
+        os._exit(1)
+
+
+def make_songs(
+    jobs: Sequence[corpus_song.Job], folder: pathlib.Path, processes: int
+) -> Iterator[None]:
+    """Makes songs, and yields after each one.
+
+    Raises:
+        UserError: Something that they are made from is missing, or a process was
+            ended.
+    """
+    if processes == 1:
+        for job in jobs:
+            corpus_song.write(job, folder)
+            yield
+        return
+    pool = concurrent.futures.ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_prepare,
+    )
+    try:
+        with signals.waiting():  # a process half started could not be ended
+            futures = [pool.submit(_write, job, folder) for job in jobs]
+        for future in concurrent.futures.as_completed(futures):
+            future.result()
+            yield
+    except concurrent.futures.process.BrokenProcessPool:
+        raise UserError(
+            "a process ended early, probably for want of memory; finished songs are "
+            "kept; try fewer --jobs"
+        ) from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the songs asked for; returns the exit status."""
     options = parse(argv)
@@ -95,25 +162,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         for seed in range(options.first, options.first + options.count)
     ]
-    write = functools.partial(corpus_song.write, folder=options.out)
-    try:
-        # disable=None: no bar where stderr is no terminal.
-        with tqdm.tqdm(total=len(jobs), unit="song", disable=None) as bar:
-            if options.jobs == 1:
-                for job in jobs:
-                    write(job)
+
+    def work() -> int:
+        for folder in (options.out, options.cache):
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f"{folder}: expected a folder, got a file")
+        try:
+            # disable=None: no bar where stderr is no terminal.
+            with tqdm.tqdm(total=len(jobs), unit="song", disable=None) as bar:
+                for _ in make_songs(jobs, options.out, options.jobs):
                     bar.update()
-            else:
-                with multiprocessing.Pool(options.jobs) as pool:
-                    for _ in pool.imap_unordered(write, jobs):
-                        bar.update()
-    except MissingPackageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    finally:
-        if options.out.exists():
-            write_manifest(options.out)
-    return 0
+        finally:
+            if options.out.exists():
+                write_manifest(options.out)
+        return 0
+
+    return command_line.run(work)
 
 
 if __name__ == "__main__":

