@@ -21,17 +21,18 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 import tqdm
+
+import command_line
+from config import UserError
 
 # The order of the audio streams in a stem file.
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 SUFFIX = ".stem.mp4"
 
 logger = logging.getLogger("decode_stems")
-
-
-class DecodeError(Exception):
-    """What went wrong, in one line."""
 
 
 def decode(source: pathlib.Path, folder: pathlib.Path) -> bool:
@@ -45,7 +46,7 @@ def decode(source: pathlib.Path, folder: pathlib.Path) -> bool:
         False where the folder is there already.
 
     Raises:
-        DecodeError: ffmpeg refuses the file, or the folder cannot be written.
+        UserError: ffmpeg refuses the file, or the folder cannot be written.
     """
     if folder.exists():
         return False
@@ -61,10 +62,10 @@ def decode(source: pathlib.Path, folder: pathlib.Path) -> bool:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise DecodeError(f"{source}: ffmpeg failed: {last}")
+                raise UserError(f"{source}: ffmpeg failed: {last}")
             unfinished.rename(folder)
     except OSError as error:
-        raise DecodeError(f"{folder}: {error.strerror or error}") from None
+        raise UserError(f"{folder}: {error.strerror or error}") from None
     return True
 
 
@@ -79,7 +80,7 @@ def decode_tree(source: pathlib.Path, target: pathlib.Path) -> tuple[int, int]:
         How many tracks are there now, and how many failed.
 
     Raises:
-        DecodeError: there is no stem file, or no ffmpeg.
+        UserError: there is no stem file, or no ffmpeg.
     """
     found = [
         (path, target / part / path.name[: -len(SUFFIX)])
@@ -87,11 +88,11 @@ def decode_tree(source: pathlib.Path, target: pathlib.Path) -> tuple[int, int]:
         for path in sorted((source / part).glob(f"*{SUFFIX}"))
     ]
     if not found:
-        raise DecodeError(
+        raise UserError(
             f"{source}: expected train/*{SUFFIX} or test/*{SUFFIX}, got no such file"
         )
     if shutil.which("ffmpeg") is None:
-        raise DecodeError(
+        raise UserError(
             "ffmpeg is missing: install it with your system's packages (for example "
             "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg) and run "
             "this again, or get MUSDB18-HQ, which is WAV already"
@@ -104,7 +105,7 @@ def decode_tree(source: pathlib.Path, target: pathlib.Path) -> tuple[int, int]:
             for job in tqdm.tqdm(jobs, unit="track", disable=None):
                 try:
                     job.result()
-                except DecodeError as error:
+                except UserError as error:
                     failed += 1
                     logger.error("%s", error)
         finally:
@@ -122,15 +123,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=pathlib.Path, help="folder with train and test")
     parser.add_argument("target", type=pathlib.Path, help="where the WAV tree goes")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         done, failed = decode_tree(options.source, options.target)
-    except DecodeError as error:
-        logger.error("%s", error)
-        return 1
-    logger.info("%s: %d tracks, %d failed", options.target, done, failed)
-    return 1 if failed else 0
+        logger.info("%s: %d tracks, %d failed", options.target, done, failed)
+        return 1 if failed else 0
+
+    return command_line.run(work)
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.exit(main())

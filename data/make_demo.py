@@ -20,8 +20,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import soundfile
+
+import command_line
+import util
+from config import UserError
 
 SAMPLE_RATE = 22050
 DURATION_SECONDS = 6.0
@@ -185,14 +191,14 @@ def make_demo(folder: pathlib.Path, seed: int) -> bool:
         False where the folder already holds this very data set.
 
     Raises:
-        FileExistsError: the folder holds something else.
+        UserError: the folder holds something else.
     """
     description = {"maker": "make_demo", "version": 1, "seed": seed}
     label = folder / "demo.json"
     if folder.exists() and any(folder.iterdir()):
-        if label.is_file() and json.loads(label.read_text()) == description:
+        if label.is_file() and util.read_json(label) == description:
             return False
-        raise FileExistsError(f"{folder} holds something else; remove it first")
+        raise UserError(f"{folder} holds something else; remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=folder.parent) as name:
         unfinished = pathlib.Path(name) / "demo"
@@ -214,15 +220,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default="data/demo")
     parser.add_argument("--seed", type=int, default=1337)
     options = parser.parse_args(arguments)
-    try:
+    if options.seed < 0:
+        parser.error(f"expected a seed of 0 or more, got {options.seed}")
+
+    def work() -> int:
         made = make_demo(options.folder, options.seed)
-    except OSError as error:
-        logger.error("%s", error)
-        return 1
-    logger.info("%s: %s", options.folder, "made" if made else "already there")
-    return 0
+        logger.info("%s: %s", options.folder, "made" if made else "already there")
+        return 0
+
+    return command_line.run(work)
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.exit(main())

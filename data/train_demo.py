@@ -10,7 +10,6 @@ after. Run it from the repository's root.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pathlib
@@ -25,9 +24,11 @@ import make_demo
 import numpy as np
 
 import checkpoints
+import command_line
 import compat
 import models
-from config import Config, UserError, parse_config
+import util
+from config import Config, parse_config
 from datasets import Dataset
 
 CONFIG_PATH = "config_demo.json"
@@ -43,7 +44,7 @@ def run_main(*arguments: str) -> None:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    logger.info("\npython main.py %s", subprocess.list2cmdline(arguments))
+    logger.info("python main.py %s", subprocess.list2cmdline(arguments))
     subprocess.run([sys.executable, "main.py", *arguments], check=True)
 
 
@@ -66,39 +67,39 @@ def held_out_error(config: Config, dataset: Dataset, weights: dict | None) -> fl
     return float(np.mean(np.abs(np.asarray(estimates) - np.asarray(targets))))
 
 
-def main() -> int:
-    """Run the demonstration; returns the exit status."""
-    config = parse_config(
-        json.loads(pathlib.Path(CONFIG_PATH).read_text()), CONFIG_PATH
-    )
+def demonstrate() -> int:
+    """Make, train, separate, compare; returns the exit status."""
+    config = parse_config(util.read_json(pathlib.Path(CONFIG_PATH)), CONFIG_PATH)
     folder = pathlib.Path(config.dataset_path)
+    make_demo.make_demo(folder, seed=1337)
+    dataset = Dataset(config)
+    dataset.load(("test",), progress=False)
+    session_config = f"{config.session_path}/config.json"
+    mixture = str(folder / "test" / TRACK / "mixture.wav")
     try:
-        make_demo.make_demo(folder, seed=1337)
-        dataset = Dataset(config)
-        dataset.load(("test",), progress=False)
         run_main("--mode", "training", "--config", CONFIG_PATH)
-        session_config = f"{config.session_path}/config.json"
-        mixture = str(folder / "test" / TRACK / "mixture.wav")
         run_main(
             *("--mode", "inference", "--config", session_config),
             *("--mixture_input_path", mixture),
         )
-        path = checkpoints.find_latest(pathlib.Path(config.session_path))
-        trained = checkpoints.read_checkpoint(path, config).weights
-    except (OSError, UserError, subprocess.CalledProcessError) as error:
-        logger.error("%s", error)
-        return 1
+    except subprocess.CalledProcessError as error:
+        return error.returncode  # main.py has said why
+    path = checkpoints.find_latest(pathlib.Path(config.session_path))
+    trained = checkpoints.read_checkpoint(path, config).weights
     before = held_out_error(config, dataset, None)
     after = held_out_error(config, dataset, trained)
     logger.info(
-        "\nMean absolute error on the test tracks: %.4f before training, %.4f after",
+        "mean absolute error on the test tracks: %.4f before training, %.4f after",
         before,
         after,
     )
     return 0
 
 
+def main() -> int:
+    """Run the demonstration; returns the exit status."""
+    return command_line.run(demonstrate)
+
+
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("jax").setLevel(logging.WARNING)
     sys.exit(main())

@@ -86,7 +86,7 @@ def test_demo_set_is_made_once_and_overwrites_nothing(demo, tmp_path, caplog):
     assert make_demo.main([str(demo)]) == 0
     assert not make_demo.make_demo(demo, seed=1337)
     (tmp_path / "notes.txt").write_text("mine")
-    assert make_demo.main([str(tmp_path)]) == 1
+    assert make_demo.main([str(tmp_path)]) == 2
     assert "holds something else" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -160,11 +160,11 @@ def test_decoding_without_ffmpeg_says_so(tmp_path, monkeypatch, caplog):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.stem.mp4").write_bytes(b"")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert decode_stems.main([str(tmp_path), str(tmp_path / "wav")]) == 1
+    assert decode_stems.main([str(tmp_path), str(tmp_path / "wav")]) == 2
     assert "ffmpeg is missing: install it" in caplog.text
     assert not (tmp_path / "wav").exists()
 
 
 def test_decoding_nothing_says_so(tmp_path, caplog):
-    assert decode_stems.main([str(tmp_path), str(tmp_path / "wav")]) == 1
+    assert decode_stems.main([str(tmp_path), str(tmp_path / "wav")]) == 2
     assert "expected train/*.stem.mp4" in caplog.text
