@@ -18,7 +18,7 @@ import numpy as np
 import util
 from config import UserError
 
-SCORES_VERSION = 1
+SCORES_VERSION = 2
 
 
 def fingerprint(weights: dict[str, np.ndarray]) -> str:

@@ -25,7 +25,7 @@ BSS_METRICS = ("SDR", "ISR", "SIR", "SAR")
 METRICS = ("si_sdr", "bss")
 SILENCE_DB = -100.0
 WINDOW_SECONDS = 1
-MASK_SECONDS = 4096 / 44100  # the transform's length in SiSEC 2018's oracles
+MASK_SECONDS = 2048 / 44100  # a window of SiSEC 2018's oracles
 
 
 def power_db(audio: np.ndarray) -> float:
@@ -212,9 +212,10 @@ def ideal_ratio_mask(
 ) -> np.ndarray:
     """What the mixture gives up to masks that know the stems' magnitudes.
 
-    Each bin of the mixture's short-time spectrum (Hann windows of 2048 samples
-    at 16 kHz, three quarters overlapping) is shared out in proportion to the stems'
-    magnitudes there.
+    Each bin of the mixture's short-time spectrum (Hann windows of 1024 samples at 16
+    kHz, half overlapping) is shared out in proportion to the stems' magnitudes there.
+    Reference: IRM1 of SiSEC 2018 (https://github.com/sigsep/sigsep-mus-oracle), which
+    uses 2048 samples at 44.1 kHz.
 
     Args:
         references: the true stems.
@@ -228,7 +229,7 @@ def ideal_ratio_mask(
     length = 2 ** round(math.log2(MASK_SECONDS * sample_rate))
     num_frames = len(mixture)
     short = max(0, length - num_frames)
-    settings = {"nperseg": length, "noverlap": length * 3 // 4}
+    settings = {"nperseg": length, "noverlap": length // 2}
     signals = np.pad(np.vstack([mixture, references]), ((0, 0), (0, short)))
     spectra = signal.stft(signals, **settings)[2]
     magnitudes = np.abs(spectra[1:])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -251,6 +252,20 @@ def test_the_oracle_separates_what_does_not_overlap():
     )
     for reference, estimate in zip(references, estimates):
         assert scores.si_sdr(reference, estimate) > 30
+
+
+def test_the_oracle_is_that_of_sisec_2018(rng):
+    # 44.1 kHz, windows of 2048 samples, a hop of 1024; here by librosa.
+    references = rng.standard_normal((2, 22 * 1024)).astype("float32")
+    references[0] = np.cumsum(references[0]) / 50
+    mixture = references.sum(axis=0)
+    settings = {"n_fft": 2048, "hop_length": 1024}
+    magnitudes = np.abs(librosa.stft(references, **settings))
+    mask = magnitudes / magnitudes.sum(axis=0)
+    masked = mask * librosa.stft(mixture, **settings)
+    expected = librosa.istft(masked, **settings, length=len(mixture))
+    estimates = scores.ideal_ratio_mask(references, mixture, sample_rate=44100)
+    np.testing.assert_allclose(estimates, expected, atol=1e-5)
 
 
 # Tables
