@@ -172,8 +172,8 @@ def check_place(path: os.PathLike) -> None:
     """Find out before the work whether a file can be written at its end.
 
     Raises:
-        UserError: it is a folder, a pipe or a device, or the folder to hold it can
-            neither be written nor made.
+        UserError: it is a folder, a pipe or a device, the folder to hold it can neither
+            be written nor made, or its name is too long.
     """
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():
@@ -188,6 +188,9 @@ def check_place(path: os.PathLike) -> None:
         raise UserError(
             f"cannot write {path}: expected {folder} to be a folder that can be written"
         )
+    most = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    if len(os.fsencode(path.name)) > most:
+        raise UserError(f"cannot write {path}: expected a name of at most {most} bytes")
 
 
 def check_folder(folder: pathlib.Path) -> None:

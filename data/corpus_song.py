@@ -23,9 +23,11 @@ import corpus_speakers
 import corpus_synth
 import corpus_voices
 import numpy as np
-import soundfile
+import sound_files
 from corpus_sources import RATE, STEMS
 from corpus_speakers import REAL_SPEAKERS, SPEAKERS
+
+from config import UserError
 
 RECORD = "song.json"
 
@@ -191,19 +193,25 @@ def write(job: Job, folder: pathlib.Path) -> str:
 
     Returns:
         The song's name.
+
+    Raises:
+        UserError: Something else is in its place, or it cannot be written.
     """
     name = draw_plan(job).name(job.seed)
     target = folder / job.split / name
     if target.exists():
+        if not (target / RECORD).exists():
+            raise UserError(f"{target}: expected a song or nothing there; remove it")
         return name
     record, stems, mixture = make(job)
     partial = folder / f".{job.split}-{name}-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process of that number
-    partial.mkdir(parents=True)
-    target.parent.mkdir(exist_ok=True)
     try:
+        partial.mkdir(parents=True)
+        target.parent.mkdir(exist_ok=True)
         for stem, waveform in [*zip(STEMS, stems), ("mixture", mixture)]:
-            soundfile.write(partial / f"{stem}.wav", waveform, RATE, subtype="PCM_16")
+            file = f"{stem}.wav"
+            sound_files.write(partial / file, waveform, RATE, final=target / file)
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
         partial.replace(target)
     finally:

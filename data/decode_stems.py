@@ -48,7 +48,7 @@ def decode(source: pathlib.Path, folder: pathlib.Path) -> bool:
     Raises:
         UserError: ffmpeg refuses the file, or the folder cannot be written.
     """
-    if folder.exists():
+    if folder.is_dir():
         return False
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +91,8 @@ def decode_tree(source: pathlib.Path, target: pathlib.Path) -> tuple[int, int]:
         raise UserError(
             f"{source}: expected train/*{SUFFIX} or test/*{SUFFIX}, got no such file"
         )
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target}: expected a folder or nothing there, got a file")
     if shutil.which("ffmpeg") is None:
         raise UserError(
             "ffmpeg is missing: install it with your system's packages (for example "

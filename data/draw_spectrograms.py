@@ -9,8 +9,11 @@ transform, in dB below the loudest of all files, over a frequency axis in octave
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -70,7 +73,9 @@ def draw(files: Sequence[pathlib.Path]) -> matplotlib.figure.Figure:
             vmax=0,
             cmap="magma",
         )
-        axis.set(title=path.stem, ylabel="Hz")
+        name = os.fsencode(path.stem).decode("utf-8", "backslashreplace")
+        axis.set_title(name, parse_math=False)
+        axis.set_ylabel("Hz")
         axis.label_outer()
     figure.colorbar(image, ax=axes, label="dB")
     return figure
@@ -90,9 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"expected a picture's name in .png, got {options.out}")
         util.check_not_among([options.out], options.files, "an input")
         util.check_place(options.out)
-        figure = draw(options.files)
-        with util.replacing(options.out) as temporary:
-            figure.savefig(temporary, dpi=80)
+        figure, picture = draw(options.files), io.BytesIO()
+        with warnings.catch_warnings():
+            # The font lacks the letters of some names; boxes stand for them.
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            figure.savefig(picture, dpi=80)
+        util.write_bytes(options.out, picture.getbuffer())
         return 0
 
     return command_line.run(work)

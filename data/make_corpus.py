@@ -30,22 +30,27 @@ from corpus_sources import RATE, SPLITS
 
 import command_line
 import signals
+import util
 from config import UserError
 
 MANIFEST = "manifest.json"
 CACHE = pathlib.Path("data/cache")
+LONGEST = 3600  # seconds of a song
+MOST = 100_000  # songs at a time
 
 
 def write_manifest(folder: pathlib.Path) -> None:
-    """Collects the records of all finished songs into FOLDER/manifest.json."""
+    """Collects the records of all finished songs into FOLDER/manifest.json.
+
+    Raises:
+        UserError: A record cannot be read, or the manifest not be written.
+    """
     records = [
-        json.loads(path.read_text())
+        util.read_json(path)
         for path in sorted(folder.glob(f"[!.]*/*/{corpus_song.RECORD}"))
     ]
-    partial = folder / f".{MANIFEST}.{os.getpid()}"
     text = json.dumps({"sample_rate": RATE, "songs": records}, indent=1)
-    partial.write_text(text + "\n")
-    partial.replace(folder / MANIFEST)
+    util.write_bytes(folder / MANIFEST, f"{text}\n".encode())
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -82,8 +87,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.split == "real" and options.source != "music":
         parser.error("--split real exists for --source music only")
-    if not 5 <= options.seconds < float("inf") or options.count < 1 or options.jobs < 1:
-        parser.error("expected 5 seconds or more, and a count and jobs of 1 or more")
+    if not 5 <= options.seconds <= LONGEST:
+        parser.error(f"expected 5 to {LONGEST} seconds, got {options.seconds}")
+    if not 1 <= options.count <= MOST or options.jobs < 1:
+        parser.error(f"expected 1 to {MOST} songs and 1 or more jobs")
     if options.first < 0 or not 0 < options.speech < float("inf"):
         parser.error("expected a first seed of 0 or more, and some seconds of speech")
     return options
@@ -151,22 +158,25 @@ def make_songs(
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the songs asked for; returns the exit status."""
     options = parse(argv)
-    jobs = [
-        corpus_song.Job(
-            options.source,
-            options.split,
-            seed,
-            options.seconds,
-            options.cache,
-            options.speech,
-        )
-        for seed in range(options.first, options.first + options.count)
-    ]
 
     def work() -> int:
-        for folder in (options.out, options.cache):
-            if folder.exists() and not folder.is_dir():
-                raise UserError(f"{folder}: expected a folder, got a file")
+        jobs = [
+            corpus_song.Job(
+                options.source,
+                options.split,
+                seed,
+                options.seconds,
+                options.cache,
+                options.speech,
+            )
+            for seed in range(options.first, options.first + options.count)
+        ]
+        for folder in (options.out / options.split, options.cache):
+            for place in (folder, *folder.parents):
+                if place.exists() and not place.is_dir():
+                    raise UserError(f"{place}: expected a folder, got a file")
+        if options.out.exists():  # a record that cannot be read is found at once
+            write_manifest(options.out)
         try:
             # disable=None: no bar where stderr is no terminal.
             with tqdm.tqdm(total=len(jobs), unit="song", disable=None) as bar:

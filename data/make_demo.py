@@ -23,7 +23,7 @@ from collections.abc import Sequence
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import soundfile
+import sound_files
 
 import command_line
 import util
@@ -177,7 +177,8 @@ def write_track(folder: pathlib.Path, rng: np.random.Generator) -> None:
     }
     samples["mixture"] = sum(samples.values())
     for name, audio in samples.items():
-        soundfile.write(str(folder / f"{name}.wav"), audio, SAMPLE_RATE, "PCM_16")
+        path = folder / f"{name}.wav"
+        sound_files.write(path, audio, SAMPLE_RATE, final=path)
 
 
 def make_demo(folder: pathlib.Path, seed: int) -> bool:
@@ -193,6 +194,11 @@ def make_demo(folder: pathlib.Path, seed: int) -> bool:
     Raises:
         UserError: the folder holds something else.
     """
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{place}: expected a folder or nothing there, got a file")
+    if folder.is_symlink():
+        raise UserError(f"{folder}: expected a folder or nothing there, got a link")
     description = {"maker": "make_demo", "version": 1, "seed": seed}
     label = folder / "demo.json"
     if folder.exists() and any(folder.iterdir()):

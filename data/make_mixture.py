@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import librosa
 import numpy as np
-import soundfile
+import sound_files
 
 import command_line
 import util
@@ -52,13 +52,10 @@ def read_part(
     stems, rates = {}, {}
     for stem in PLACES:
         path = song / f"{stem}.wav"
-        try:
-            whole, rate = soundfile.read(path, dtype="int16", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise UserError(f"{path}: {error.error_string}") from None
+        whole, rate = sound_files.read(path, "int16")
         if whole.shape[1] != 1:
             raise UserError(f"{path}: expected mono, got {whole.shape[1]} channels")
-        if len(whole) < round((start + seconds) * rate):
+        if start + seconds > len(whole) / rate:
             raise UserError(
                 f"{path}: expected {start + seconds} seconds or more, got "
                 f"{len(whole) / rate}"
@@ -73,7 +70,7 @@ def read_part(
 def make_mixture(
     song: pathlib.Path, out: pathlib.Path, *, start: float, seconds: float
 ) -> None:
-    """Writes a mixture and its reference stems, all of them or none.
+    """Writes a mixture and its reference stems, after all checks; the mixture last.
 
     Args:
         song: Folder of the song.
@@ -110,13 +107,14 @@ def make_mixture(
         (references / f"{out.stem}_{stem}.flac", samples, rate)
         for stem, samples in stems.items()
     ]
-    files.append((out, mixture, SAMPLE_RATE))
+    files.insert(0, (out, mixture, SAMPLE_RATE))
     for path, _, _ in files:
         util.check_place(path)
+    # What is entered first gets its name last: the mixture, when its stems have theirs.
     with contextlib.ExitStack() as stack:
         for path, samples, sample_rate in files:
             temporary = stack.enter_context(util.replacing(path))
-            soundfile.write(temporary, samples, sample_rate, subtype="PCM_16")
+            sound_files.write(temporary, samples, sample_rate, final=path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

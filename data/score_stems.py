@@ -18,7 +18,7 @@ from collections.abc import Sequence
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import soundfile
+import sound_files
 
 import command_line
 import score_report
@@ -36,10 +36,7 @@ def read(path: pathlib.Path) -> np.ndarray:
     Raises:
         UserError: It is not mono at `RATE`, or has samples that are not finite.
     """
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: {error.error_string}") from None
+    samples, rate = sound_files.read(path, "float32")
     if rate != RATE or samples.shape[1] != 1:
         raise UserError(
             f"expected {path} in mono at {RATE} Hz, got {samples.shape[1]} channels at "
@@ -53,6 +50,9 @@ def read(path: pathlib.Path) -> np.ndarray:
 def read_references(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     """The reference stems of a mixture, and "accompaniment": all but the vocals."""
     stems = {stem: read(folder / f"{name}_{stem}.flac") for stem in STEMS}
+    lengths = {stem: len(samples) for stem, samples in stems.items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"{folder}: expected stems of {name} as long, got {lengths}")
     accompaniment = np.sum([stems[stem] for stem in STEMS[1:]], axis=0)
     return {**stems, "accompaniment": accompaniment}
 
@@ -67,6 +67,9 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
     Raises:
         UserError: There is nothing to score, or a file is no stem.
     """
+    for folder in (estimates, references):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: expected a folder of stems, got none")
     suffix = f"_{STEMS[0]}.flac"
     names = sorted(p.name[: -len(suffix)] for p in references.glob(f"*{suffix}"))
     rows = []

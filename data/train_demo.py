@@ -28,7 +28,7 @@ import command_line
 import compat
 import models
 import util
-from config import Config, parse_config
+from config import Config, UserError, parse_config
 from datasets import Dataset
 
 CONFIG_PATH = "config_demo.json"
@@ -38,14 +38,23 @@ NUM_FRAGMENTS = 64
 logger = logging.getLogger("train_demo")
 
 
-def run_main(*arguments: str) -> None:
-    """Run main.py as a user would, and show how.
+def run_main(*arguments: str) -> int:
+    """Run main.py as a user would, and show how; returns its exit status.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        UserError: a signal ended it.
     """
     logger.info("python main.py %s", subprocess.list2cmdline(arguments))
-    subprocess.run([sys.executable, "main.py", *arguments], check=True)
+    process = subprocess.Popen([sys.executable, "main.py", *arguments])
+    try:
+        status = process.wait()
+    except BaseException:
+        process.terminate()  # it saves what it has learned
+        process.wait()
+        raise
+    if status < 0:
+        raise UserError(f"main.py was ended by signal {-status}")
+    return status
 
 
 def held_out_error(config: Config, dataset: Dataset, weights: dict | None) -> float:
@@ -75,15 +84,16 @@ def demonstrate() -> int:
     dataset = Dataset(config)
     dataset.load(("test",), progress=False)
     session_config = f"{config.session_path}/config.json"
-    mixture = str(folder / "test" / TRACK / "mixture.wav")
-    try:
-        run_main("--mode", "training", "--config", CONFIG_PATH)
-        run_main(
-            *("--mode", "inference", "--config", session_config),
-            *("--mixture_input_path", mixture),
-        )
-    except subprocess.CalledProcessError as error:
-        return error.returncode  # main.py has said why
+    mixture = folder / "test" / TRACK / "mixture.wav"
+    mixture_flag = ("--mixture_input_path", str(mixture))
+    commands = (
+        ("--mode", "training", "--config", CONFIG_PATH),
+        ("--mode", "inference", "--config", session_config, *mixture_flag),
+    )
+    for command in commands:
+        status = run_main(*command)
+        if status:
+            return status  # main.py has said why
     path = checkpoints.find_latest(pathlib.Path(config.session_path))
     trained = checkpoints.read_checkpoint(path, config).weights
     before = held_out_error(config, dataset, None)

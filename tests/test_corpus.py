@@ -576,19 +576,47 @@ def test_trim_cuts_silence_and_sets_the_peak(rng):
     assert corpus_voices.trim(np.zeros(RATE)).size == 0
 
 
-@pytest.mark.parametrize("place", ["out", "voices"])
+@pytest.mark.parametrize("place", ["out/train/mma-00000-kal-sung", "out/manifest.json"])
+def test_a_folder_in_the_place_of_what_is_made_is_one_line(
+    place, cache, tmp_path, capsys
+):
+    (tmp_path / place).mkdir(parents=True)
+    arguments = command(tmp_path / "out", cache, "scores", "train", 1)
+    assert make_corpus.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / place}: " in line
+    files = [path for path in tmp_path.rglob("out/**/*") if path.is_file()]
+    assert {path.name for path in files} <= {"manifest.json"}
+
+
+def test_a_record_that_cannot_be_read_is_found_before_the_work(tmp_path, capsys):
+    record = tmp_path / "train" / "x" / "song.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    assert make_corpus.main([str(tmp_path), "--count", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{record}: expected JSON" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
+@pytest.mark.parametrize("place", ["out", "out/train", "voices"])
 def test_a_file_in_the_place_of_a_folder_is_one_line(place, tmp_path, capsys):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("a file")
     arguments = [str(tmp_path / "out"), "--cache", str(tmp_path / "voices")]
     assert make_corpus.main([*arguments, "--count", "1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"error: {tmp_path / place}: expected a folder, got a file"
-    assert [path.name for path in tmp_path.iterdir()] == [place]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [
+        tmp_path / place
+    ]
 
 
 def test_bad_options_exit_with_a_line(capsys):
     for bad in (
         ["out", "--count", "0"],
+        ["out", "--count", "1000000000"],
+        ["out", "--seconds", "1e300"],
         ["out", "--seconds", "nan"],
         ["out", "--first", "-5"],
         ["out", "--speech", "0"],

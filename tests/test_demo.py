@@ -88,7 +88,14 @@ def test_demo_set_is_made_once_and_overwrites_nothing(demo, tmp_path, caplog):
     (tmp_path / "notes.txt").write_text("mine")
     assert make_demo.main([str(tmp_path)]) == 2
     assert "holds something else" in caplog.text
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert make_demo.main([str(tmp_path / "notes.txt" / "demo")]) == 2
+    assert "notes.txt: expected a folder or nothing there" in caplog.text
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    assert make_demo.main([str(tmp_path / "link")]) == 2
+    assert "got a link" in caplog.text
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["empty", "link", "notes.txt"]
 
 
 # Decoding of stem files
@@ -163,6 +170,14 @@ def test_decoding_without_ffmpeg_says_so(tmp_path, monkeypatch, caplog):
     assert decode_stems.main([str(tmp_path), str(tmp_path / "wav")]) == 2
     assert "ffmpeg is missing: install it" in caplog.text
     assert not (tmp_path / "wav").exists()
+
+
+def test_decoding_into_a_file_says_so(tmp_path, caplog):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.stem.mp4").write_bytes(b"")
+    (tmp_path / "wav").write_text("a file")
+    assert decode_stems.main([str(tmp_path), str(tmp_path / "wav")]) == 2
+    assert "wav: expected a folder or nothing there, got a file" in caplog.text
 
 
 def test_decoding_nothing_says_so(tmp_path, caplog):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import resource
+import signal
 import subprocess
 import sys
 
@@ -188,6 +191,7 @@ def said(capsys):
         ("song.flac", "--seconds 0", "0.1 seconds or more, got 0.0 and 0.0"),
         ("song.flac", "--seconds inf", "got 0.0 and inf"),
         ("song.flac", "--seconds nan", "got 0.0 and nan"),
+        ("song.flac", "--start 1e305", "1e+305 seconds or more, got 2.0"),
         ("song.flac", "--start -1", "got -1.0 and 16.0"),
         ("song.xyz", "--seconds 1", "a mixture's name in .flac"),
         ("song", "--seconds 1", "a mixture's name in .flac"),
@@ -207,7 +211,7 @@ def test_a_mixture_that_cannot_be_made_is_one_line(
     [
         (np.zeros((32000, 2)), 16000, "bass.wav: expected mono, got 2 channels"),
         (np.zeros(16000), 8000, "expected stems of one sample rate"),
-        (None, 0, "bass.wav: "),
+        (None, 0, "bass.wav: expected an audio file, got nothing there"),
     ],
 )
 def test_a_song_that_makes_no_mixture_leaves_nothing(
@@ -230,6 +234,28 @@ def test_a_mixture_that_cannot_be_written_leaves_nothing(place, song, tmp_path, 
     assert make_mixture.main(arguments) == 2
     assert place in said(capsys)
     assert not [path for path in audio.rglob("*") if path.is_file()]
+
+
+def test_names_too_long_for_the_stems_leave_nothing(song, tmp_path, capsys):
+    out = tmp_path / "audio" / ("a" * 245 + ".flac")  # with _vocals.flac: 257
+    assert make_mixture.main([str(song), str(out), "--seconds", "2"]) == 2
+    assert "a_vocals.flac: expected a name of at most 255 bytes" in said(capsys)
+    assert not out.parent.exists()
+
+
+def test_the_mixture_comes_when_its_stems_are_there(song, tmp_path, monkeypatch):
+    names = []
+    rename = pathlib.Path.replace
+
+    def noted(path, target):
+        names.append(target.name)
+        return rename(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", noted)
+    out = tmp_path / "song.flac"
+    assert make_mixture.main([str(song), str(out), "--seconds", "2"]) == 0
+    assert len(names) == 5
+    assert names[-1] == "song.flac"
 
 
 def test_scores_are_those_of_the_formula(song, tmp_path, rng, capsys):
@@ -279,7 +305,22 @@ def test_a_reference_that_is_no_audio_file_is_named(song, tmp_path, capsys):
     make_mixture.main([str(song), str(tmp_path / "song.flac"), "--seconds", "2"])
     (tmp_path / "references" / "song_bass.flac").write_text("no audio")
     assert score_stems.main([str(tmp_path), str(tmp_path / "references")]) == 2
-    assert "song_bass.flac: " in said(capsys)
+    assert "song_bass.flac: expected an audio file, got: " in said(capsys)
+
+
+def test_references_of_different_lengths_are_refused(song, tmp_path, capsys):
+    make_mixture.main([str(song), str(tmp_path / "song.flac"), "--seconds", "2"])
+    references = tmp_path / "references"
+    soundfile.write(references / "song_drums.flac", np.zeros(100), 16000)
+    assert score_stems.main([str(tmp_path), str(references)]) == 2
+    assert "'drums': 100, 'bass': 32000" in said(capsys)
+
+
+def test_folders_that_are_missing_are_named(tmp_path, capsys):
+    absent = tmp_path / "absent"
+    for folders in ([absent, tmp_path], [tmp_path, absent]):
+        assert score_stems.main(list(map(str, folders))) == 2
+        assert f"{absent}: expected a folder of stems" in said(capsys)
 
 
 def test_nothing_to_score_is_one_line(song, tmp_path, capsys):
@@ -320,15 +361,60 @@ def test_what_has_no_sound_is_not_drawn(samples, message, song, tmp_path, capsys
 
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("vocals.wav", "name in .png"), ("a.png/b.png", "folder that can be written")],
+    [
+        ("vocals.wav", "name in .png"),
+        ("a.png/b.png", "folder that can be written"),
+        ("a.png", "is an input and would be overwritten"),
+    ],
 )
 def test_a_place_for_no_picture_is_refused(out, message, song, capsys):
-    (song / "a.png").write_text("a file")
-    before = (song / "vocals.wav").read_bytes()
-    arguments = [str(song / out), str(song / "vocals.wav")]
-    assert draw_spectrograms.main(arguments) == 2
+    picture = song / "a.png"  # of that name, but sound
+    (song / "vocals.wav").rename(picture)
+    before = picture.read_bytes()
+    assert draw_spectrograms.main([str(song / out), str(picture)]) == 2
     assert message in said(capsys)
-    assert (song / "vocals.wav").read_bytes() == before
+    assert picture.read_bytes() == before
+
+
+def test_any_name_can_be_drawn(song, tmp_path, capfd):
+    names = ("we$ird_{$.wav", "日本.wav", os.fsdecode(b"\xff.wav"))
+    files = [song / name for name in names]
+    for path in files:
+        path.write_bytes((song / "vocals.wav").read_bytes())
+    out = tmp_path / "out.png"
+    assert draw_spectrograms.main([str(out), *map(str, files)]) == 0
+    assert out.exists()
+    assert capfd.readouterr().err == ""
+
+
+def limited(blocks, tool, *arguments):
+    """Runs a tool whose files may have so many KiB; returns its status and stderr."""
+    program = [sys.executable, str(ROOT / "data" / tool), *map(str, arguments)]
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * blocks, 1024 * blocks))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    done = subprocess.run(program, capture_output=True, text=True, preexec_fn=limit)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("tool", ["make_mixture", "make_demo", "draw_spectrograms"])
+def test_what_cannot_be_written_takes_one_line(tool, song, tmp_path):
+    out = tmp_path / "out"
+    arguments = {
+        "make_mixture": [song, out / "song.flac", "--seconds", "2"],
+        "make_demo": [out / "demo"],
+        "draw_spectrograms": [out / "it.png", song / "vocals.wav"],
+    }
+    if tool == "draw_spectrograms":  # matplotlib keeps a large cache of fonts
+        picture = tmp_path / "first.png"
+        assert limited(10**6, f"{tool}.py", picture, song / "vocals.wav") == (0, "")
+    status, errors = limited(8, f"{tool}.py", *arguments[tool])
+    assert status == 2
+    (line,) = errors.splitlines()
+    assert line.startswith(f"error: cannot write {out}")
+    assert not [path for path in tmp_path.rglob("out/**/*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
