@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from config import parse_config
+from config import UserError, parse_config
 from datasets import Dataset, check_dataset
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -18,6 +19,7 @@ sys.path.insert(0, str(ROOT / "data"))
 
 import decode_stems  # noqa: E402
 import make_demo  # noqa: E402
+import train_demo  # noqa: E402
 
 STEMS = ("vocals", "drums", "bass", "other")
 
@@ -98,6 +100,49 @@ def test_demo_set_is_made_once_and_overwrites_nothing(demo, tmp_path, caplog):
     assert names == ["empty", "link", "notes.txt"]
 
 
+# The demonstration
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Puts a main.py of its own where `train_demo` looks for one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "main.py"
+
+
+def test_the_demonstration_hands_on_the_status(program):
+    program.write_text("raise SystemExit(3)")
+    assert train_demo.run_main() == 3
+    program.write_text("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(UserError, match=r"main\.py was ended by signal 9"):
+        train_demo.run_main()
+
+
+def test_a_stopped_demonstration_lets_training_save(program):
+    # It tells its parent that it has begun, and takes its time to save.
+    program.write_text("""
+import os, pathlib, signal, time
+def save(*_):
+    time.sleep(0.5)
+    pathlib.Path("saved").touch()
+    raise SystemExit
+signal.signal(signal.SIGTERM, save)
+os.kill(os.getppid(), signal.SIGUSR1)
+time.sleep(30)
+""")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_demo.run_main()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert (program.parent / "saved").exists()
+
+
 # Decoding of stem files
 
 
@@ -108,9 +153,9 @@ def write_stem_file(path, audio, rate=44100):
     """A file of one AAC stream for each stereo signal in `audio`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     command = ["ffmpeg", "-nostdin", "-v", "error"]
-    for k, signal in enumerate(audio):
+    for k, stereo in enumerate(audio):
         wav = path.parent / f"{k}.wav"
-        soundfile.write(str(wav), signal, rate)
+        soundfile.write(str(wav), stereo, rate)
         command += ["-i", str(wav)]
     for k in range(len(audio)):
         command += ["-map", str(k)]
