@@ -24,7 +24,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv .venv-theano separate test test-theano theano-python train-demo \
-	bench corpus corpus-packages retrain-multi-instrument retrain-singing-voice clean
+	bench corpus corpus-packages retrain-multi-instrument retrain-singing-voice \
+	grow-multi-instrument grow-singing-voice clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -109,6 +110,14 @@ retrain-singing-voice: retrain-multi-instrument ## the same for the other sessio
 		$(RUN) grow.py sessions/multi-instrument-retrained/config.json \
 		sessions/singing-voice/retrain.json
 	$(TRAIN) --config sessions/singing-voice/retrain.json
+
+# Into sessions/<task>-grown, likewise.
+grow-multi-instrument: ## grow the shipped network into the paper's, and train it on
+grow-singing-voice: ## the same for the other session
+grow-multi-instrument grow-singing-voice: grow-%: corpus
+	ls sessions/$*-grown/checkpoints/*.hdf5 >/dev/null 2>&1 || \
+		$(RUN) grow.py sessions/$*/config.json sessions/$*/grown.json
+	$(TRAIN) --config sessions/$*/grown.json
 
 clean: ## remove both environments and the tools' caches
 	rm -rf .venv .venv-theano .mypy_cache .pytest_cache .ruff_cache

@@ -16,6 +16,7 @@ import soundfile
 from networks import TASK_NAMES, oracle
 
 import checkpoints
+import grow
 import main
 from config import parse_config
 
@@ -99,6 +100,53 @@ def test_a_shipped_network_can_be_trained_again_beside_it(task_name):
     assert again.session_path == f"{shipped.session_path}-retrained"
     for field in ("task_name", "dataset_path", "losses", "augmentation_mix"):
         assert getattr(again, field) == getattr(shipped, field)
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_a_shipped_network_can_be_grown_into_the_papers(task_name, rng):
+    folder = ROOT / "sessions" / task_name
+    paper = ROOT / f"config_{task_name.replace('-', '_')}.json"
+    shipped, grown, papers = (
+        parse_config(json.loads(path.read_text()), path.name, task_name)
+        for path in (folder / "config.json", folder / "grown.json", paper)
+    )
+    assert grown.weight_shapes == papers.weight_shapes
+    assert grown.session_path == f"{shipped.session_path}-grown"
+    for field in ("task_name", "dataset_path", "losses", "augmentation_mix"):
+        assert getattr(grown, field) == getattr(shipped, field)
+    path = checkpoints.find_latest(folder)
+    weights = checkpoints.read_checkpoint(path, shipped).weights
+    whole = score_stems.read_references(REFERENCES, "samba")
+    samples = (whole["vocals"] + whole["accompaniment"])[100000:]
+    field, margin = 4, grown.head_margin
+    samples = samples[: field + 2 * grown.context_length]
+    cut = grown.context_length - shipped.context_length
+    expected = oracle(shipped, weights, samples[cut:-cut], margin, field)
+    larger = grow.grown_weights(shipped, weights, grown, rng)
+    got = oracle(grown, larger, samples, margin, field)
+    inside = slice(margin, margin + field)
+    assert np.abs(expected[:, inside]).max() > 1e-3
+    np.testing.assert_allclose(got[:, inside], expected[:, inside], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["multi-instrument", "singing-voice"])
+def test_growing_makes_corpus_and_networks_in_order(target):
+    done = subprocess.run(
+        ["make", "--dry-run", f"grow-{target}", "PRECISION=bfloat16"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    config = f"sessions/{target}/grown.json"
+    steps = (
+        "make_corpus.py",
+        f"grow.py sessions/{target}/config.json {config}",
+        f"main.py --mode training --precision bfloat16 --config {config}",
+    )
+    places = [done.stdout.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
 
 
 def test_retraining_makes_corpus_and_networks_in_order():
