@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import resource
-import signal
 import subprocess
 import sys
 
@@ -435,15 +433,18 @@ def test_any_name_can_be_drawn(song, tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
+LIMITED = """
+import os, resource, sys
+size = 1024 * int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
 def limited(blocks, tool, *arguments):
     """Runs a tool whose files may have so many KiB; returns its status and stderr."""
-    program = [sys.executable, str(ROOT / "data" / tool), *map(str, arguments)]
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * blocks, 1024 * blocks))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    done = subprocess.run(program, capture_output=True, text=True, preexec_fn=limit)
+    program = [sys.executable, "-c", LIMITED, blocks, ROOT / "data" / tool, *arguments]
+    done = subprocess.run(list(map(str, program)), capture_output=True, text=True)
     return done.returncode, done.stderr
 
 
