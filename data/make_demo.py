@@ -197,14 +197,14 @@ def make_demo(folder: pathlib.Path, seed: int) -> bool:
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise UserError(f"{place}: expected a folder or nothing there, got a file")
-    if folder.is_symlink():
-        raise UserError(f"{folder}: expected a folder or nothing there, got a link")
     description = {"maker": "make_demo", "version": 1, "seed": seed}
     label = folder / "demo.json"
     if folder.exists() and any(folder.iterdir()):
         if label.is_file() and util.read_json(label) == description:
             return False
         raise UserError(f"{folder} holds something else; remove it first")
+    if folder.is_symlink():
+        raise UserError(f"{folder}: expected a folder or nothing there, got a link")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=folder.parent) as name:
         unfinished = pathlib.Path(name) / "demo"
