@@ -13,13 +13,10 @@ Conventions: float32 audio, mono, at the model's rate.
 from __future__ import annotations
 
 import collections
-import concurrent.futures
-import concurrent.futures.process
 import dataclasses
 import functools
 import importlib.util
 import logging
-import multiprocessing
 import pathlib
 import signal
 from collections.abc import Iterator, Sequence
@@ -30,6 +27,7 @@ import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import dataset_cache
+import pools
 import score_report
 import scores
 import signals
@@ -248,14 +246,6 @@ def _scored(
                 yield name, score(*arguments)
                 bar.update()
             return
-        # Spawned, not forked: the network's backend has threads by now.
-        pool = concurrent.futures.ProcessPoolExecutor(
-            min(settings.jobs, total),
-            mp_context=multiprocessing.get_context("spawn"),
-            # Ctrl-C reaches all processes; this one ends the others.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
-        )
         waiting: collections.deque = collections.deque()
 
         def finish() -> tuple:
@@ -264,7 +254,13 @@ def _scored(
             bar.update()
             return name, targets
 
-        try:
+        with pools.process_pool(
+            min(settings.jobs, total),
+            # Ctrl-C reaches all processes; this one ends the others.
+            functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN),
+            broken="a scoring process ended early, probably for want of memory; what "
+            "is scored so far is kept; try fewer --jobs",
+        ) as pool:
             for name, arguments in work:
                 with signals.waiting():  # a process half started could not be ended
                     future = pool.submit(score, *arguments)
@@ -274,14 +270,3 @@ def _scored(
                     yield finish()
             while waiting:
                 yield finish()
-        except concurrent.futures.process.BrokenProcessPool:
-            raise UserError(
-                "a scoring process ended early, probably for want of memory; what is "
-                "scored so far is kept; try fewer --jobs"
-            ) from None
-        except BaseException:
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import json
-import multiprocessing
 import os
 import pathlib
 import signal
@@ -29,6 +28,7 @@ import tqdm
 from corpus_sources import RATE, SPLITS
 
 import command_line
+import pools
 import signals
 import util
 from config import UserError
@@ -131,28 +131,17 @@ def make_songs(
             corpus_song.write(job, folder)
             yield
         return
-    pool = concurrent.futures.ProcessPoolExecutor(
+    with pools.process_pool(
         processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_prepare,
-    )
-    try:
+        _prepare,
+        broken="a process ended early, probably for want of memory; finished songs are "
+        "kept; try fewer --jobs",
+    ) as pool:
         with signals.waiting():  # a process half started could not be ended
             futures = [pool.submit(_write, job, folder) for job in jobs]
         for future in concurrent.futures.as_completed(futures):
             future.result()
             yield
-    except concurrent.futures.process.BrokenProcessPool:
-        raise UserError(
-            "a process ended early, probably for want of memory; finished songs are "
-            "kept; try fewer --jobs"
-        ) from None
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

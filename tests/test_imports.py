@@ -24,7 +24,7 @@ LEVELS = (
     {"dataset_cache", "hdf5"},
     {"dataset_tracks"},
     {"fused"},
-    {"compat", "util", "standard_streams", "signals", "sound", "sound_writer"},
+    {"compat", "util", "standard_streams", "signals", "sound", "sound_writer", "pools"},
     {"sound_header", "sound_stream", "packages"},
     {"config"},
     {"session_config"},
