@@ -127,34 +127,32 @@ def test_a_shipped_network_can_be_grown_into_the_papers(task_name, rng):
     np.testing.assert_allclose(got[:, inside], expected[:, inside], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("target", ["multi-instrument", "singing-voice"])
-def test_growing_makes_corpus_and_networks_in_order(target):
+def places_of(steps, target):
+    """Where each step stands in what `make` would do for a target, in bfloat16."""
     done = subprocess.run(
-        ["make", "--dry-run", f"grow-{target}", "PRECISION=bfloat16"],
+        ["make", "--dry-run", target, "PRECISION=bfloat16"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    config = f"sessions/{target}/grown.json"
+    return [done.stdout.find(step) for step in steps]
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_growing_makes_corpus_and_networks_in_order(task_name):
+    config = f"sessions/{task_name}/grown.json"
     steps = (
         "make_corpus.py",
-        f"grow.py sessions/{target}/config.json {config}",
+        f"grow.py sessions/{task_name}/config.json {config}",
         f"main.py --mode training --precision bfloat16 --config {config}",
     )
-    places = [done.stdout.find(step) for step in steps]
+    places = places_of(steps, f"grow-{task_name}")
     assert -1 not in places
     assert places == sorted(places)
 
 
 def test_retraining_makes_corpus_and_networks_in_order():
-    done = subprocess.run(
-        ["make", "--dry-run", "retrain-singing-voice", "PRECISION=bfloat16"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     steps = (
         "make_corpus.py",
         "main.py --mode training --precision bfloat16 --config "
@@ -163,7 +161,7 @@ def test_retraining_makes_corpus_and_networks_in_order():
         "main.py --mode training --precision bfloat16 --config "
         "sessions/singing-voice/retrain.json",
     )
-    places = [done.stdout.find(step) for step in steps]
+    places = places_of(steps, "retrain-singing-voice")
     assert -1 not in places
     assert places == sorted(places)
 
