@@ -10,7 +10,8 @@ import pathlib
 from typing import Any, NoReturn
 
 import standard_streams
-from config import MULTI_INSTRUMENT, TASKS, UserError
+from config import MULTI_INSTRUMENT, TASKS
+from util import UserError
 
 
 class Parser(argparse.ArgumentParser):

@@ -13,7 +13,8 @@ from typing import Any
 import h5py
 
 import hdf5
-from config import Config, UserError
+from config import Config
+from util import UserError
 
 # Backends that files name, and the convention of their kernels.
 CONVENTIONS = {

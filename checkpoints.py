@@ -36,8 +36,9 @@ import hdf5
 import standard_streams
 import util
 from checkpoint_layers import CONVENTIONS, STATE_GROUP
-from config import TASKS, Config, UserError, parse_config
+from config import TASKS, Config, parse_config
 from keys import shown
+from util import UserError
 
 SLOTS = ("momentum", "velocity")  # Adam's moments, of each weight
 MAX_ATTRIBUTE = 64000  # bytes

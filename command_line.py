@@ -16,7 +16,7 @@ import packages
 import signals
 import standard_streams
 import util
-from config import UserError
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

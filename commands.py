@@ -23,7 +23,8 @@ import standard_streams
 import startup
 import stems
 import util
-from config import Config, UserError
+from config import Config
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

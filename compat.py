@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from config import UserError
+from util import UserError
 
 IS_KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from keys import KEYS, REQUIRED, shown
 from session_config import DERIVED, Config
-from tasks import MULTI_INSTRUMENT, SINGING_VOICE, TASKS, OutputLoss, Task, UserError
+from tasks import MULTI_INSTRUMENT, SINGING_VOICE, TASKS, OutputLoss, Task
+from util import UserError
 
 __all__ = [
     "DERIVED",
@@ -25,7 +26,6 @@ __all__ = [
     "Config",
     "OutputLoss",
     "Task",
-    "UserError",
     "parse_config",
     "to_document",
 ]

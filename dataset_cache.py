@@ -26,8 +26,9 @@ import tqdm
 
 import dataset_tracks
 import util
-from config import Config, Task, UserError
+from config import Config, Task
 from dataset_tracks import TrackFacts
+from util import UserError
 
 CACHE_VERSION = 1
 MAX_DECODERS = 8  # each holds one decoded stereo stem

@@ -10,8 +10,9 @@ import numpy as np
 
 import dataset_cache
 import dataset_tracks
-from config import Config, UserError
+from config import Config
 from dataset_tracks import TrackFacts
+from util import UserError
 
 NUM_VALIDATION_TRACKS = 25
 SPLIT_SEED = 1337

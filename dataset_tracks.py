@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 import sound
-from config import Task, UserError
+from config import Task
+from util import UserError
 
 SEGMENT_CHUNK_LENGTH = 800
 STREAMED_RIFF_SIZE = 0x7FFFF000  # writers to a pipe put a size at least this large

@@ -26,7 +26,8 @@ import command_line
 import shapes
 import standard_streams
 import util
-from config import TASKS, Config, UserError, parse_config, to_document
+from config import TASKS, Config, parse_config, to_document
+from util import UserError
 
 
 def grown_weights(

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from config import UserError
+from util import UserError
 
 # Groups and arrays looked at in a file: hard links can lead round in circles. Each that
 # is no link to another takes at least some bytes, which allows for more in large files.

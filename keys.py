@@ -13,7 +13,8 @@ import math
 import os
 from typing import Any, Callable
 
-from tasks import TASKS, OutputLoss, UserError
+from tasks import TASKS, OutputLoss
+from util import UserError
 
 REQUIRED = object()  # the key has no default
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import soundfile
 
 import util
-from config import UserError
 from sound import UNKNOWN_FRAMES
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Sequence
 from typing import Callable
 
-from config import Config, UserError
+from config import Config
 from framing import Framing, Network, Predict
 from shapes import Blocks, bytes_needed, check_memory, choose_shape
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

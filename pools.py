@@ -9,7 +9,7 @@ import multiprocessing
 from collections.abc import Iterator
 from typing import Any, Callable
 
-from config import UserError
+from util import UserError
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import util
-from config import UserError
+from util import UserError
 
 SCORES_VERSION = 2
 

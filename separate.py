@@ -21,7 +21,7 @@ from typing import Callable
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import util
-from config import Config, UserError
+from config import Config
 from framing import Predict
 from mixtures import (
     Mixture,
@@ -36,6 +36,7 @@ from report import FAILED, SEPARATED, SKIPPED, FileReport
 from shapes import Blocks
 from stems import progress_bar, separate_file
 from tasks import TASKS
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ import pathlib
 import checkpoints
 import packages
 import util
-from config import Config, UserError
+from config import Config
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

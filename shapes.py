@@ -9,8 +9,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Callable
 
-from config import Config, UserError
+from config import Config
 from framing import Framing
+from util import UserError
 
 # Target samples of one pass: enough to keep the context's share of the work low,
 # few enough to keep the activations near the processor's caches.

@@ -21,7 +21,7 @@ from scipy import signal
 
 import sound_header
 import sound_stream
-from config import UserError
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from config import UserError
+from util import UserError
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ import packages
 import shapes
 import signals
 import util
-from config import Config, UserError, parse_config
+from config import Config, parse_config
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from typing import Any, Callable
 
 import numpy as np
 
-from config import Config, UserError
+from config import Config
+from util import UserError
 
 # Otherwise OpenVINO reports its use over the network as it is imported.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

@@ -13,7 +13,8 @@ import numpy as np
 
 import compat
 import stream_keras
-from config import Config, UserError
+from config import Config
+from util import UserError
 
 # Samples of a block: few enough for a layer's channels to stay in the cache of one
 # core, measured on the full-size network.

@@ -8,10 +8,6 @@ MULTI_INSTRUMENT = "multi-instrument"
 SINGING_VOICE = "singing-voice"
 
 
-class UserError(ValueError):
-    """What the user gave cannot be used; the message is one line for stderr."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What is estimated, what supervises it, and what is left of the mixture.

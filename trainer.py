@@ -28,7 +28,8 @@ import losses
 import models
 import session_log
 import util
-from config import Config, UserError
+from config import Config
+from util import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -24,9 +24,10 @@ import models
 import session_log
 import shapes
 import util
-from config import Config, UserError, to_document
+from config import Config, to_document
 from datasets import Dataset
 from trainer import INTERRUPTED, Interrupted, Trainer, compiled_precision
+from util import UserError
 
 __all__ = ["Interrupted", "train"]
 

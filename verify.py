@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 import soundfile
 
-from config import UserError
 from sound import MonoReader
 from sound_writer import SAMPLE_BITS
+from util import UserError
 
 BLOCK_FRAMES = 2**18
 

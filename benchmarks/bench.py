@@ -50,7 +50,7 @@ import compat
 import models
 import report
 import streaming
-from config import UserError
+from util import UserError
 
 THEANO = ROOT / ".venv-theano" / "bin" / "python"
 NO_THEANO = ("Theano", "not measured", "make .venv-theano makes its environment")

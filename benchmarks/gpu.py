@@ -40,7 +40,8 @@ from harness import (
 import compat
 import models
 import util
-from config import Config, UserError
+from config import Config
+from util import UserError
 
 # (data type and precision of a product, as JAX names them) of each --precision.
 PRODUCTS: dict[str, tuple[str, str | None]] = {

@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import tqdm
 
 import command_line
-from config import UserError
+from util import UserError
 
 # The order of the audio streams in a stem file.
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")

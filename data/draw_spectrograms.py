@@ -26,7 +26,7 @@ import numpy as np
 import command_line
 import sound
 import util
-from config import UserError
+from util import UserError
 
 RATE = 16000  # Hz
 WINDOW, HOP = 1024, 256  # samples

@@ -31,7 +31,7 @@ import command_line
 import pools
 import signals
 import util
-from config import UserError
+from util import UserError
 
 MANIFEST = "manifest.json"
 CACHE = pathlib.Path("data/cache")

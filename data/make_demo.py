@@ -27,7 +27,7 @@ import sound_files
 
 import command_line
 import util
-from config import UserError
+from util import UserError
 
 SAMPLE_RATE = 22050
 DURATION_SECONDS = 6.0

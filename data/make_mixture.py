@@ -24,7 +24,7 @@ import sound_files
 
 import command_line
 import util
-from config import UserError
+from util import UserError
 
 SAMPLE_RATE = 44100
 SHORTEST = 0.1  # seconds

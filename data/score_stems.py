@@ -23,7 +23,7 @@ import sound_files
 import command_line
 import score_report
 import scores
-from config import UserError
+from util import UserError
 
 RATE = 16000  # Hz, of the references and of what is scored
 

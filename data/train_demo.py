@@ -28,8 +28,9 @@ import command_line
 import compat
 import models
 import util
-from config import Config, UserError, parse_config
+from config import Config, parse_config
 from datasets import Dataset
+from util import UserError
 
 CONFIG_PATH = "config_demo.json"
 TRACK = "Demo - 00"

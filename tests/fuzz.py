@@ -47,7 +47,8 @@ import main
 import sound
 import startup
 import util
-from config import UserError, parse_config, to_document
+from config import parse_config, to_document
+from util import UserError
 
 TIME_LIMIT = 10.0  # seconds of the processor
 WAIT_LIMIT = 120.0  # seconds

@@ -20,7 +20,7 @@ from networks import (
 )
 
 import checkpoints
-from config import UserError
+from util import UserError
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ FULL = """
 import pathlib, resource, sys
 sys.path.insert(0, "tests")
 import checkpoints
-from config import UserError
+from util import UserError
 from networks import random_weights, tiny_config
 import numpy as np
 weights = random_weights(tiny_config(), np.random.default_rng(0))

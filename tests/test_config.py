@@ -18,10 +18,10 @@ from config import (
     TASKS,
     Config,
     OutputLoss,
-    UserError,
     parse_config,
     to_document,
 )
+from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 FULL_SIZE = {

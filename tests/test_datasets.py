@@ -13,8 +13,9 @@ from scipy import signal
 
 import dataset_cache
 import dataset_tracks
-from config import TASKS, UserError
+from config import TASKS
 from datasets import Dataset, check_dataset, split_tracks
+from util import UserError
 
 RATE = 16000
 NUM_FRAMES = 12000

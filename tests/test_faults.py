@@ -41,8 +41,9 @@ import sound_writer
 import stems
 import util
 import verify
-from config import UserError, parse_config
+from config import parse_config
 from framing import Framing
+from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEMS = ("vocals", "drums", "bass", "other")

@@ -16,8 +16,9 @@ import fused
 import losses
 import models
 import training
-from config import UserError, parse_config
+from config import parse_config
 from trainer import Trainer
+from util import UserError
 
 if compat.backend_name() != "jax":
     pytest.skip("custom calls are JAX's", allow_module_level=True)

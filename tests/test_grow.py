@@ -20,7 +20,7 @@ import losses
 import models
 import shapes
 import util
-from config import UserError
+from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 PID = os.getpid()

@@ -22,9 +22,9 @@ import checkpoints
 import compat
 import models
 import streaming
-from config import UserError
 from main import main
 from trainer import Trainer
+from util import UserError
 
 
 def decibels(error, signal):

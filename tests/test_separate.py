@@ -29,9 +29,9 @@ import mixtures
 import models
 import shapes
 import sound_writer
-from config import UserError
 from framing import Framing, Network, estimate_stems
 from separate import Settings, separate_all
+from util import UserError
 
 
 def golden_weights(task_name):

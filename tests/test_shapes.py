@@ -4,9 +4,9 @@ import pytest
 from networks import tiny_config
 
 import shapes
-from config import UserError
 from framing import Framing
 from shapes import choose_shape
+from util import UserError
 
 CONFIG = tiny_config()
 CONTEXT = CONFIG.context_length

@@ -17,7 +17,7 @@ import mixtures
 import sound
 import sound_header
 import sound_writer
-from config import UserError
+from util import UserError
 
 
 def write_audio(path, audio, *, sample_rate, subtype):

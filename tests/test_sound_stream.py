@@ -9,7 +9,7 @@ from hypothesis import strategies
 
 import sound
 import sound_stream
-from config import UserError
+from util import UserError
 
 FORMS = [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
 

@@ -19,7 +19,7 @@ from networks import (
 import checkpoints
 import models
 import streaming
-from config import UserError
+from util import UserError
 
 
 def offline(config, weights, mixture):

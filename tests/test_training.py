@@ -33,8 +33,9 @@ import session_log
 import trainer
 import training
 import util
-from config import UserError, parse_config, to_document
+from config import parse_config, to_document
 from main import main
+from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEMS = ("vocals", "drums", "bass", "other")
