@@ -10,7 +10,7 @@ import pathlib
 from typing import Any, NoReturn
 
 import standard_streams
-from config import MULTI_INSTRUMENT, TASKS
+from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
 from util import UserError
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 
 import hdf5
-from config import Config
+from sswavenet.config.session import Config
 from util import UserError
 
 # Backends that files name, and the convention of their kernels.

@@ -36,8 +36,10 @@ import hdf5
 import standard_streams
 import util
 from checkpoint_layers import CONVENTIONS, STATE_GROUP
-from config import TASKS, Config, parse_config
-from keys import shown
+from sswavenet.config.document import parse_config
+from sswavenet.config.keys import shown
+from sswavenet.config.session import Config
+from sswavenet.config.tasks import TASKS
 from util import UserError
 
 SLOTS = ("momentum", "velocity")  # Adam's moments, of each weight

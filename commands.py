@@ -23,7 +23,7 @@ import standard_streams
 import startup
 import stems
 import util
-from config import Config
+from sswavenet.config.session import Config
 from util import UserError
 
 logger = logging.getLogger(__name__)

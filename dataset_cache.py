@@ -26,8 +26,9 @@ import tqdm
 
 import dataset_tracks
 import util
-from config import Config, Task
 from dataset_tracks import TrackFacts
+from sswavenet.config.session import Config
+from sswavenet.config.tasks import Task
 from util import UserError
 
 CACHE_VERSION = 1

@@ -10,8 +10,8 @@ import numpy as np
 
 import dataset_cache
 import dataset_tracks
-from config import Config
 from dataset_tracks import TrackFacts
+from sswavenet.config.session import Config
 from util import UserError
 
 NUM_VALIDATION_TRACKS = 25

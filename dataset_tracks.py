@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import sound
-from config import Task
+from sswavenet.config.tasks import Task
 from util import UserError
 
 SEGMENT_CHUNK_LENGTH = 800

@@ -21,8 +21,8 @@ import numpy as np
 from scipy import fft
 
 import dataset_cache
-from config import Config
 from dataset_check import Report, check_dataset, part_of, split_tracks
+from sswavenet.config.session import Config
 from util import UserError
 
 __all__ = ["Dataset", "Report", "check_dataset", "split_tracks"]

@@ -32,9 +32,9 @@ import score_report
 import scores
 import signals
 import sound
-from config import Config
 from dataset_check import part_of, subset_names
 from score_store import ScoreStore, fingerprint, state_of_files
+from sswavenet.config.session import Config
 from util import UserError
 
 __all__ = ["Settings", "Summary", "evaluate", "fingerprint"]

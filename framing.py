@@ -18,7 +18,7 @@ from typing import Callable
 
 import numpy as np
 
-from config import Config
+from sswavenet.config.session import Config
 
 Predict = Callable[[np.ndarray], np.ndarray]
 

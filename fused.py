@@ -28,7 +28,7 @@ import numpy as np
 
 import compat
 import util
-from config import Config
+from sswavenet.config.session import Config
 
 logger = logging.getLogger(__name__)
 

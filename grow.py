@@ -26,7 +26,9 @@ import command_line
 import shapes
 import standard_streams
 import util
-from config import TASKS, Config, parse_config, to_document
+from sswavenet.config.document import parse_config, to_document
+from sswavenet.config.session import Config
+from sswavenet.config.tasks import TASKS
 from util import UserError
 
 

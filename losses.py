@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import compat
-from config import Config, OutputLoss
+from sswavenet.config.session import Config
+from sswavenet.config.tasks import OutputLoss
 
 
 def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:

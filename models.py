@@ -27,7 +27,7 @@ import numpy as np
 import compat
 import layers
 import standard_streams
-from config import Config
+from sswavenet.config.session import Config
 
 
 def build_wavenet(

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import util
-from config import Config, to_document
+from sswavenet.config.document import to_document
+from sswavenet.config.session import Config
 
 SEPARATED, SKIPPED, FAILED = "separated", "skipped", "failed"
 PACKAGES = (

@@ -21,7 +21,6 @@ from typing import Callable
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import util
-from config import Config
 from framing import Predict
 from mixtures import (
     Mixture,
@@ -34,8 +33,9 @@ from mixtures import (
 from network_source import NetworkSource
 from report import FAILED, SEPARATED, SKIPPED, FileReport
 from shapes import Blocks
+from sswavenet.config.session import Config
+from sswavenet.config.tasks import TASKS
 from stems import progress_bar, separate_file
-from tasks import TASKS
 from util import UserError
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import pathlib
 import checkpoints
 import packages
 import util
-from config import Config
+from sswavenet.config.session import Config
 from util import UserError
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ import packages
 import shapes
 import signals
 import util
-from config import Config, parse_config
+from sswavenet.config.document import parse_config
+from sswavenet.config.session import Config
 from util import UserError
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ import numpy as np
 from tqdm import tqdm
 
 import util
-from config import Config
 from framing import Network, Predict, estimate_blocks, estimate_stems
 from mixtures import Mixture, check_writable
 from network_source import NetworkSource
@@ -26,6 +25,7 @@ from report import StemReport
 from shapes import Blocks
 from sound import MonoReader
 from sound_writer import MonoWriter, as_written
+from sswavenet.config.session import Config
 from util import UserError
 from verify import verify_stems
 

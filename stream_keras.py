@@ -23,7 +23,7 @@ import numpy as np
 import compat
 import layers
 import models
-from config import Config
+from sswavenet.config.session import Config
 
 BLANK = "zeros"  # weights that wait for trained ones
 

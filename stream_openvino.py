@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from config import Config
+from sswavenet.config.session import Config
 from util import UserError
 
 # Otherwise OpenVINO reports its use over the network as it is imported.

@@ -13,7 +13,7 @@ import numpy as np
 
 import compat
 import stream_keras
-from config import Config
+from sswavenet.config.session import Config
 from util import UserError
 
 # Samples of a block: few enough for a layer's channels to stay in the cache of one

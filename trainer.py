@@ -28,7 +28,7 @@ import losses
 import models
 import session_log
 import util
-from config import Config
+from sswavenet.config.session import Config
 from util import UserError
 
 logger = logging.getLogger(__name__)

@@ -24,8 +24,9 @@ import models
 import session_log
 import shapes
 import util
-from config import Config, to_document
 from datasets import Dataset
+from sswavenet.config.document import to_document
+from sswavenet.config.session import Config
 from trainer import INTERRUPTED, Interrupted, Trainer, compiled_precision
 from util import UserError
 

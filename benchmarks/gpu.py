@@ -40,7 +40,7 @@ from harness import (
 import compat
 import models
 import util
-from config import Config
+from sswavenet.config.session import Config
 from util import UserError
 
 # (data type and precision of a product, as JAX names them) of each --precision.

@@ -29,7 +29,8 @@ import compat
 import losses
 import trainer
 import util
-from config import Config, parse_config, to_document
+from sswavenet.config.document import parse_config, to_document
+from sswavenet.config.session import Config
 
 REPEATS = 3
 SHARE = " % of the matrix product"

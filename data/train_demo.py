@@ -28,8 +28,9 @@ import command_line
 import compat
 import models
 import util
-from config import Config, parse_config
 from datasets import Dataset
+from sswavenet.config.document import parse_config
+from sswavenet.config.session import Config
 from util import UserError
 
 CONFIG_PATH = "config_demo.json"

@@ -47,7 +47,7 @@ import main
 import sound
 import startup
 import util
-from config import parse_config, to_document
+from sswavenet.config.document import parse_config, to_document
 from util import UserError
 
 TIME_LIMIT = 10.0  # seconds of the processor

@@ -32,7 +32,7 @@ from networks import tiny_document
 import checkpoints
 import main
 import util
-from config import parse_config
+from sswavenet.config.document import parse_config
 
 NUM_MIXTURES = 15
 SOURCES = ("mixture", "vocals", "drums", "bass", "other")

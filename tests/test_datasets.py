@@ -13,8 +13,8 @@ from scipy import signal
 
 import dataset_cache
 import dataset_tracks
-from config import TASKS
 from datasets import Dataset, check_dataset, split_tracks
+from sswavenet.config.tasks import TASKS
 from util import UserError
 
 RATE = 16000

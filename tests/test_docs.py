@@ -11,8 +11,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 import arguments
-import config
 import flags
+from sswavenet.config import document as config
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

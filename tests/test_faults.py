@@ -41,8 +41,8 @@ import sound_writer
 import stems
 import util
 import verify
-from config import parse_config
 from framing import Framing
+from sswavenet.config.document import parse_config
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

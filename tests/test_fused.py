@@ -16,7 +16,7 @@ import fused
 import losses
 import models
 import training
-from config import parse_config
+from sswavenet.config.document import parse_config
 from trainer import Trainer
 from util import UserError
 

@@ -7,7 +7,7 @@ from networks import tiny_config
 import compat
 import losses
 import models
-from config import OutputLoss
+from sswavenet.config.tasks import OutputLoss
 
 
 @pytest.mark.parametrize(

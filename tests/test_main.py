@@ -24,8 +24,8 @@ import separate
 import sound
 import startup
 from arguments import build_parser
-from config import TASKS
 from main import main
+from sswavenet.config.tasks import TASKS
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -16,7 +16,7 @@ import checkpoints
 import compat
 import models
 import util
-from config import parse_config
+from sswavenet.config.document import parse_config
 
 
 @pytest.mark.parametrize("merged_head", [False, True])

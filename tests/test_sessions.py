@@ -16,7 +16,7 @@ from networks import TASK_NAMES, oracle
 import checkpoints
 import grow
 import main
-from config import parse_config
+from sswavenet.config.document import parse_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "data"))

@@ -33,8 +33,8 @@ import session_log
 import trainer
 import training
 import util
-from config import parse_config, to_document
 from main import main
+from sswavenet.config.document import parse_config, to_document
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -218,7 +218,7 @@ def test_a_signal_finishes_the_step_and_training_goes_on(
 KILLED = """
 import json, os, pathlib, signal, sys
 import batches, training
-from config import parse_config
+from sswavenet.config.document import parse_config
 steps = []
 def kill(*arguments, real=batches.draw):
     steps.append(arguments)
@@ -472,7 +472,7 @@ def test_a_history_that_lacks_epochs_is_said(tree, tmp_path, caplog):
 RUN = """
 import json, pathlib, sys
 import training
-from config import parse_config
+from sswavenet.config.document import parse_config
 training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
 """
 

@@ -15,8 +15,8 @@ import dataclasses
 import math
 from typing import Any
 
-from keys import KEYS
-from tasks import TASKS, OutputLoss, Task
+from sswavenet.config.keys import KEYS
+from sswavenet.config.tasks import TASKS, OutputLoss, Task
 
 # Facts that the 2018 program writes into a session's config.json, too.
 DERIVED = (

@@ -11,9 +11,15 @@ import dataclasses
 import difflib
 from typing import Any
 
-from keys import KEYS, REQUIRED, shown
-from session_config import DERIVED, Config
-from tasks import MULTI_INSTRUMENT, SINGING_VOICE, TASKS, OutputLoss, Task
+from sswavenet.config.keys import KEYS, REQUIRED, shown
+from sswavenet.config.session import DERIVED, Config
+from sswavenet.config.tasks import (
+    MULTI_INSTRUMENT,
+    SINGING_VOICE,
+    TASKS,
+    OutputLoss,
+    Task,
+)
 from util import UserError
 
 __all__ = [

@@ -13,7 +13,7 @@ import math
 import os
 from typing import Any, Callable
 
-from tasks import TASKS, OutputLoss
+from sswavenet.config.tasks import TASKS, OutputLoss
 from util import UserError
 
 REQUIRED = object()  # the key has no default

@@ -11,19 +11,13 @@ import pytest
 from hypothesis import strategies
 from networks import GOLDEN, TASK_NAMES, tiny_config, tiny_document
 
-from config import (
-    DERIVED,
-    KEYS,
-    REQUIRED,
-    TASKS,
-    Config,
-    OutputLoss,
-    parse_config,
-    to_document,
-)
+from sswavenet.config.document import parse_config, to_document
+from sswavenet.config.keys import KEYS, REQUIRED
+from sswavenet.config.session import DERIVED, Config
+from sswavenet.config.tasks import TASKS, OutputLoss
 from util import UserError
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 FULL_SIZE = {
     "multi-instrument": "config_multi_instrument.json",
     "singing-voice": "config_singing_voice.json",
