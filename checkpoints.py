@@ -33,13 +33,13 @@ import numpy as np
 
 import checkpoint_layers
 import hdf5
-import standard_streams
 import util
 from checkpoint_layers import CONVENTIONS, STATE_GROUP
 from sswavenet.config.document import parse_config
 from sswavenet.config.keys import shown
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
+from sswavenet.console import streams as standard_streams
 from util import UserError
 
 SLOTS = ("momentum", "velocity")  # Adam's moments, of each weight

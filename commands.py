@@ -19,11 +19,11 @@ import evaluate
 import mixtures
 import report
 import separate
-import standard_streams
 import startup
 import stems
 import util
 from sswavenet.config.session import Config
+from sswavenet.console import streams as standard_streams
 from util import UserError
 
 logger = logging.getLogger(__name__)

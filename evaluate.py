@@ -27,14 +27,13 @@ import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import dataset_cache
-import pools
 import score_report
 import scores
-import signals
 import sound
 from dataset_check import part_of, subset_names
 from score_store import ScoreStore, fingerprint, state_of_files
 from sswavenet.config.session import Config
+from sswavenet.console import pools, signals
 from util import UserError
 
 __all__ = ["Settings", "Summary", "evaluate", "fingerprint"]

@@ -20,15 +20,15 @@ import sys
 
 import numpy as np
 
-import arguments
 import checkpoints
-import command_line
 import shapes
-import standard_streams
 import util
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
+from sswavenet.console import parser as arguments
+from sswavenet.console import run as command_line
+from sswavenet.console import streams as standard_streams
 from util import UserError
 
 

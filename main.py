@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from sswavenet.console import flags
+
 # Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
-import command_line
-import flags
-from arguments import build_parser
+from sswavenet.console import run as command_line
+from sswavenet.console.parser import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

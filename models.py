@@ -26,8 +26,8 @@ import numpy as np
 
 import compat
 import layers
-import standard_streams
 from sswavenet.config.session import Config
+from sswavenet.console import streams as standard_streams
 
 
 def build_wavenet(

@@ -14,9 +14,9 @@ import logging
 import pathlib
 
 import checkpoints
-import packages
 import util
 from sswavenet.config.session import Config
+from sswavenet.console import packages
 from util import UserError
 
 logger = logging.getLogger(__name__)

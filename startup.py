@@ -19,12 +19,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import checkpoints
-import packages
 import shapes
-import signals
 import util
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
+from sswavenet.console import packages, signals
 from util import UserError
 
 logger = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 import sound_files
 
-import command_line
 import util
+from sswavenet.console import run as command_line
 from util import UserError
 
 SAMPLE_RATE = 22050

@@ -22,8 +22,8 @@ import librosa
 import numpy as np
 import sound_files
 
-import command_line
 import util
+from sswavenet.console import run as command_line
 from util import UserError
 
 SAMPLE_RATE = 44100

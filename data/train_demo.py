@@ -24,13 +24,13 @@ import make_demo
 import numpy as np
 
 import checkpoints
-import command_line
 import compat
 import models
 import util
 from datasets import Dataset
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
+from sswavenet.console import run as command_line
 from util import UserError
 
 CONFIG_PATH = "config_demo.json"

@@ -10,9 +10,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-import arguments
-import flags
 from sswavenet.config import document as config
+from sswavenet.console import flags
+from sswavenet.console import parser as arguments
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -23,9 +23,9 @@ import checkpoints
 import separate
 import sound
 import startup
-from arguments import build_parser
 from main import main
 from sswavenet.config.tasks import TASKS
+from sswavenet.console.parser import build_parser
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

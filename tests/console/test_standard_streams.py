@@ -10,9 +10,9 @@ import soundfile
 from fuzz import base_session, write_session
 
 import main as program
-import standard_streams
+from sswavenet.console import streams as standard_streams
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 # The command line with a network that takes no time to build.
 RUN = """
 import sys

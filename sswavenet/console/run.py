@@ -12,10 +12,9 @@ import sys
 from collections.abc import Iterator
 from typing import Callable
 
-import packages
-import signals
-import standard_streams
 import util
+from sswavenet.console import packages, signals
+from sswavenet.console import streams as standard_streams
 from util import UserError
 
 logger = logging.getLogger(__name__)

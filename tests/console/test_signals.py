@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-import signals
+from sswavenet.console import signals
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-import flags
-from arguments import build_parser
 from main import main
+from sswavenet.console import flags
+from sswavenet.console.parser import build_parser
 
 INFERENCE = ["--mode=inference", "--mixture_input_path"]
 VALUES = {

@@ -9,8 +9,8 @@ import argparse
 import pathlib
 from typing import Any, NoReturn
 
-import standard_streams
 from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
+from sswavenet.console import streams as standard_streams
 from util import UserError
 
 

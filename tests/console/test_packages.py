@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-import packages
+from sswavenet.console import packages
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def names_in(file):
