@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-import sound
 from sswavenet.config.tasks import Task
+from sswavenet.sound import reader as sound
 from util import UserError
 
 SEGMENT_CHUNK_LENGTH = 800

@@ -29,11 +29,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 import dataset_cache
 import score_report
 import scores
-import sound
 from dataset_check import part_of, subset_names
 from score_store import ScoreStore, fingerprint, state_of_files
 from sswavenet.config.session import Config
 from sswavenet.console import pools, signals
+from sswavenet.sound import reader as sound
 from util import UserError
 
 __all__ = ["Settings", "Summary", "evaluate", "fingerprint"]

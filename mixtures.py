@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import soundfile
 
 import util
-from sound import UNKNOWN_FRAMES
+from sswavenet.sound.reader import UNKNOWN_FRAMES
 from util import UserError
 
 logger = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from mixtures import Mixture, check_writable
 from network_source import NetworkSource
 from report import StemReport
 from shapes import Blocks
-from sound import MonoReader
-from sound_writer import MonoWriter, as_written
 from sswavenet.config.session import Config
+from sswavenet.sound.reader import MonoReader
+from sswavenet.sound.writer import MonoWriter, as_written
 from util import UserError
 from verify import verify_stems
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import soundfile
 
-from sound import MonoReader
-from sound_writer import SAMPLE_BITS
+from sswavenet.sound.reader import MonoReader
+from sswavenet.sound.writer import SAMPLE_BITS
 from util import UserError
 
 BLOCK_FRAMES = 2**18

@@ -23,9 +23,9 @@ import librosa.display
 import matplotlib.figure
 import numpy as np
 
-import sound
 import util
 from sswavenet.console import run as command_line
+from sswavenet.sound import reader as sound
 from util import UserError
 
 RATE = 16000  # Hz

@@ -44,10 +44,10 @@ from networks import GOLDEN, golden_checkpoint, random_weights, tiny_document
 
 import checkpoints
 import main
-import sound
 import startup
 import util
 from sswavenet.config.document import parse_config, to_document
+from sswavenet.sound import reader as sound
 from util import UserError
 
 TIME_LIMIT = 10.0  # seconds of the processor

@@ -35,14 +35,14 @@ import mixtures
 import separate
 import session_log
 import shapes
-import sound
-import sound_header
-import sound_writer
 import stems
 import util
 import verify
 from framing import Framing
 from sswavenet.config.document import parse_config
+from sswavenet.sound import reader as sound
+from sswavenet.sound import sound_header
+from sswavenet.sound import writer as sound_writer
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -21,11 +21,11 @@ from networks import (
 
 import checkpoints
 import separate
-import sound
 import startup
 from main import main
 from sswavenet.config.tasks import TASKS
 from sswavenet.console.parser import build_parser
+from sswavenet.sound import reader as sound
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -28,9 +28,9 @@ import checkpoints
 import mixtures
 import models
 import shapes
-import sound_writer
 from framing import Framing, Network, estimate_stems
 from separate import Settings, separate_all
+from sswavenet.sound import writer as sound_writer
 from util import UserError
 
 

@@ -14,9 +14,9 @@ from networks import GOLDEN, TASK_NAMES
 from scipy import signal
 
 import mixtures
-import sound
-import sound_header
-import sound_writer
+from sswavenet.sound import reader as sound
+from sswavenet.sound import sound_header
+from sswavenet.sound import writer as sound_writer
 from util import UserError
 
 

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 from hypothesis import strategies
 
-import sound
-import sound_stream
+from sswavenet.sound import reader as sound
+from sswavenet.sound import sound_stream
 from util import UserError
 
 FORMS = [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]

@@ -19,8 +19,7 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-import sound_header
-import sound_stream
+from sswavenet.sound import sound_header, sound_stream
 from util import UserError
 
 logger = logging.getLogger(__name__)
