@@ -143,8 +143,8 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         raise UserError("--mixture_input_path - needs stdin and stdout to be open")
     config, session, checkpoint = startup.load_session(args)
     startup.choose_backend()
-    import compat
     import streaming
+    from sswavenet.backend import compat
 
     startup.announce(session, checkpoint)
     compat.check_precision(args.precision)

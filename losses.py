@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-import compat
+from sswavenet.backend import compat
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import OutputLoss
 

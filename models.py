@@ -24,8 +24,8 @@ from typing import Any, Callable
 import keras
 import numpy as np
 
-import compat
 import layers
+from sswavenet.backend import compat
 from sswavenet.config.session import Config
 from sswavenet.console import streams as standard_streams
 

@@ -116,9 +116,9 @@ def network(
 
     On a processor fragments are run by blocks, unless each must be one `whole` pass.
     """
-    import compat
     import models
     import streaming
+    from sswavenet.backend import compat
 
     compat.check_precision(precision)
     if not compat.is_jax_on_cpu():

@@ -20,9 +20,9 @@ from typing import Any, Callable
 import keras
 import numpy as np
 
-import compat
 import layers
 import models
+from sswavenet.backend import compat
 from sswavenet.config.session import Config
 
 BLANK = "zeros"  # weights that wait for trained ones

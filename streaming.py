@@ -11,8 +11,8 @@ from typing import BinaryIO, Callable
 
 import numpy as np
 
-import compat
 import stream_keras
+from sswavenet.backend import compat
 from sswavenet.config.session import Config
 from util import UserError
 

@@ -22,12 +22,11 @@ import tqdm
 
 import batches
 import checkpoints
-import compat
-import fused
 import losses
 import models
 import session_log
 import util
+from sswavenet.backend import compat, fused
 from sswavenet.config.session import Config
 from util import UserError
 

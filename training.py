@@ -19,12 +19,12 @@ import sys
 from typing import Any
 
 import checkpoints
-import compat
 import models
 import session_log
 import shapes
 import util
 from datasets import Dataset
+from sswavenet.backend import compat
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
 from trainer import INTERRUPTED, Interrupted, Trainer, compiled_precision

@@ -46,10 +46,10 @@ from harness import (
     training_step,
 )
 
-import compat
 import models
 import report
 import streaming
+from sswavenet.backend import compat
 from util import UserError
 
 THEANO = ROOT / ".venv-theano" / "bin" / "python"

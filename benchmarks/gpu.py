@@ -37,9 +37,9 @@ from harness import (
     training_step,
 )
 
-import compat
 import models
 import util
+from sswavenet.backend import compat
 from sswavenet.config.session import Config
 from util import UserError
 

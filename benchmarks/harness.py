@@ -25,10 +25,10 @@ import numpy as np
 import soundfile
 
 import checkpoints
-import compat
 import losses
 import trainer
 import util
+from sswavenet.backend import compat
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 

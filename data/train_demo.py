@@ -24,10 +24,10 @@ import make_demo
 import numpy as np
 
 import checkpoints
-import compat
 import models
 import util
 from datasets import Dataset
+from sswavenet.backend import compat
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
 from sswavenet.console import run as command_line

@@ -1196,7 +1196,7 @@ def test_out_of_memory_with_nothing_left_to_halve_fails_the_file(
 
 LIMITED = """
 import os, resource, sys
-import compat
+from sswavenet.backend import compat
 compat.is_jax_on_cpu = lambda: False  # fragments in one pass, as on a GPU
 import jax, main, models, streaming
 jax.block_until_ready(jax.numpy.ones(1) + 1)  # so that the backend has its own memory

@@ -14,12 +14,12 @@ import pytest
 from networks import oracle, random_weights, tiny_config, tiny_document
 
 import checkpoints
-import compat
 import grow
 import losses
 import models
 import shapes
 import util
+from sswavenet.backend import compat
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

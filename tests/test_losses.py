@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from networks import tiny_config
 
-import compat
 import losses
 import models
+from sswavenet.backend import compat
 from sswavenet.config.tasks import OutputLoss
 
 

@@ -13,9 +13,9 @@ from networks import (
 )
 
 import checkpoints
-import compat
 import models
 import util
+from sswavenet.backend import compat
 from sswavenet.config.document import parse_config
 
 

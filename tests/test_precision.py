@@ -19,10 +19,10 @@ from networks import (
 )
 
 import checkpoints
-import compat
 import models
 import streaming
 from main import main
+from sswavenet.backend import compat
 from trainer import Trainer
 from util import UserError
 

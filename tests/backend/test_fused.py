@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from networks import TASK_NAMES, tiny_document
 
-import compat
-import fused
 import losses
 import models
 import training
+from sswavenet.backend import compat, fused
 from sswavenet.config.document import parse_config
 from trainer import Trainer
 from util import UserError
@@ -272,7 +271,7 @@ PROGRAM = """
 import os, sys
 os.sched_setaffinity(0, set(map(int, sys.argv[1].split(","))))
 import jax, jax.numpy as jnp, numpy as np
-import fused
+from sswavenet.backend import fused
 assert fused._registered()
 r = np.random.default_rng(0)
 make = lambda *shape: jnp.asarray(r.normal(size=shape) / 4, jnp.float32)
@@ -293,7 +292,7 @@ for grad in grads:
 )
 def test_gradients_do_not_depend_on_the_number_of_threads():
     cores = sorted(os.sched_getaffinity(0))[:2]
-    root = str(pathlib.Path(fused.__file__).parent)
+    root = str(pathlib.Path(__file__).parents[2])
     outputs = [
         subprocess.run(
             [sys.executable, "-c", PROGRAM, ",".join(map(str, chosen))],

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-import compat
 import util
+from sswavenet.backend import compat
 from sswavenet.config.session import Config
 
 logger = logging.getLogger(__name__)
