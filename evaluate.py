@@ -26,13 +26,13 @@ import numpy as np
 import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-import dataset_cache
 import score_report
 import scores
-from dataset_check import part_of, subset_names
 from score_store import ScoreStore, fingerprint, state_of_files
 from sswavenet.config.session import Config
 from sswavenet.console import pools, signals
+from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb.check import part_of, subset_names
 from sswavenet.sound import reader as sound
 from util import UserError
 

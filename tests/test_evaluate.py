@@ -16,11 +16,11 @@ import soundfile
 from networks import GOLDEN, golden_checkpoint, golden_config
 from scipy import signal
 
-import dataset_cache
 import evaluate
 import score_report
 import scores
 from main import main
+from sswavenet.musdb import cache as dataset_cache
 
 museval = scores.load_museval()
 

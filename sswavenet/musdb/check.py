@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-import dataset_cache
-import dataset_tracks
-from dataset_tracks import TrackFacts
 from sswavenet.config.session import Config
+from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb import track as dataset_tracks
+from sswavenet.musdb.track import TrackFacts
 from util import UserError
 
 NUM_VALIDATION_TRACKS = 25

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import tqdm
 
-import dataset_tracks
 import util
-from dataset_tracks import TrackFacts
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import Task
+from sswavenet.musdb import track as dataset_tracks
+from sswavenet.musdb.track import TrackFacts
 from util import UserError
 
 CACHE_VERSION = 1
