@@ -20,9 +20,9 @@ import sys
 
 import numpy as np
 
-import checkpoints
 import shapes
 import util
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS

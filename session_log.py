@@ -13,8 +13,8 @@ import io
 import logging
 import pathlib
 
-import checkpoints
 import util
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.session import Config
 from sswavenet.console import packages
 from util import UserError

@@ -18,9 +18,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import checkpoints
 import shapes
 import util
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
 from sswavenet.console import packages, signals

@@ -21,12 +21,12 @@ import numpy as np
 import tqdm
 
 import batches
-import checkpoints
 import losses
 import models
 import session_log
 import util
 from sswavenet.backend import compat, fused
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.session import Config
 from util import UserError
 

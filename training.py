@@ -18,13 +18,13 @@ import signal
 import sys
 from typing import Any
 
-import checkpoints
 import models
 import session_log
 import shapes
 import util
 from datasets import Dataset
 from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
 from trainer import INTERRUPTED, Interrupted, Trainer, compiled_precision

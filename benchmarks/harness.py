@@ -24,11 +24,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import soundfile
 
-import checkpoints
 import losses
 import trainer
 import util
 from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 

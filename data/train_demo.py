@@ -23,11 +23,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import make_demo
 import numpy as np
 
-import checkpoints
 import models
 import util
 from datasets import Dataset
 from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
 from sswavenet.console import run as command_line

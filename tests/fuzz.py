@@ -42,10 +42,10 @@ import numpy as np
 import soundfile
 from networks import GOLDEN, golden_checkpoint, random_weights, tiny_document
 
-import checkpoints
 import main
 import startup
 import util
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.sound import reader as sound
 from util import UserError

@@ -29,9 +29,9 @@ import soundfile
 from fuzz import base_session, without_network, write_session
 from networks import tiny_document
 
-import checkpoints
 import main
 import util
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 
 NUM_MIXTURES = 15

@@ -29,7 +29,6 @@ from fuzz import (
 from hypothesis import strategies
 from networks import random_weights, tiny_config, tiny_document
 
-import checkpoints
 import main as program
 import mixtures
 import separate
@@ -39,6 +38,7 @@ import stems
 import util
 import verify
 from framing import Framing
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.sound import reader as sound
 from sswavenet.sound import sound_header

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from networks import oracle, random_weights, tiny_config, tiny_document
 
-import checkpoints
 import grow
 import losses
 import models
 import shapes
 import util
 from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -19,10 +19,10 @@ from networks import (
     golden_checkpoint,
 )
 
-import checkpoints
 import separate
 import startup
 from main import main
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.tasks import TASKS
 from sswavenet.console.parser import build_parser
 from sswavenet.sound import reader as sound

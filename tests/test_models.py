@@ -12,10 +12,10 @@ from networks import (
     tiny_config,
 )
 
-import checkpoints
 import models
 import util
 from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 
 

@@ -18,11 +18,11 @@ from networks import (
     tiny_document,
 )
 
-import checkpoints
 import models
 import streaming
 from main import main
 from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
 from trainer import Trainer
 from util import UserError
 

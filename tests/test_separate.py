@@ -24,12 +24,12 @@ from networks import (
     tiny_config,
 )
 
-import checkpoints
 import mixtures
 import models
 import shapes
 from framing import Framing, Network, estimate_stems
 from separate import Settings, separate_all
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.sound import writer as sound_writer
 from util import UserError
 

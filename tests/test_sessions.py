@@ -13,9 +13,9 @@ import pytest
 import soundfile
 from networks import TASK_NAMES, oracle
 
-import checkpoints
 import grow
 import main
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 
 ROOT = pathlib.Path(__file__).parents[1]

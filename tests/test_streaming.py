@@ -16,9 +16,9 @@ from networks import (
     tiny_config,
 )
 
-import checkpoints
 import models
 import streaming
+from sswavenet.checkpoints import files as checkpoints
 from util import UserError
 
 

@@ -25,7 +25,6 @@ from networks import (
 )
 
 import batches
-import checkpoints
 import losses
 import models
 import session_log
@@ -34,6 +33,7 @@ import training
 import util
 from main import main
 from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
 from util import UserError
 

@@ -11,7 +11,7 @@ in, channels out). Theano computes true convolutions, so a file that says `backe
 theano` holds kernels whose axis 0 runs the other way; they are flipped when read.
 `CONVENTIONS` says which backends compute what.
 
-    python checkpoints.py FILE
+    python -m sswavenet.checkpoints FILE
 
 prints what a file is.
 """
@@ -31,10 +31,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-import checkpoint_layers
-import hdf5
 import util
-from checkpoint_layers import CONVENTIONS, STATE_GROUP
+from sswavenet.checkpoints import hdf5
+from sswavenet.checkpoints import layout as checkpoint_layers
+from sswavenet.checkpoints.layout import CONVENTIONS, STATE_GROUP
 from sswavenet.config.document import parse_config
 from sswavenet.config.keys import shown
 from sswavenet.config.session import Config
@@ -304,7 +304,7 @@ def describe(path: os.PathLike) -> str:
 def main() -> int:
     """Print what the file named on the command line is."""
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.stderr.write("usage: python checkpoints.py FILE\n")
+        sys.stderr.write("usage: python -m sswavenet.checkpoints FILE\n")
         return 2
     try:
         standard_streams.write(describe(pathlib.Path(sys.argv[1])) + "\n")
@@ -315,7 +315,3 @@ def main() -> int:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

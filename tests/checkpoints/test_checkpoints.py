@@ -19,7 +19,7 @@ from networks import (
     tiny_config,
 )
 
-import checkpoints
+from sswavenet.checkpoints import files as checkpoints
 from util import UserError
 
 
@@ -319,7 +319,7 @@ LAST = "model_weights/conv1d_9/conv1d_9/bias"
 FULL = """
 import pathlib, resource, sys
 sys.path.insert(0, "tests")
-import checkpoints
+from sswavenet.checkpoints import files as checkpoints
 from util import UserError
 from networks import random_weights, tiny_config
 import numpy as np
@@ -341,7 +341,7 @@ assert [file.name for file in path.parent.iterdir()] == ["a.hdf5"]
 def test_a_full_disk_keeps_what_was_there(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)],
-        cwd=pathlib.Path(__file__).parents[1],
+        cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 
-import hdf5
+from sswavenet.checkpoints import hdf5
 from sswavenet.config.session import Config
 from util import UserError
 
