@@ -16,14 +16,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import evaluate
-import mixtures
-import report
-import separate
-import startup
-import stems
 import util
 from sswavenet.config.session import Config
 from sswavenet.console import streams as standard_streams
+from sswavenet.separation import file as stems
+from sswavenet.separation import folder as separate
+from sswavenet.separation import inputs as mixtures
+from sswavenet.separation import report, startup
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -143,8 +142,8 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         raise UserError("--mixture_input_path - needs stdin and stdout to be open")
     config, session, checkpoint = startup.load_session(args)
     startup.choose_backend()
-    import streaming
     from sswavenet.backend import compat
+    from sswavenet.separation import streaming
 
     startup.announce(session, checkpoint)
     compat.check_precision(args.precision)

@@ -20,7 +20,6 @@ import sys
 
 import numpy as np
 
-import shapes
 import util
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
@@ -29,6 +28,7 @@ from sswavenet.config.tasks import TASKS
 from sswavenet.console import parser as arguments
 from sswavenet.console import run as command_line
 from sswavenet.console import streams as standard_streams
+from sswavenet.separation import shapes
 from util import UserError
 
 

@@ -20,13 +20,13 @@ from typing import Any
 
 import models
 import session_log
-import shapes
 import util
 from datasets import Dataset
 from sswavenet.backend import compat
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
+from sswavenet.separation import shapes
 from trainer import INTERRUPTED, Interrupted, Trainer, compiled_precision
 from util import UserError
 

@@ -47,9 +47,8 @@ from harness import (
 )
 
 import models
-import report
-import streaming
 from sswavenet.backend import compat
+from sswavenet.separation import report, streaming
 from util import UserError
 
 THEANO = ROOT / ".venv-theano" / "bin" / "python"

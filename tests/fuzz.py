@@ -43,10 +43,10 @@ import soundfile
 from networks import GOLDEN, golden_checkpoint, random_weights, tiny_document
 
 import main
-import startup
 import util
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
+from sswavenet.separation import startup
 from sswavenet.sound import reader as sound
 from util import UserError
 

@@ -30,16 +30,15 @@ from hypothesis import strategies
 from networks import random_weights, tiny_config, tiny_document
 
 import main as program
-import mixtures
-import separate
 import session_log
-import shapes
-import stems
 import util
-import verify
-from framing import Framing
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
+from sswavenet.separation import file as stems
+from sswavenet.separation import folder as separate
+from sswavenet.separation import inputs as mixtures
+from sswavenet.separation import shapes, verify
+from sswavenet.separation.framing import Framing
 from sswavenet.sound import reader as sound
 from sswavenet.sound import sound_header
 from sswavenet.sound import writer as sound_writer
@@ -1198,7 +1197,8 @@ LIMITED = """
 import os, resource, sys
 from sswavenet.backend import compat
 compat.is_jax_on_cpu = lambda: False  # fragments in one pass, as on a GPU
-import jax, main, models, streaming
+import jax, main, models
+from sswavenet.separation import streaming
 jax.block_until_ready(jax.numpy.ones(1) + 1)  # so that the backend has its own memory
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 limit = used + int(sys.argv.pop(1)) * 2**20

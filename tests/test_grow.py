@@ -16,10 +16,10 @@ from networks import oracle, random_weights, tiny_config, tiny_document
 import grow
 import losses
 import models
-import shapes
 import util
 from sswavenet.backend import compat
 from sswavenet.checkpoints import files as checkpoints
+from sswavenet.separation import shapes
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

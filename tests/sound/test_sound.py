@@ -13,7 +13,7 @@ from hypothesis import strategies
 from networks import GOLDEN, TASK_NAMES
 from scipy import signal
 
-import mixtures
+from sswavenet.separation import inputs as mixtures
 from sswavenet.sound import reader as sound
 from sswavenet.sound import sound_header
 from sswavenet.sound import writer as sound_writer

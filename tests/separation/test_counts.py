@@ -13,12 +13,11 @@ import pytest
 import soundfile
 from networks import random_weights, tiny_config
 
-import mixtures
 import models
-import shapes
-import streaming
-from framing import Framing, Network, estimate_blocks
-from separate import Settings, separate_all
+from sswavenet.separation import inputs as mixtures
+from sswavenet.separation import shapes, streaming
+from sswavenet.separation.folder import Settings, separate_all
+from sswavenet.separation.framing import Framing, Network, estimate_blocks
 
 pytestmark = pytest.mark.keras3
 

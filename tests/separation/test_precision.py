@@ -19,10 +19,10 @@ from networks import (
 )
 
 import models
-import streaming
 from main import main
 from sswavenet.backend import compat
 from sswavenet.checkpoints import files as checkpoints
+from sswavenet.separation import streaming
 from trainer import Trainer
 from util import UserError
 
@@ -45,7 +45,7 @@ def golden_streams(task_name, precision, mixture):
 def openvino():
     """The module on OpenVINO, where the package and the processor have all."""
     try:
-        module = importlib.import_module("stream_openvino")
+        module = importlib.import_module("sswavenet.separation.stream_openvino")
     except UserError as error:
         pytest.skip(str(error))
     if not module.has_bfloat16():
@@ -175,7 +175,7 @@ import os, signal, sys
 sys.path += [".", "tests"]
 import numpy as np
 from networks import random_weights, tiny_config
-import stream_openvino
+from sswavenet.separation import stream_openvino
 
 config = tiny_config()
 weights = random_weights(config, np.random.default_rng(1))
@@ -189,7 +189,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 """
     result = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=pathlib.Path(__file__).parents[1],
+        cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )
@@ -212,7 +212,9 @@ def test_bfloat16_on_a_processor_works_by_blocks_only(flag, session, capsys):
 def test_without_openvino_bfloat16_is_refused(session, capsys, monkeypatch):
     infer, out = session
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "stream_openvino", raising=False)
+    name = "sswavenet.separation.stream_openvino"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr(name, raising=False)
     assert infer("--precision", "bfloat16") == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert "pip install -r requirements-openvino.txt" in message

@@ -9,8 +9,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Callable
 
-from framing import Framing
 from sswavenet.config.session import Config
+from sswavenet.separation.framing import Framing
 from util import UserError
 
 # Target samples of one pass: enough to keep the context's share of the work low,

@@ -3,9 +3,9 @@
 import pytest
 from networks import tiny_config
 
-import shapes
-from framing import Framing
-from shapes import choose_shape
+from sswavenet.separation import shapes
+from sswavenet.separation.framing import Framing
+from sswavenet.separation.shapes import choose_shape
 from util import UserError
 
 CONFIG = tiny_config()

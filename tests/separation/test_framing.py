@@ -6,7 +6,12 @@ import pytest
 from hypothesis import strategies
 from networks import tiny_config
 
-from framing import Framing, Network, estimate_blocks, estimate_stems
+from sswavenet.separation.framing import (
+    Framing,
+    Network,
+    estimate_blocks,
+    estimate_stems,
+)
 
 CONFIG = tiny_config()
 CONTEXT = CONFIG.context_length

@@ -18,12 +18,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import shapes
 import util
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
 from sswavenet.console import packages, signals
+from sswavenet.separation import shapes
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -117,8 +117,8 @@ def network(
     On a processor fragments are run by blocks, unless each must be one `whole` pass.
     """
     import models
-    import streaming
     from sswavenet.backend import compat
+    from sswavenet.separation import streaming
 
     compat.check_precision(precision)
     if not compat.is_jax_on_cpu():

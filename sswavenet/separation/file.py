@@ -18,16 +18,21 @@ import numpy as np
 from tqdm import tqdm
 
 import util
-from framing import Network, Predict, estimate_blocks, estimate_stems
-from mixtures import Mixture, check_writable
-from network_source import NetworkSource
-from report import StemReport
-from shapes import Blocks
 from sswavenet.config.session import Config
+from sswavenet.separation.engine import NetworkSource
+from sswavenet.separation.framing import (
+    Network,
+    Predict,
+    estimate_blocks,
+    estimate_stems,
+)
+from sswavenet.separation.inputs import Mixture, check_writable
+from sswavenet.separation.report import StemReport
+from sswavenet.separation.shapes import Blocks
+from sswavenet.separation.verify import verify_stems
 from sswavenet.sound.reader import MonoReader
 from sswavenet.sound.writer import MonoWriter, as_written
 from util import UserError
-from verify import verify_stems
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from stems import ahead
+from sswavenet.separation.file import ahead
 
 
 def test_what_is_made_ahead_comes_in_order():

@@ -21,8 +21,12 @@ from typing import Callable
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import util
-from framing import Predict
-from mixtures import (
+from sswavenet.config.session import Config
+from sswavenet.config.tasks import TASKS
+from sswavenet.separation.engine import NetworkSource
+from sswavenet.separation.file import progress_bar, separate_file
+from sswavenet.separation.framing import Predict
+from sswavenet.separation.inputs import (
     Mixture,
     check_outputs,
     new_samples_folder,
@@ -30,12 +34,8 @@ from mixtures import (
     stems_among,
     with_stems,
 )
-from network_source import NetworkSource
-from report import FAILED, SEPARATED, SKIPPED, FileReport
-from shapes import Blocks
-from sswavenet.config.session import Config
-from sswavenet.config.tasks import TASKS
-from stems import progress_bar, separate_file
+from sswavenet.separation.report import FAILED, SEPARATED, SKIPPED, FileReport
+from sswavenet.separation.shapes import Blocks
 from util import UserError
 
 logger = logging.getLogger(__name__)

@@ -24,12 +24,12 @@ from networks import (
     tiny_config,
 )
 
-import mixtures
 import models
-import shapes
-from framing import Framing, Network, estimate_stems
-from separate import Settings, separate_all
 from sswavenet.checkpoints import files as checkpoints
+from sswavenet.separation import inputs as mixtures
+from sswavenet.separation import shapes
+from sswavenet.separation.folder import Settings, separate_all
+from sswavenet.separation.framing import Framing, Network, estimate_stems
 from sswavenet.sound import writer as sound_writer
 from util import UserError
 

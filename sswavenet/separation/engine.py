@@ -10,9 +10,9 @@ import logging
 from collections.abc import Sequence
 from typing import Callable
 
-from framing import Framing, Network, Predict
-from shapes import Blocks, bytes_needed, check_memory, choose_shape
 from sswavenet.config.session import Config
+from sswavenet.separation.framing import Framing, Network, Predict
+from sswavenet.separation.shapes import Blocks, bytes_needed, check_memory, choose_shape
 from util import UserError
 
 logger = logging.getLogger(__name__)

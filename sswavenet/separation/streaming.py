@@ -11,9 +11,9 @@ from typing import BinaryIO, Callable
 
 import numpy as np
 
-import stream_keras
 from sswavenet.backend import compat
 from sswavenet.config.session import Config
+from sswavenet.separation import stream_keras
 from util import UserError
 
 # Samples of a block: few enough for a layer's channels to stay in the cache of one
@@ -44,7 +44,7 @@ def build_streams(
         UserError: there is nothing here that computes in this precision.
     """
     if precision == "bfloat16" and compat.is_jax_on_cpu():
-        import stream_openvino  # an optional package
+        from sswavenet.separation import stream_openvino  # an optional package
 
         return stream_openvino.build_streams(
             config, weights, block_length, num_parallel

@@ -17,8 +17,8 @@ from networks import (
 )
 
 import models
-import streaming
 from sswavenet.checkpoints import files as checkpoints
+from sswavenet.separation import streaming
 from util import UserError
 
 
