@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import evaluate
 import util
 from sswavenet.config.session import Config
 from sswavenet.console import streams as standard_streams
+from sswavenet.evaluation import run as evaluate
 from sswavenet.separation import file as stems
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures

@@ -16,15 +16,15 @@ import soundfile
 from networks import GOLDEN, golden_checkpoint, golden_config
 from scipy import signal
 
-import evaluate
-import score_report
-import scores
 from main import main
+from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation import run as evaluate
+from sswavenet.evaluation import summary as score_report
 from sswavenet.musdb import cache as dataset_cache
 
 museval = scores.load_museval()
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 RATE = 16000
 STEMS = ("vocals", "drums", "bass", "other")
 
@@ -488,7 +488,8 @@ def test_scores_of_another_precision_are_made_anew(multi_instrument, tree, capsy
 
 KILLED = """
 import os, signal, sys
-import main, scores
+import main
+from sswavenet.evaluation import metrics as scores
 calls = []
 def score(*arguments, real=scores.score_methods, **keywords):
     calls.append(1)
@@ -680,13 +681,14 @@ def test_names_that_are_no_text_are_reported(tmp_path):
 
 def test_museval_is_had_without_ffmpeg(tmp_path):
     script = (
-        "import numpy as np, scores; r = np.random.default_rng(1);"
+        "import numpy as np; from sswavenet.evaluation import metrics as scores;"
+        "r = np.random.default_rng(1);"
         "s = r.standard_normal((2, 16000)).astype('f4');"
         "print(scores.bss_eval(s, s + 0.1, sample_rate=16000).shape)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=pathlib.Path(scores.__file__).parent,
+        cwd=ROOT,
         env={**os.environ, "PATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -26,11 +26,11 @@ import numpy as np
 import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-import score_report
-import scores
-from score_store import ScoreStore, fingerprint, state_of_files
 from sswavenet.config.session import Config
 from sswavenet.console import pools, signals
+from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation import summary as score_report
+from sswavenet.evaluation.store import ScoreStore, fingerprint, state_of_files
 from sswavenet.musdb import cache as dataset_cache
 from sswavenet.musdb.check import part_of, subset_names
 from sswavenet.sound import reader as sound

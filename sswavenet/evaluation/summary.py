@@ -15,8 +15,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import scores
 import util
+from sswavenet.evaluation import metrics as scores
 
 Targets = Sequence[Mapping[str, Any]]
 Found = Mapping[str, Mapping[str, Targets]]
