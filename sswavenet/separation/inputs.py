@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import soundfile
 
 import util
-from sswavenet.sound.reader import UNKNOWN_FRAMES
+from sswavenet.sound.reader import AudioReader
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -141,12 +141,9 @@ def _read_header(
     """A mixture as its header describes it: its length is 0 if unknown."""
     length, description = 0, "unreadable"
     # A file that cannot be read fails when its turn comes, with its reason.
-    with contextlib.suppress(OSError, RuntimeError, TypeError, ZeroDivisionError):
-        info = soundfile.info(os.fsencode(path))
-        # A FLAC that was written to a pipe does not say it, and has some 2**63.
-        frames = info.frames if info.frames < UNKNOWN_FRAMES else 0
-        length = -(-frames * sample_rate // info.samplerate)
-        description = f"{info.samplerate} Hz, mean of {info.channels} channel(s)"
+    with contextlib.suppress(UserError), AudioReader(path) as reader:
+        length = -(-reader.rough_frames * sample_rate // reader.sample_rate)
+        description = f"{reader.sample_rate} Hz, mean of {reader.channels} channel(s)"
     return Mixture(path, name, length, description)
 
 
