@@ -107,7 +107,7 @@ retrain-multi-instrument: corpus ## train the shipped network again, from nothin
 # It begins with the vocals of the other one.
 retrain-singing-voice: retrain-multi-instrument ## the same for the other session
 	ls sessions/singing-voice-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
-		$(RUN) grow.py sessions/multi-instrument-retrained/config.json \
+		$(RUN) -m sswavenet.training.grow sessions/multi-instrument-retrained/config.json \
 		sessions/singing-voice/retrain.json
 	$(TRAIN) --config sessions/singing-voice/retrain.json
 
@@ -116,7 +116,7 @@ grow-multi-instrument: ## grow the shipped network into the paper's, and train i
 grow-singing-voice: ## the same for the other session
 grow-multi-instrument grow-singing-voice: grow-%: corpus
 	ls sessions/$*-grown/checkpoints/*.hdf5 >/dev/null 2>&1 || \
-		$(RUN) grow.py sessions/$*/config.json sessions/$*/grown.json
+		$(RUN) -m sswavenet.training.grow sessions/$*/config.json sessions/$*/grown.json
 	$(TRAIN) --config sessions/$*/grown.json
 
 clean: ## remove both environments and the tools' caches

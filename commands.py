@@ -165,7 +165,7 @@ def train(args: argparse.Namespace) -> int:
     """Train a session."""
     config = startup.read_config(args)
     startup.choose_backend()
-    import training
+    from sswavenet.training import session as training
 
     try:
         training.train(
