@@ -1,6 +1,7 @@
 """Grow a trained network into a larger one that computes the same function.
 
-    python -m sswavenet.training.grow SMALL_CONFIG BIG_CONFIG [--target TASK] [--load_checkpoint FILE]
+    python -m sswavenet.training.grow SMALL_CONFIG BIG_CONFIG [--target TASK]
+        [--load_checkpoint FILE]
 
 writes `config.json` and then `checkpoint.00000-0.000.hdf5` into the session of
 BIG_CONFIG, where training goes on from it. The old kernels lie in the corner of the
