@@ -30,7 +30,6 @@ from hypothesis import strategies
 from networks import random_weights, tiny_config, tiny_document
 
 import main as program
-import session_log
 import util
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
@@ -42,6 +41,7 @@ from sswavenet.separation.framing import Framing
 from sswavenet.sound import reader as sound
 from sswavenet.sound import sound_header
 from sswavenet.sound import writer as sound_writer
+from sswavenet.training import history as session_log
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -1035,7 +1035,7 @@ def test_an_array_of_terabytes_in_a_small_file_is_not_read(session):
 )
 @pytest.mark.keras3
 def test_a_spoiled_training_state_is_refused(state, session, tmp_path):
-    from trainer import Trainer
+    from sswavenet.training.loop import Trainer
 
     config = tiny_config()
     (path,) = (session / "checkpoints").iterdir()

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from networks import TASK_NAMES, tiny_document
 
-import losses
 import models
-import training
 from sswavenet.backend import compat, fused
 from sswavenet.config.document import parse_config
-from trainer import Trainer
+from sswavenet.training import losses
+from sswavenet.training import session as training
+from sswavenet.training.loop import Trainer
 from util import UserError
 
 if compat.backend_name() != "jax":

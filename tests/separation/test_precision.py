@@ -23,7 +23,7 @@ from main import main
 from sswavenet.backend import compat
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.separation import streaming
-from trainer import Trainer
+from sswavenet.training.loop import Trainer
 from util import UserError
 
 

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from networks import oracle, random_weights, tiny_config, tiny_document
 
-import grow
-import losses
 import models
 import util
 from sswavenet.backend import compat
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.separation import shapes
+from sswavenet.training import grow, losses
 from util import UserError
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
+GROW = "sswavenet.training.grow"
 PID = os.getpid()
 BIGGER = {
     "num_stacks": 3,
@@ -149,7 +149,7 @@ class Sessions:
     def files(self):
         return [path for path in self.big.rglob("*") if path.is_file()]
 
-    def run(self, *flags, redirections="", before="", program=("grow.py",)):
+    def run(self, *flags, redirections="", before="", program=("-m", GROW)):
         """The command in a process of its own, from a shell."""
         shell = ["sh", "-c", f'{before} exec "$@" {redirections}', "sh"]
         return subprocess.run(
@@ -267,7 +267,7 @@ def test_nobody_reads_stdout(sessions):
     os.close(reader)
     try:
         done = subprocess.run(
-            [sys.executable, "grow.py", *map(str, sessions.configs)],
+            [sys.executable, "-m", GROW, *map(str, sessions.configs)],
             cwd=ROOT,
             stdout=writer,
             stderr=subprocess.PIPE,

@@ -24,20 +24,19 @@ from networks import (
     tiny_document,
 )
 
-import batches
-import losses
 import models
-import session_log
-import trainer
-import training
 import util
 from main import main
 from sswavenet.backend import compat
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
+from sswavenet.training import batches, losses
+from sswavenet.training import history as session_log
+from sswavenet.training import loop as trainer
+from sswavenet.training import session as training
 from util import UserError
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 STEMS = ("vocals", "drums", "bass", "other")
 
 
@@ -217,7 +216,8 @@ def test_a_signal_finishes_the_step_and_training_goes_on(
 
 KILLED = """
 import json, os, pathlib, signal, sys
-import batches, training
+from sswavenet.training import batches
+from sswavenet.training import session as training
 from sswavenet.config.document import parse_config
 steps = []
 def kill(*arguments, real=batches.draw):
@@ -471,7 +471,7 @@ def test_a_history_that_lacks_epochs_is_said(tree, tmp_path, caplog):
 
 RUN = """
 import json, pathlib, sys
-import training
+from sswavenet.training import session as training
 from sswavenet.config.document import parse_config
 training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
 """
@@ -531,7 +531,8 @@ def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
 
 STOPPED = """
 import os, signal, sys
-import batches, main
+import main
+from sswavenet.training import batches
 steps = []
 def stop(*arguments, real=batches.draw):
     steps.append(arguments)

@@ -1,7 +1,6 @@
-"""The three commands: separate mixtures, train a session, evaluate one.
+"""The command that separates mixtures, from arguments to exit status.
 
-Each takes the parsed arguments and returns the exit status. What imports Keras is
-imported only after its backend has been chosen.
+What imports Keras is imported only after its backend has been chosen.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from typing import Any
 import util
 from sswavenet.config.session import Config
 from sswavenet.console import streams as standard_streams
-from sswavenet.evaluation import run as evaluate
-from sswavenet.separation import file as stems
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import report, startup
@@ -159,78 +156,3 @@ def _separate_stdin(args: argparse.Namespace) -> int:
     sink: Any = standard_streams.BinaryStdout()
     streaming.pipe(separator, sys.stdin.buffer, sink)
     return 0
-
-
-def train(args: argparse.Namespace) -> int:
-    """Train a session."""
-    config = startup.read_config(args)
-    startup.choose_backend()
-    import training
-
-    try:
-        training.train(
-            config,
-            load_checkpoint=args.load_checkpoint,
-            kernel_convention=args.kernel_convention,
-            print_model_summary=args.print_model_summary,
-            precision=args.precision,
-        )
-    except training.Interrupted as error:
-        logger.warning("stopped by %s", error)
-        return error.exit_status
-    return 0
-
-
-def evaluate_session(args: argparse.Namespace) -> int:
-    """Score a session on a data set."""
-    config, session, checkpoint = startup.load_session(args)
-    if args.jobs is not None and "bss" not in args.metrics:
-        logger.warning("--jobs is for BSS Eval: without it, it changes nothing")
-    if args.dataset_path is not None:
-        config = config.replace(dataset_path=args.dataset_path)
-    startup.choose_backend()
-
-    def make_separate(lengths: Sequence[int]) -> Any:
-        # Not before it is needed: scores made earlier may be all there is to read.
-        startup.announce(session, checkpoint)
-        if args.print_model_summary:
-            import models
-
-            models.print_summary(models.build_wavenet(config))
-        build_predict, blocks = startup.network(
-            config, checkpoint.weights, whole=False, precision=args.precision
-        )
-        return stems.make_separate(
-            config,
-            build_predict,
-            lengths,
-            target_field_length=args.target_field_length,
-            batch_size=args.batch_size,
-            blocks=blocks,
-        )
-
-    summary = evaluate.evaluate(
-        config,
-        make_separate,
-        # Scores of another precision are others'.
-        evaluate.fingerprint(checkpoint.weights)
-        + ("" if args.precision == "float32" else f" in {args.precision}"),
-        evaluate.Settings(
-            output_path=args.output_path or session / "evaluation",
-            subset=args.subset,
-            metrics=args.metrics,
-            oracle=args.oracle,
-            jobs=args.jobs or os.cpu_count() or 1,
-        ),
-        heading=[
-            f"# Evaluation of {config.task_name}",
-            f"Checkpoint {checkpoint.path.name}, epoch {checkpoint.epoch}; "
-            f"{args.subset} tracks of {pathlib.Path(config.dataset_path).name}, mono "
-            f"at {config.sample_rate} Hz; computed in {args.precision}.",
-        ],
-    )
-    standard_streams.write(f"{summary.text}\nresults in {summary.folder}\n")
-    return 1 if summary.num_failed else 0
-
-
-COMMANDS = {"training": train, "inference": infer, "evaluation": evaluate_session}

@@ -1,6 +1,7 @@
 """Grow a trained network into a larger one that computes the same function.
 
-    python grow.py SMALL_CONFIG BIG_CONFIG [--target TASK] [--load_checkpoint FILE]
+    python -m sswavenet.training.grow SMALL_CONFIG BIG_CONFIG [--target TASK]
+        [--load_checkpoint FILE]
 
 writes `config.json` and then `checkpoint.00000-0.000.hdf5` into the session of
 BIG_CONFIG, where training goes on from it. The old kernels lie in the corner of the
@@ -157,7 +158,7 @@ def _write_session(session: pathlib.Path, big: Config, arrays: dict) -> pathlib.
     """
     path = session / "config.json"
     target = session / "checkpoints" / "checkpoint.00000-0.000.hdf5"
-    with util.holding(session, what="a training or grow.py"):
+    with util.holding(session, what="a training or sswavenet.training.grow"):
         _check_session(session, big)
         is_new = not path.exists()
         # In this order: whoever sees the checkpoint finds the config.
@@ -181,7 +182,7 @@ def _check_session(session: pathlib.Path, big: Config) -> None:
 
 def _build_parser() -> arguments.Parser:
     parser = arguments.Parser(
-        prog="grow.py",
+        prog="python -m sswavenet.training.grow",
         description=(__doc__ or "").split("\n")[0],
         allow_abbrev=False,
     )

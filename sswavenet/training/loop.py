@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import tqdm
 
-import batches
-import losses
 import models
-import session_log
 import util
 from sswavenet.backend import compat, fused
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.session import Config
+from sswavenet.training import batches, losses
+from sswavenet.training import history as session_log
 from util import UserError
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,6 @@ import sys
 from typing import Any
 
 import models
-import session_log
 import util
 from datasets import Dataset
 from sswavenet.backend import compat
@@ -27,7 +26,13 @@ from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
 from sswavenet.separation import shapes
-from trainer import INTERRUPTED, Interrupted, Trainer, compiled_precision
+from sswavenet.training import history as session_log
+from sswavenet.training.loop import (
+    INTERRUPTED,
+    Interrupted,
+    Trainer,
+    compiled_precision,
+)
 from util import UserError
 
 __all__ = ["Interrupted", "train"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from networks import tiny_config
 
-import losses
 import models
 from sswavenet.backend import compat
 from sswavenet.config.tasks import OutputLoss
+from sswavenet.training import losses
 
 
 @pytest.mark.parametrize(
