@@ -18,11 +18,18 @@ except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL = ".sswavenet-partial-"  # begins the names of temporary folders
+# Folders of a NAS and of archives made on macOS, whose other traces begin with a dot.
+FOREIGN = ("@eaDir", "__MACOSX")
 MAX_JSON_BYTES = 16 * 2**20
 
 
 class UserError(ValueError):
     """What the user gave cannot be used; the message is one line for stderr."""
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that systems put beside others."""
+    return name.startswith(".") or name in FOREIGN
 
 
 def cache_folder() -> pathlib.Path:

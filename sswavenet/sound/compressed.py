@@ -20,7 +20,7 @@ import av.logging
 import numpy as np
 from av.stream import Discard, Disposition
 
-from .pcm import UnreadableError
+from sswavenet.sound.pcm import UnreadableError
 
 # How FFmpeg names MP4 and its kin, where each track states its own length.
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"
@@ -61,7 +61,7 @@ class FfmpegDecoder:
 
     def __init__(self, path: os.PathLike):
         self._path = path
-        self._container, self._stream, self.is_guess = _open(path)
+        self._container, self._stream, self.is_guess = open_container(path)
         self.errors = self.declared = 0
         try:
             self._others = self._other_streams()
@@ -88,7 +88,7 @@ class FfmpegDecoder:
 
     def count(self) -> int:
         """How many frames there are by what the packets say, which takes a while."""
-        container, stream, _ = _open(self._path)
+        container, stream, _ = open_container(self._path)
         with container:
             units = sum(packet.duration or 0 for packet in _packets(container, stream))
             return round(units * float(stream.time_base) * self.sample_rate)
@@ -222,7 +222,24 @@ class _Converter:
                 yield packed.to_ndarray().reshape(packed.samples, -1)
 
 
-def _open(path: os.PathLike) -> tuple[Any, Any, bool]:
+def tags(path: os.PathLike) -> tuple[dict[str, str], bytes]:
+    """What a file says about itself, by names as FFmpeg has them, and its picture.
+
+    Raises:
+        UnreadableError: FFmpeg does not know the file, or finds no audio in it.
+        OSError: the file cannot be read.
+    """
+    container, stream, _ = open_container(path)
+    with container:
+        cover = b""
+        for picture in container.streams.video:
+            if picture.disposition & Disposition.attached_pic and not cover:
+                cover = next(map(bytes, _packets(container, picture)), b"")
+        # In an Ogg they belong to the stream.
+        return {**stream.metadata, **container.metadata}, cover
+
+
+def open_container(path: os.PathLike) -> tuple[Any, Any, bool]:
     """A file's container, its best audio stream, and whether its length is a guess."""
     with _OPENING, av.logging.Capture() as lines:
         av.logging.set_skip_repeated(False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import soundfile
@@ -114,6 +114,10 @@ class PcmDecoder:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def texts(self, names: Sequence[str]) -> dict[str, str]:
+        """What the file says about itself, by name, as `title`."""
+        return {name: getattr(self._file, name) for name in names}
 
     def count(self) -> int:
         """How many frames there are, found by decoding them."""

@@ -10,35 +10,24 @@ otherwise, full scale 1.0; rates are in Hz.
 
 from __future__ import annotations
 
+import math
 import os
-import stat
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from sswavenet.sound.choice import open_decoder
+from sswavenet.sound.phase import Cancellation
+from sswavenet.sound.resampling import FILTER_REACH, resample, to_mono
 from util import UserError
-
-from .pcm import PcmDecoder, UnreadableError
-from .phase import Cancellation
-from .resampling import resample, to_mono
-
-try:
-    from .compressed import FfmpegDecoder
-
-    HAVE_FFMPEG = True
-except ImportError:  # no PyAV, as beside Theano
-    HAVE_FFMPEG = False
 
 __all__ = ["AudioReader", "MonoReader", "read_mono", "resample", "to_mono"]
 
 # Decoded at a time, of all channels together, and made of them at the wanted rate.
 BLOCK_FRAMES = 2**18
-# Hz; a header that says more is spoiled, and the filter for it would fill the memory.
-MAX_RATE = 768000
 # Seconds that a file may be shorter than it says, since encoders count differently.
 TOLERANCE = 0.5
-WITHOUT_FFMPEG = "what is neither PCM nor FLAC needs the package av (pip install av)"
 # Share of the energy that cancels in the mean from which on that is worth a warning.
 CANCELLED = 0.1
 
@@ -76,7 +65,7 @@ class AudioReader:
         self.path = path
         self.damage = ""
         self._start, self._stop, self._strict = start, stop, strict
-        self._decoder = _open(path)
+        self._decoder = open_decoder(path)
         self.sample_rate = self._decoder.sample_rate
         self.channels = self._decoder.channels
         self._cancellation = Cancellation()
@@ -91,6 +80,10 @@ class AudioReader:
     def __exit__(self, *_: Any) -> None:
         """Close the file."""
         self._decoder.close()
+
+    def select(self, start: int, stop: int | None) -> None:
+        """Choose another piece, before anything is read."""
+        self._start, self._stop, self._frames = start, stop, None
 
     @property
     def rough_frames(self) -> int:
@@ -190,10 +183,6 @@ class MonoReader:
     Args:
         path: the file.
         sample_rate: the rate wanted, Hz.
-        start: first frame of the piece to read, at the file's own rate. A piece of the
-            resampled whole begins where the samples of both rates fall together.
-            Defaults to 0.
-        stop: the frame behind its last one. Defaults to the end.
         strict: refuse what is damaged instead of telling of it. Defaults to False.
 
     Attributes:
@@ -203,17 +192,9 @@ class MonoReader:
         UserError: as for `AudioReader`.
     """
 
-    def __init__(
-        self,
-        path: os.PathLike,
-        *,
-        sample_rate: int,
-        start: int = 0,
-        stop: int | None = None,
-        strict: bool = False,
-    ):
+    def __init__(self, path: os.PathLike, *, sample_rate: int, strict: bool = False):
         self.sample_rate = sample_rate
-        self.source = AudioReader(path, start=start, stop=stop, strict=strict)
+        self.source = AudioReader(path, strict=strict)
 
     def __enter__(self) -> MonoReader:
         """Give the reader itself."""
@@ -222,6 +203,26 @@ class MonoReader:
     def __exit__(self, *error: Any) -> None:
         """Close the file."""
         self.source.__exit__(*error)
+
+    def select(self, start: int, stop: int | None, margin: int) -> int:
+        """Read no more than a piece and what is beside it, which is resampled as ever.
+
+        Args:
+            start: its first sample, at the wanted rate.
+            stop: the sample behind its last one; None for all to the end.
+            margin: how many samples beside it are wanted on either side.
+
+        Returns:
+            How many samples are read before `start`.
+        """
+        divisor = math.gcd(self.source_rate, self.sample_rate)
+        up, down = self.sample_rate // divisor, self.source_rate // divisor
+        margin += FILTER_REACH * -(-max(up, down) // down)
+        # There the samples of both rates fall together.
+        first = max(0, start - margin) // up
+        last = None if stop is None else -(-(stop + margin) // up) * down
+        self.source.select(first * down, last)
+        return start - first * up
 
     @property
     def source_rate(self) -> int:
@@ -280,53 +281,3 @@ def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:
     """
     with MonoReader(path, sample_rate=sample_rate) as reader:
         return reader.read()
-
-
-def _open(path: os.PathLike) -> PcmDecoder | FfmpegDecoder:
-    """The decoder that fits what is in a file."""
-    try:
-        # To open a pipe may take for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-            raise UnreadableError("a folder, a pipe or a device")
-        decoder = _choose(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except UnreadableError as error:
-        reason = str(error)
-    else:
-        if decoder.is_stored and decoder.declared > decoder.frames:
-            reason = (
-                f"cut short: {decoder.frames / decoder.sample_rate:.2f} of "
-                f"{decoder.declared / decoder.sample_rate:.2f} s are there"
-            )
-        elif decoder.sample_rate > MAX_RATE:
-            reason = f"a sample rate of {decoder.sample_rate} Hz, above {MAX_RATE}"
-        else:
-            return decoder
-        decoder.close()
-    raise UserError(f"{path}: expected an audio file, got: {reason}")
-
-
-def _choose(path: os.PathLike) -> PcmDecoder | FfmpegDecoder:
-    """The decoder for a file: FFmpeg's, if there is one, of what is not PCM."""
-    stored, reasons = None, []
-    # Of MPEG audio libmpg123, which libsndfile uses, writes to stderr.
-    with open(path, "rb") as file:  # noqa: PTH123
-        is_mpeg = file.read(3).startswith((b"ID3", b"\xff"))
-    if not (is_mpeg and HAVE_FFMPEG):
-        try:
-            stored = PcmDecoder(path)
-            if stored.is_certain:
-                return stored
-        except UnreadableError as error:
-            reasons.append(str(error))
-    if HAVE_FFMPEG:
-        try:
-            return FfmpegDecoder(path)
-        except UnreadableError as error:
-            reasons.append(str(error))
-    else:
-        reasons.append(WITHOUT_FFMPEG)
-    if stored is None:
-        raise UnreadableError("; ".join(reasons))
-    return stored

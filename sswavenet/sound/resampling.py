@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from scipy import signal
 
+# SciPy's filter takes so many samples of the lower rate on either side.
+FILTER_REACH = 10
+
 
 def to_mono(audio: np.ndarray) -> np.ndarray:
     """The mean of all channels: (frames, channels) or (frames,) to (frames,)."""
@@ -40,7 +43,7 @@ def resample(
         return
     # SciPy's filter reaches this far, rounded up to whole steps of `down` samples,
     # at which the samples of both rates fall together.
-    reach = -(-10 * max(up, down) // (up * down)) * down
+    reach = -(-FILTER_REACH * max(up, down) // (up * down)) * down
     waiting = np.zeros(reach, np.float32)  # silence before the signal
     for block in blocks:
         waiting = np.concatenate([waiting.astype(block.dtype, copy=False), block])
