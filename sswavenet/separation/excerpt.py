@@ -42,6 +42,9 @@ class Excerpt:
 
         Returns:
             How many samples come before the part.
+
+        Raises:
+            UserError: it begins behind the end.
         """
         if self.is_whole:
             return 0
@@ -49,7 +52,10 @@ class Excerpt:
         stop = None
         if self.duration is not None:
             stop = first + round(self.duration * reader.sample_rate)
-        return reader.select(first, stop, margin)
+        before = reader.select(first, stop, margin)
+        if reader.length <= before:
+            raise self._nothing()
+        return before
 
     def cut(
         self,
@@ -83,6 +89,7 @@ class Excerpt:
                 yield mixture[kept], estimates[:, kept]
             place = end
         if is_empty and not self.is_whole:
-            raise UserError(
-                f"expected audio from {self.start:g} s on, got none: it ends before"
-            )
+            raise self._nothing()
+
+    def _nothing(self) -> UserError:
+        return UserError(f"expected audio behind {self.start:g} s, got none")

@@ -33,7 +33,6 @@ from sswavenet.separation.shapes import Blocks
 from sswavenet.separation.verify import verify_stems
 from sswavenet.sound.formats import Encoding
 from sswavenet.sound.reader import MonoReader
-from sswavenet.sound.tags import read_tags
 from sswavenet.sound.writer import AudioWriter, as_written
 from util import UserError
 
@@ -87,7 +86,7 @@ def separate_file(
         )
         before = excerpt.select(reader, margin=config.context_length)
         network = networks(reader.length)
-        tags = read_tags(mixture.path)
+        tags = reader.source.tags
         # All files are whole before the first one gets its name.
         temporaries = {
             name: stack.enter_context(util.replacing(path))

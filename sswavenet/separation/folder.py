@@ -165,7 +165,9 @@ def separate_all(
                 files.append(FileReport(str(mixture.path), SKIPPED))
             else:
                 paths = mixture.stem_paths(folder, stems)
-                files.append(_attempt(mixture, paths, config, networks, settings))
+                files.append(
+                    _attempt(mixture, paths, folder, config, networks, settings)
+                )
             bar.update(length(mixture) / config.sample_rate)
     separated = [file for file in files if file.status == SEPARATED]
     if not separated and not settings.output_path:
@@ -227,6 +229,7 @@ def _to_do(
 def _attempt(
     mixture: Mixture,
     paths: dict[str, pathlib.Path],
+    output: pathlib.Path,
     config: Config,
     networks: NetworkSource,
     settings: Settings,
@@ -256,6 +259,9 @@ def _attempt(
                 raise
             found.message = _one_line(mixture, error)
             logger.error("%s", found.message)
+            for folder in {path.parent for path in paths.values()} - {output}:
+                with contextlib.suppress(OSError):  # there is something in it
+                    folder.rmdir()
             break
     found.seconds = time.monotonic() - started
     return found

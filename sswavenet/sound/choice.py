@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Hz; a header that says more is spoiled, and the filter for it would fill the memory.
 MAX_RATE = 768000
-WITHOUT_FFMPEG = "what is neither PCM nor FLAC needs the package av (pip install av)"
+WITHOUT_FFMPEG = "(without the package av only libsndfile's formats are read)"
 
 # Extensions of what libsndfile reads; RAW has no header, hence no rate.
 _PCM = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
@@ -73,29 +73,31 @@ def open_decoder(path: os.PathLike) -> Decoder:
 
 def _choose(path: os.PathLike) -> Decoder:
     """The decoder for a file: FFmpeg's, if there is one, of what is not PCM."""
-    stored, reasons = None, []
     # Of MPEG audio libmpg123, which libsndfile uses, writes to stderr.
     with open(path, "rb") as file:  # noqa: PTH123
         is_mpeg = file.read(3).startswith((b"ID3", b"\xff"))
+    stored, reason = None, "an unknown format"
     if not is_mpeg:
         try:
             stored = PcmDecoder(path)
             if stored.is_certain:
                 return stored
         except UnreadableError as error:
-            reasons.append(str(error))
+            reason = str(error)
     try:
         # Not before it is needed: it takes a while.
         from sswavenet.sound.compressed import FfmpegDecoder
+
+        decoder = FfmpegDecoder(path)
+        if stored is not None:
+            stored.close()
+        return decoder
+    except UnreadableError as error:
+        reason = str(error) or reason
     except ImportError:  # as beside Theano
-        reasons.append(WITHOUT_FFMPEG)
         if is_mpeg:
             return PcmDecoder(path)
-    else:
-        try:
-            return FfmpegDecoder(path)
-        except UnreadableError as error:
-            reasons.append(str(error))
+        reason = f"{reason} {WITHOUT_FFMPEG}"
     if stored is None:
-        raise UnreadableError("; ".join(reasons))
+        raise UnreadableError(reason)
     return stored

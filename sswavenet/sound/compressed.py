@@ -21,6 +21,7 @@ import numpy as np
 from av.stream import Discard, Disposition
 
 from sswavenet.sound.pcm import UnreadableError
+from sswavenet.sound.tags import Tags, from_texts
 
 # How FFmpeg names MP4 and its kin, where each track states its own length.
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"
@@ -61,7 +62,7 @@ class FfmpegDecoder:
 
     def __init__(self, path: os.PathLike):
         self._path = path
-        self._container, self._stream, self.is_guess = open_container(path)
+        self._container, self._stream, self.is_guess = _open(path)
         self.errors = self.declared = 0
         try:
             self._others = self._other_streams()
@@ -86,9 +87,21 @@ class FfmpegDecoder:
         """Close the file."""
         self._container.close()
 
+    def tags(self) -> Tags:
+        """Title, artist, album and cover."""
+        # A new container, since a picture comes before all audio.
+        container, stream, _ = _open(self._path)
+        with container:
+            cover = b""
+            for picture in container.streams.video:
+                if picture.disposition & Disposition.attached_pic and not cover:
+                    cover = next(map(bytes, _packets(container, picture)), b"")
+            # In an Ogg they belong to the stream.
+            return from_texts({**stream.metadata, **container.metadata}, cover)
+
     def count(self) -> int:
         """How many frames there are by what the packets say, which takes a while."""
-        container, stream, _ = open_container(self._path)
+        container, stream, _ = _open(self._path)
         with container:
             units = sum(packet.duration or 0 for packet in _packets(container, stream))
             return round(units * float(stream.time_base) * self.sample_rate)
@@ -222,24 +235,7 @@ class _Converter:
                 yield packed.to_ndarray().reshape(packed.samples, -1)
 
 
-def tags(path: os.PathLike) -> tuple[dict[str, str], bytes]:
-    """What a file says about itself, by names as FFmpeg has them, and its picture.
-
-    Raises:
-        UnreadableError: FFmpeg does not know the file, or finds no audio in it.
-        OSError: the file cannot be read.
-    """
-    container, stream, _ = open_container(path)
-    with container:
-        cover = b""
-        for picture in container.streams.video:
-            if picture.disposition & Disposition.attached_pic and not cover:
-                cover = next(map(bytes, _packets(container, picture)), b"")
-        # In an Ogg they belong to the stream.
-        return {**stream.metadata, **container.metadata}, cover
-
-
-def open_container(path: os.PathLike) -> tuple[Any, Any, bool]:
+def _open(path: os.PathLike) -> tuple[Any, Any, bool]:
     """A file's container, its best audio stream, and whether its length is a guess."""
     with _OPENING, av.logging.Capture() as lines:
         av.logging.set_skip_repeated(False)
@@ -252,7 +248,7 @@ def open_container(path: os.PathLike) -> tuple[Any, Any, bool]:
         except av.FFmpegError as error:
             if isinstance(error, (MemoryError, OSError)):
                 raise
-            raise UnreadableError(_reason(error, lines)) from None
+            raise UnreadableError(_reason(lines)) from None
         finally:
             av.logging.set_level(None)
     stream = container.streams.best("audio")
@@ -262,10 +258,10 @@ def open_container(path: os.PathLike) -> tuple[Any, Any, bool]:
     return container, stream, any(GUESSED in text for _, _, text in lines)
 
 
-def _reason(error: av.FFmpegError, lines: list) -> str:
-    """What FFmpeg said last, if it is an error; else what went wrong."""
+def _reason(lines: list) -> str:
+    """The last error that FFmpeg spoke of, if any; its exception says nothing."""
     said = [text.strip() for level, _, text in lines if level <= av.logging.ERROR]
-    return (said or [error.strerror or str(error)])[-1]
+    return said[-1] if said else ""
 
 
 def _packets(container: Any, *streams: Any) -> Iterator[Any]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import soundfile
+
+from sswavenet.sound.tags import TEXTS, Tags, from_texts
 
 # Formats and subtypes that are stored sample by sample, so that a header tells how
 # many there are, and any of them can be gone to.
@@ -115,9 +117,9 @@ class PcmDecoder:
         """Close the file."""
         self._file.close()
 
-    def texts(self, names: Sequence[str]) -> dict[str, str]:
-        """What the file says about itself, by name, as `title`."""
-        return {name: getattr(self._file, name) for name in names}
+    def tags(self) -> Tags:
+        """Title, artist and album; libsndfile knows no cover."""
+        return from_texts({name: getattr(self._file, name) for name in TEXTS})
 
     def count(self) -> int:
         """How many frames there are, found by decoding them."""

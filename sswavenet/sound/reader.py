@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from sswavenet.sound.choice import open_decoder
+from sswavenet.sound.pcm import UnreadableError
 from sswavenet.sound.phase import Cancellation
 from sswavenet.sound.resampling import FILTER_REACH, resample, to_mono
+from sswavenet.sound.tags import Tags
 from util import UserError
 
 __all__ = ["AudioReader", "MonoReader", "read_mono", "resample", "to_mono"]
@@ -100,6 +102,14 @@ class AudioReader:
             stop = total if self._stop is None else min(total, self._stop)
             self._frames = max(0, stop - self._start)
         return self._frames
+
+    @property
+    def tags(self) -> Tags:
+        """Title, artist, album and cover, as far as the file has them."""
+        try:
+            return self._decoder.tags()
+        except (UnreadableError, OSError):
+            return Tags()
 
     @property
     def cancelled(self) -> float:

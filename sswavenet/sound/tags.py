@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any
-
-from sswavenet.sound.pcm import PcmDecoder, UnreadableError
 
 TEXTS = ("title", "artist", "album")
 MAX_TEXT = 1000  # characters
@@ -47,39 +46,17 @@ class Tags:
         return {name: text for name in TEXTS if (text := getattr(self, name))}
 
 
-def read_tags(path: os.PathLike) -> Tags:
-    """A file's tags; none of what cannot be read."""
-    found, cover = _tags_by_libsndfile(path), b""
-    if found is None:
-        found, cover = _tags_by_ffmpeg(path)
-    texts = {name.lower(): _clean(text) for name, text in found.items()}
-    title, artist, album = (texts.get(name, "") for name in TEXTS)
-    known = cover.startswith((JPEG, PNG))
-    return Tags(title, artist, album, cover if known else b"")
+def from_texts(texts: Mapping[str, str], cover: bytes = b"") -> Tags:
+    """The tags among what a file says about itself, by name in any case.
 
-
-def _tags_by_libsndfile(path: os.PathLike) -> dict[str, str] | None:
-    """The tags of a PCM file; None of another."""
-    try:
-        decoder = PcmDecoder(path)
-    except (UnreadableError, OSError):
-        return None
-    try:
-        return decoder.texts(TEXTS) if decoder.is_stored else None
-    finally:
-        decoder.close()
-
-
-def _tags_by_ffmpeg(path: os.PathLike) -> tuple[dict[str, str], bytes]:
-    """The tags of any file that FFmpeg reads, and its cover."""
-    try:
-        from sswavenet.sound.compressed import tags
-    except ImportError:  # as beside Theano
-        return {}, b""
-    try:
-        return tags(path)
-    except (UnreadableError, OSError):
-        return {}, b""
+    Args:
+        texts: by name.
+        cover: what may be a picture.
+    """
+    clean = {name.lower(): _clean(text) for name, text in texts.items()}
+    title, artist, album = (clean.get(name, "") for name in TEXTS)
+    is_known = cover.startswith((JPEG, PNG))
+    return Tags(title, artist, album, cover if is_known else b"")
 
 
 def add_cover(path: os.PathLike, cover: bytes) -> None:
