@@ -188,6 +188,13 @@ def is_jax_on_cpu() -> bool:
     return devices()[0].platform == "cpu"
 
 
+def is_jax_on_gpu() -> bool:
+    """Whether JAX runs, on a GPU."""
+    if not IS_KERAS_3 or backend_name() != "jax":
+        return False
+    return devices()[0].platform == "gpu"
+
+
 def num_cores() -> int:
     """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
