@@ -16,7 +16,7 @@ import math
 from typing import Any
 
 from keys import KEYS
-from tasks import TASKS, OutputLoss, Task
+from tasks import TASKS, OutputLoss, Task, UserError
 
 # Facts that the 2018 program writes into a session's config.json, too.
 DERIVED = (
@@ -31,7 +31,7 @@ DERIVED = (
 class Config:
     """A session's settings under the program's own names; `KEYS` maps the JSON's."""
 
-    dataset_path: str
+    datasets: tuple[tuple[str, float], ...]  # folders and their shares
     dataset_type: str
     sample_rate: int
     extract_voice_percentage: float
@@ -69,6 +69,21 @@ class Config:
     tensorboard: bool
     seed: int
     verbosity: int
+
+    @property
+    def dataset_path(self) -> str:
+        """The data set's folder.
+
+        Raises:
+            UserError: there are several.
+        """
+        if len(self.datasets) > 1:
+            raise UserError(
+                "expected one data set, got "
+                f"{', '.join(path for path, _ in self.datasets)}; --dataset_path "
+                "chooses one"
+            )
+        return self.datasets[0][0]
 
     @property
     def task(self) -> Task:

@@ -20,7 +20,7 @@ LEVELS = (
     {"session_log", "shapes", "streaming", "score_report", "score_store"},
     {"report", "verify", "stream_keras", "stream_openvino"},
     {"models", "checkpoints", "datasets", "losses", "batches", "framing", "mixtures"},
-    {"layers", "dataset_check", "scores", "checkpoint_layers"},
+    {"layers", "dataset_check", "scores", "checkpoint_layers", "augmentation"},
     {"dataset_cache", "hdf5"},
     {"dataset_tracks"},
     {"fused"},
