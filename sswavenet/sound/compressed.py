@@ -25,6 +25,8 @@ from sswavenet.sound.tags import Tags, from_texts
 
 # How FFmpeg names MP4 and its kin, where each track states its own length.
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"
+# Its names of what libsndfile reads, too, if the header is as it should be.
+STORED = ("aiff", "au", "caf", "wav", "w64")
 # So FFmpeg's log tells that a length is a guess.
 GUESSED = "Estimating duration from bitrate"
 # A FLAC has checksums: what does not agree with them is not played as if it were good.
@@ -51,14 +53,13 @@ class FfmpegDecoder:
             streams play, too, known only at the end.
         is_exact: whether a file with fewer than it declares is broken, and not only
             written by a program that counts otherwise.
+        is_stored: whether the samples are stored one by one.
         errors: how many pieces between others could not be decoded.
 
     Raises:
         UnreadableError: FFmpeg does not know the file, or finds no audio in it.
         OSError: the file cannot be read.
     """
-
-    is_stored = is_certain = False
 
     def __init__(self, path: os.PathLike):
         self._path = path
@@ -68,7 +69,9 @@ class FfmpegDecoder:
             self._others = self._other_streams()
             codec = self._stream.codec_context
             codec.options = OPTIONS.get(codec.name, {})
-            self.is_exact = codec.name in OPTIONS
+            form = self._container.format.name
+            self.is_stored = form in STORED and codec.name.startswith("pcm_")
+            self.is_exact = self.is_stored or codec.name in OPTIONS
             self._samples = self._decode()
             first = next(self._samples, None)
         except BaseException:
@@ -190,7 +193,7 @@ class FfmpegDecoder:
                 failed = 0
                 got += len(samples)
                 yield samples
-        if not self.declared and got:
+        if not self.declared and got and not self.is_stored:
             missing = max(0.0, own_end - begin - got / self.sample_rate)
             if not self.is_guess:
                 missing += max(0.0, self._until() - last_end)

@@ -5,7 +5,9 @@ Conventions: see `reader`. A decoder goes through its file once, from a frame on
 
 from __future__ import annotations
 
+import io
 import os
+import pathlib
 import re
 import threading
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import numpy as np
 import soundfile
 
 from sswavenet.sound.tags import TEXTS, Tags, from_texts
+from util import UserError
 
 # Formats and subtypes that are stored sample by sample, so that a header tells how
 # many there are, and any of them can be gone to.
@@ -46,6 +49,7 @@ _SHORTER = re.compile(
 )
 _FEWER = re.compile(r"frame count \d+ does not match value from .* of (\d+)")
 FULL_LOG = 2000  # characters; libsndfile adds no more
+ENDLESS = 2**60  # bytes
 
 # libsndfile keeps one message for all files that fail to open at the same time.
 _OPENING = threading.Lock()
@@ -67,6 +71,21 @@ class _Straight(soundfile.SoundFile):
         return False
 
 
+class _Endless(io.FileIO):
+    """A file that goes on for ever, so that its header is taken at its word."""
+
+    _is_at_end = False
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place."""
+        self._is_at_end = whence == io.SEEK_END
+        return ENDLESS if self._is_at_end else super().seek(offset, whence)
+
+    def tell(self) -> int:
+        """The place gone to."""
+        return ENDLESS if self._is_at_end else super().tell()
+
+
 class PcmDecoder:
     """One file through libsndfile.
 
@@ -81,10 +100,12 @@ class PcmDecoder:
         is_exact: whether a file with fewer than it declares is broken, and not only
             written by a program that counts otherwise.
         is_stored: whether the samples are stored one by one.
+        is_certain: whether that holds, and libsndfile found some.
         errors: how many pieces could not be decoded.
 
     Raises:
         UnreadableError: it is no audio file, or none that libsndfile knows.
+        UserError: it is a CAF that was cut short, which libsndfile calls malformed.
     """
 
     is_guess = False
@@ -97,21 +118,24 @@ class PcmDecoder:
                 place = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
                 self._file = file = _Straight(place, closefd=True)
         except (RuntimeError, TypeError) as error:
+            if _begins(path, b"caff") and _promised(path):
+                raise UserError(
+                    f"{path}: expected an audio file, got: cut short: fewer samples "
+                    "than its header says"
+                ) from None
             raise UnreadableError(getattr(error, "error_string", str(error))) from None
         self.sample_rate, self.channels = int(file.samplerate), int(file.channels)
         self.frames = int(file.frames) if file.frames < UNKNOWN_FRAMES else 0
         self.errors = 0
         self.is_stored = file.format in STORED and file.subtype in STORED_AS
         self.is_exact = self.is_stored or file.format == "FLAC"
-        self._log = file.extra_info
+        self.is_certain = self.is_stored and self.frames > 0
         self.declared = self.frames if self.is_exact else 0
-        if self.is_stored:
-            self.declared = _declared(self._log, self.frames)
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether libsndfile found the samples, and its log goes so far."""
-        return self.is_stored and self.frames > 0 and len(self._log) < FULL_LOG
+        if self.is_stored and len(file.extra_info) < FULL_LOG:
+            self.declared = _declared(file.extra_info, self.frames)
+        elif self.is_stored:
+            # A long header: the log does not go so far.
+            self.declared = max(self.frames, _promised(path))
 
     def close(self) -> None:
         """Close the file."""
@@ -153,6 +177,21 @@ class PcmDecoder:
             if len(piece) > start:
                 yield piece[start:]
             start = max(0, start - len(piece))
+
+
+def _begins(path: os.PathLike, mark: bytes) -> bool:
+    with pathlib.Path(path).open("rb") as file:
+        return file.read(len(mark)) == mark
+
+
+def _promised(path: os.PathLike) -> int:
+    """Frames that a header promises, whatever is there; 0 where it does not say."""
+    try:
+        with _Endless(path) as whole, soundfile.SoundFile(whole) as file:
+            size = file.frames * file.channels  # bytes, or more of them
+            return int(file.frames) if size < min(min(UNKNOWN_SIZES)) else 0
+    except RuntimeError:
+        return 0
 
 
 def _declared(log: str, frames: int) -> int:
