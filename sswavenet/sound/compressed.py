@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,7 @@ GUESSED = "Estimating duration from bitrate"
 # A FLAC has checksums: what does not agree with them is not played as if it were good.
 OPTIONS = {"flac": {"err_detect": "crccheck+explode"}}
 
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+\.?\d*)$")
 # FFmpeg's own lines are not for a terminal: `reader` says what they mean.
 logging.getLogger("libav").setLevel(logging.CRITICAL + 1)
 # Its log has one level for all threads.
@@ -82,8 +84,9 @@ class FfmpegDecoder:
             raise UnreadableError("nothing in it can be decoded")
         self._samples = itertools.chain([first], self._samples)
         self.channels = first.shape[1]
-        self.frames = round(self._seconds() * self.sample_rate)
-        if not self.is_guess and not self._others:
+        own = self._own_seconds()
+        self.frames = round((own or self._seconds()) * self.sample_rate)
+        if not self.is_guess and (own or not self._others):
             self.declared = self.frames
 
     def close(self) -> None:
@@ -148,35 +151,41 @@ class FfmpegDecoder:
                 stream.discard = Discard.all
         return others
 
-    def _seconds(self) -> float:
-        """Length as the file tells it or FFmpeg guesses it; 0 where neither does."""
+    def _own_seconds(self) -> float:
+        """Length of the stream as the file tells it or FFmpeg guesses it, or 0."""
         stream = self._stream
         if stream.duration and not self._others:
             return float(stream.duration * stream.time_base)
-        begin = float((stream.start_time or 0) * stream.time_base)
-        return max(0.0, self._until() - begin)
+        # Where a Matroska file says until when each stream plays.
+        end = _CLOCK.match(stream.metadata.get("DURATION", ""))
+        if not end:
+            return 0.0
+        hours, minutes, seconds = map(float, end.groups())
+        return max(0.0, hours * 3600 + minutes * 60 + seconds - self._begin())
+
+    def _seconds(self) -> float:
+        """The same of the whole file."""
+        return max(0.0, self._until() - self._begin())
+
+    def _begin(self) -> float:
+        """Seconds at which the stream begins to play."""
+        return max(0.0, float((self._stream.start_time or 0) * self._stream.time_base))
 
     def _decode(self) -> Iterator[np.ndarray]:
         """The audio as it is decoded: shapes (samples, channels), float32."""
         convert = _Converter()
         got = failed = 0
-        limit = 0.0
-        # Seconds at which this stream begins and ends, and at which all of them end.
-        begin = own_end = last_end = 0.0
+        limit = last_end = 0.0  # seconds; where all streams end
         for packet in _packets(self._container, self._stream, *self._others):
-            place = None
+            place = 0.0
             if packet.pts is not None and packet.time_base is not None:
                 place = float(packet.pts * packet.time_base)
                 seconds = float((packet.duration or 0) * packet.time_base)
                 last_end = max(last_end, place + seconds)
             if packet.stream is not self._stream:
                 continue
-            if place is not None:
-                own_end = max(own_end, place + seconds)
-                if place < 0:
-                    limit = self._edited_seconds()
-                elif not got:
-                    begin = place
+            if place < 0:
+                limit = self._edited_seconds()
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -193,10 +202,8 @@ class FfmpegDecoder:
                 failed = 0
                 got += len(samples)
                 yield samples
-        if not self.declared and got and not self.is_stored:
-            missing = max(0.0, own_end - begin - got / self.sample_rate)
-            if not self.is_guess:
-                missing += max(0.0, self._until() - last_end)
+        if not self.declared and not self.is_guess and self._until():
+            missing = max(0.0, self._until() - last_end)
             self.declared = got + round(missing * self.sample_rate)
 
     def _until(self) -> float:

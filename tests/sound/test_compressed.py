@@ -92,7 +92,7 @@ FORMS = {
     "aac.m4a": ["-c:a", "aac"],
     "alac.m4a": ["-c:a", "alac"],
     "aac at the start.m4a": ["-c:a", "aac", "-movflags", "+faststart"],
-    "constant.mp3": ["-b:a", "128k"],
+    "constant.mp3": ["-b:a", "256k"],  # at less LAME lowers the level
     "variable.mp3": ["-q:a", "4"],
     "constant, uncounted.mp3": ["-b:a", "128k", "-write_xing", "0"],
     "variable, uncounted.mp3": ["-q:a", "4", "-write_xing", "0"],
@@ -117,7 +117,7 @@ VIDEOS = {
     "talk.mkv": ["-c:a", "libvorbis"],
     "page.webm": ["-c:v", "libvpx", "-c:a", "libopus"],
     "old.avi": ["-c:a", "mp3"],
-    "disc.mpg": ["-c:a", "mp2"],
+    "disc.mpg": ["-r", "25", "-c:a", "mp2"],
 }
 # What comes out as long as it was, not longer by what the encoder added.
 GAPLESS = {
@@ -172,7 +172,8 @@ def test_any_number_of_channels_is_read(channels, extension, tmp_path, rng):
     assert reader.channels == channels
     np.testing.assert_allclose(audio, by_ffmpeg(path, channels), rtol=0, atol=1e-6)
     peaks = np.abs(np.fft.rfft(audio[:rate], axis=0)).argmax(axis=0)
-    heard = [k for k in range(channels) if k != 3 or channels < 6]  # a low one in 5.1
+    # Of the channel for low tones AAC keeps only these.
+    heard = sorted(set(range(channels)) - {{3: 2, 6: 3, 8: 3}.get(channels)})
     assert [int(peaks[k]) for k in heard] == [300 + 200 * k for k in heard]
 
 
@@ -233,13 +234,13 @@ def test_tags_behind_a_flac_are_no_damage(encode, song):
 )
 @pytest.mark.parametrize("counted", ["0", "1"])
 def test_what_is_beside_the_frames_of_an_mp3_is_no_damage(
-    before, behind, counted, encode, caplog
+    before, behind, counted, encode
 ):
     path = encode("a.mp3", "-b:a", "128k", "-write_xing", counted, "-id3v2_version", 0)
-    expected, _ = read(path)
     path.write_bytes(before + path.read_bytes() + behind)
     audio, _ = read(path, strict=True)
-    np.testing.assert_array_equal(audio, expected)
+    np.testing.assert_array_equal(audio, by_ffmpeg(path, 2))
+    assert abs(len(audio) - SECONDS * RATE) < 3 * 1152
 
 
 def test_an_mp3_that_begins_within_a_frame_is_whole(encode):
@@ -355,7 +356,7 @@ def test_a_video_whose_sound_ends_before_its_pictures_is_whole(song, tmp_path):
     path = tmp_path / "a.mkv"
     run_ffmpeg(
         *("-f", "lavfi", "-i", "testsrc=size=64x48:rate=5:duration=6", "-i", song),
-        *("-itsoffset", 1, "-c:a", "aac", path),
+        *("-c:a", "aac", path),
     )
     audio, reader = read(path, strict=True)
     assert reader.damage == ""
@@ -456,8 +457,7 @@ def test_a_cover_is_read(name, song, tmp_path):
         *("-i", song, "-i", tmp_path / "cover.png", "-map", "0", "-map", "1"),
         *("-c:v", "copy", "-disposition:v", "attached_pic", tmp_path / name),
     )
-    audio, reader = read(tmp_path / name)
-    assert len(audio) >= SECONDS * RATE
+    assert len(read(tmp_path / name)[0]) >= SECONDS * RATE
     with AudioReader(tmp_path / name) as reader:
         assert reader.tags.cover == PNG
 
