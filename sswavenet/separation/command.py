@@ -46,8 +46,7 @@ def infer(args: argparse.Namespace) -> int:
             args.mixture_input_path,
         )
     naming.check_template(args.output_name)
-    encoding = Encoding(args.format, args.subtype or "PCM_16", args.bitrate)
-    _check_encoding(args)
+    encoding = _encoding(args)
     excerpt = Excerpt(args.start, args.duration)
     if args.original_framing and not excerpt.is_whole:
         raise UserError(
@@ -113,16 +112,17 @@ def infer(args: argparse.Namespace) -> int:
     return 0 if done == summary.num_files else 1
 
 
-def _check_encoding(args: argparse.Namespace) -> None:
-    """Refuse what a format does not have, and say what a lossy one costs."""
+def _encoding(args: argparse.Namespace) -> Encoding:
+    """How the stems are stored; refuses what a format does not have."""
     form = FORMATS[args.format]
     if args.subtype is not None and args.subtype not in form.subtypes:
-        kinds = " or ".join(form.subtypes)
         having = [name for name, other in FORMATS.items() if other.subtypes]
         raise UserError(
-            f"--subtype {args.subtype}: --format {form.name} holds {kinds}"
-            if kinds
-            else f"--subtype works with --format {' and '.join(having)}"
+            f"--subtype {args.subtype}: --format {form.name} holds "
+            f"{' or '.join(form.subtypes)}"
+            if form.subtypes
+            else f"--subtype works with --format {' and '.join(having)}, not with "
+            f"{form.name}"
         )
     if args.bitrate is not None and not form.muxer:
         having = [name for name, other in FORMATS.items() if other.muxer]
@@ -131,6 +131,9 @@ def _check_encoding(args: argparse.Namespace) -> None:
         )
     if form.is_lossy:
         logger.info("%s is lossy: the stems sum to the mixture only nearly", form.name)
+        return Encoding(form.name, bitrate=args.bitrate)
+    args.subtype = args.subtype or "PCM_16"
+    return Encoding(form.name, args.subtype)
 
 
 def _check_not_a_stem(

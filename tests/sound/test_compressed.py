@@ -158,8 +158,10 @@ def test_the_content_decides_and_not_the_name(encode, tmp_path):
         other.rename(tmp_path / "a.m4a")
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 8])
-@pytest.mark.parametrize("extension", ["m4a", "flac", "wv"])
+@pytest.mark.parametrize(
+    ("extension", "channels"),
+    [("m4a", 1), ("m4a", 3), ("m4a", 6), ("m4a", 8), ("flac", 5), ("flac", 8)],
+)
 def test_any_number_of_channels_is_read(channels, extension, tmp_path, rng):
     rate = 48000
     tones = 0.3 * np.sin(
@@ -177,8 +179,9 @@ def test_any_number_of_channels_is_read(channels, extension, tmp_path, rng):
     assert [int(peaks[k]) for k in heard] == [300 + 200 * k for k in heard]
 
 
-@pytest.mark.parametrize("rate", [8000, 22050, 48000, 96000])
-@pytest.mark.parametrize("extension", ["m4a", "flac", "ogg"])
+@pytest.mark.parametrize(
+    ("rate", "extension"), [(8000, "m4a"), (22050, "ogg"), (96000, "flac")]
+)
 def test_any_rate_is_read(rate, extension, encode):
     path = encode(f"a.{extension}", "-ar", rate)
     audio, reader = read(path)
