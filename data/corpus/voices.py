@@ -22,8 +22,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyworld
 import soundfile
-from corpus_sources import RATE, SHARE, MissingPackageError, need_program
-from corpus_speakers import SPEAKERS
+from corpus.sources import RATE, SHARE, MissingPackageError, need_program
+from corpus.speakers import SPEAKERS
 from scipy.signal import resample_poly
 
 FRAME = 0.005  # seconds
@@ -194,7 +194,7 @@ def load(name: str, cache: pathlib.Path, speech: float) -> list[Clip]:
     """Reads a speaker's clips, analysing them first where the cache lacks them.
 
     Args:
-        name: One of `corpus_speakers.SPEAKERS`.
+        name: One of `speakers.SPEAKERS`.
         cache: Folder of the analysed voices.
         speech: Seconds of speech to analyse.
 

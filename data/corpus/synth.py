@@ -16,8 +16,8 @@ import dataclasses
 import random
 
 import numpy as np
-from corpus_scores import Event, is_onset
-from corpus_sources import RATE
+from corpus.scores import Event, is_onset
+from corpus.sources import RATE
 from scipy.signal import butter, lfilter, sosfilt
 
 RELEASE = 0.08  # seconds that a note sounds on after its end
