@@ -28,11 +28,10 @@ import tqdm
 from corpus import recorded, song
 from corpus.sources import RATE, SPLITS
 
-import command_line
-import pools
-import signals
 import util
-from config import UserError
+from sswavenet.console import pools, signals
+from sswavenet.console import run as command_line
+from util import UserError
 
 MANIFEST = "manifest.json"
 CACHE = pathlib.Path("data/cache")

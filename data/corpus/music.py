@@ -12,7 +12,7 @@ from corpus.scores import Chord, chords_of
 from corpus.sources import RATE
 from corpus.voices import to_rate
 
-from config import UserError
+from util import UserError
 
 GUITAR = "guitar.ogg"  # lies beside the song of a Frets on Fire song, and is not in it
 DRAWS = 20

@@ -18,7 +18,7 @@ from corpus import sources
 import mido
 import numpy as np
 
-from config import UserError
+from util import UserError
 
 PROGRESSIONS = (
     "1 5 6 4",

@@ -20,7 +20,7 @@ import sound_files
 from corpus.sources import RATE, STEMS
 from corpus.speakers import REAL_SPEAKERS, SPEAKERS
 
-from config import UserError
+from util import UserError
 
 RECORD = "song.json"
 
