@@ -31,9 +31,9 @@ import teachers
 import tqdm
 from scipy.signal import resample_poly
 
-import command_line
 import util
-from config import UserError
+from sswavenet.console import run as command_line
+from util import UserError
 
 STEMS = ("mixture", "vocals", "accompaniment")
 RECORD = "song.json"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import av
 import numpy as np
 
-from config import UserError
+from util import UserError
 
 RATE = 44100  # Hz, of what is decoded
 SPLITS = ("train", "validation", "test")

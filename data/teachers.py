@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from songs import RATE
 
-from config import UserError
+from util import UserError
 
 
 class Teacher(Protocol):

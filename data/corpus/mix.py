@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from corpus.sources import RATE, STEMS
 from scipy.ndimage import minimum_filter1d
 from scipy.signal import butter, fftconvolve, lfilter, sosfilt
+
+from corpus.sources import RATE, STEMS
 
 # Level of a stem while it plays, dB: mean and deviation.
 LEVELS = {
@@ -187,9 +188,7 @@ def limiter(mixture: np.ndarray, ceiling: float, reach: float) -> np.ndarray:
     return fftconvolve(held, window / window.sum(), mode="valid")
 
 
-def mastered(
-    stems: np.ndarray, rng: random.Random
-) -> tuple[np.ndarray, float] | None:
+def mastered(stems: np.ndarray, rng: random.Random) -> tuple[np.ndarray, float] | None:
     """Draws whether a song is mastered to be loud.
 
     Returns:

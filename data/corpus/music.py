@@ -5,13 +5,13 @@ from __future__ import annotations
 import pathlib
 import random
 
-from corpus import sources
 import numpy as np
 import soundfile
+
+from corpus import sources
 from corpus.scores import Chord, chords_of
 from corpus.sources import RATE
 from corpus.voices import to_rate
-
 from util import UserError
 
 GUITAR = "guitar.ogg"  # lies beside the song of a Frets on Fire song, and is not in it

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from config import UserError
 from corpus import mix, sampler
 from corpus.render import GM_DRUMS
 from corpus.scores import Event, is_onset
 from corpus.sources import RATE
 from corpus.synth import Note, notes_of
+from util import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +202,9 @@ def blend(
     levels = [mix.active_rms(y) if y.any() else 0.0 for y in (one, other)]
     if not all(levels):
         return one + other
-    return one / levels[0] * 10 ** (rng.uniform(-spread, spread) / 20) + other / levels[1]
+    return (
+        one / levels[0] * 10 ** (rng.uniform(-spread, spread) / 20) + other / levels[1]
+    )
 
 
 def draw_percussion(
@@ -222,7 +224,9 @@ def draw_percussion(
     left_out = rng.choice(("kick", "hat", "snare", ""))  # nobody hits everything
     notes = []
     for event in events:
-        kind = GM_DRUMS.get(event.message.note, "hat") if is_onset(event.message) else ""
+        kind = (
+            GM_DRUMS.get(event.message.note, "hat") if is_onset(event.message) else ""
+        )
         if kind and kind != left_out and event.time < seconds:
             velocity = event.message.velocity
             notes.append(Note(event.time, 0.1, kinds[kind], velocity))

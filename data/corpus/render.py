@@ -12,16 +12,17 @@ import ctypes
 import pathlib
 import random
 
-from corpus import sources
 import fluidsynth
 import mido
 import numpy as np
 import soundfile
+from scipy.signal import resample_poly
+
+from corpus import sources
 from corpus.scores import Event, is_onset
 from corpus.sources import RATE
 from corpus.synth import synthetic_kit
 from corpus.voices import to_rate
-from scipy.signal import resample_poly
 
 # The synthesizer interpolates without an anti-aliasing filter: render at twice the
 # rate, so that most of what folds lies above the filter of the decimation.
@@ -230,9 +231,7 @@ def play_loop(rng: random.Random, seconds: float, test: bool) -> tuple[str, np.n
     Returns:
         Its name and the waveform.
     """
-    names = [
-        name for name, held_out in sources.LOOPS.items() if held_out == test
-    ]
+    names = [name for name, held_out in sources.LOOPS.items() if held_out == test]
     name = rng.choice(names)
     path = sources.SONIC_PI / f"{name}.flac"
     if not path.exists():

@@ -16,9 +16,9 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
-from config import UserError
 from corpus import sfz
 from corpus.synth import Note
+from util import UserError
 
 OVERSAMPLING = 2
 LONGEST = 10.0  # seconds of a note

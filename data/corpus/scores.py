@@ -14,10 +14,10 @@ import random
 import subprocess
 import tempfile
 
-from corpus import sources
 import mido
 import numpy as np
 
+from corpus import sources
 from util import UserError
 
 PROGRESSIONS = (

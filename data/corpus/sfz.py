@@ -18,12 +18,14 @@ import random
 import re
 from collections.abc import Mapping
 
-from config import UserError
+from util import UserError
 
 TOKEN = re.compile(
     r"<(?P<header>\w+)>|(?P<key>[\w$]+)=(?P<value>.*?)(?=\s+[\w$]+=|\s*<|\s*$)"
 )
-DIRECTIVE = re.compile(r'\s*#(include\s+"(?P<file>[^"]+)"|define\s+(?P<name>\$\w+)\s+(?P<to>\S+))')
+DIRECTIVE = re.compile(
+    r'\s*#(include\s+"(?P<file>[^"]+)"|define\s+(?P<name>\$\w+)\s+(?P<to>\S+))'
+)
 LEVELS = ("global", "master", "group", "region")
 NOTES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 # Recordings may have been encoded anew under their names.
@@ -103,7 +105,9 @@ class Region:
         gain = 10 ** (float(self.opcodes.get("volume", 0)) / 20)
         gain *= float(self.opcodes.get("amplitude", 100)) / 100
         full = [
-            int(key[13:]) for key in self.opcodes if re.fullmatch(r"amp_velcurve_\d+", key)
+            int(key[13:])
+            for key in self.opcodes
+            if re.fullmatch(r"amp_velcurve_\d+", key)
         ]
         if full:  # one layer of several: full at its loudest velocity
             curve = min(1.0, velocity / max(full))
@@ -142,7 +146,9 @@ def _recording(folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 @functools.cache
-def load(path: pathlib.Path, settings: tuple[tuple[int, int], ...] = ()) -> tuple[Region, ...]:
+def load(
+    path: pathlib.Path, settings: tuple[tuple[int, int], ...] = ()
+) -> tuple[Region, ...]:
     """Reads an SFZ file.
 
     Args:
@@ -190,7 +196,9 @@ def load(path: pathlib.Path, settings: tuple[tuple[int, int], ...] = ()) -> tupl
     }
     controllers.update(settings)
     regions = (
-        Region(_recording(path.parent, prefix + opcodes["sample"]), opcodes, controllers)
+        Region(
+            _recording(path.parent, prefix + opcodes["sample"]), opcodes, controllers
+        )
         for opcodes, prefix in drafts
         if not opcodes.get("sample", "*").startswith("*")  # those are generated
     )

@@ -11,6 +11,7 @@ import random
 
 import numpy as np
 import pyworld
+
 from corpus.scores import Chord
 from corpus.sources import RATE
 from corpus.voices import BINS, FFT, FRAME, Clip

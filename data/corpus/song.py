@@ -14,12 +14,12 @@ import pathlib
 import random
 import shutil
 
-from corpus import mix, music, recorded, render, scores, singer, speakers, synth, voices
 import numpy as np
 import sound_files
+
+from corpus import mix, music, recorded, render, scores, singer, speakers, synth, voices
 from corpus.sources import RATE, STEMS
 from corpus.speakers import REAL_SPEAKERS, SPEAKERS
-
 from util import UserError
 
 RECORD = "song.json"

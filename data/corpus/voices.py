@@ -22,9 +22,10 @@ from collections.abc import Iterator
 import numpy as np
 import pyworld
 import soundfile
+from scipy.signal import resample_poly
+
 from corpus.sources import RATE, SHARE, MissingPackageError, need_program
 from corpus.speakers import SPEAKERS
-from scipy.signal import resample_poly
 
 FRAME = 0.005  # seconds
 FFT = 1024  # WORLD's transform at 16 kHz, for f0 of 60 Hz and more
