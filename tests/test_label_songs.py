@@ -14,9 +14,9 @@ pytest.importorskip("av", reason="needs requirements-corpus.txt")
 DATA = pathlib.Path(__file__).parents[1] / "data"
 sys.path.insert(0, str(DATA))
 
-import label_songs
-import songs
-import teachers
+import label_songs  # noqa: E402
+import songs  # noqa: E402
+import teachers  # noqa: E402
 
 # The vocals of the stand-ins are the left channel, on both sides.
 TEACHER = """

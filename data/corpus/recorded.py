@@ -202,9 +202,8 @@ def blend(
     levels = [mix.active_rms(y) if y.any() else 0.0 for y in (one, other)]
     if not all(levels):
         return one + other
-    return (
-        one / levels[0] * 10 ** (rng.uniform(-spread, spread) / 20) + other / levels[1]
-    )
+    gain = 10 ** (rng.uniform(-spread, spread) / 20)
+    return one / levels[0] * gain + other / levels[1]
 
 
 def draw_percussion(
@@ -224,10 +223,10 @@ def draw_percussion(
     left_out = rng.choice(("kick", "hat", "snare", ""))  # nobody hits everything
     notes = []
     for event in events:
-        kind = (
-            GM_DRUMS.get(event.message.note, "hat") if is_onset(event.message) else ""
-        )
-        if kind and kind != left_out and event.time < seconds:
+        if not is_onset(event.message) or event.time >= seconds:
+            continue
+        kind = GM_DRUMS.get(event.message.note, "hat")
+        if kind != left_out:
             velocity = event.message.velocity
             notes.append(Note(event.time, 0.1, kinds[kind], velocity))
     return name, perform(notes, instrument, folder, rng, seconds)

@@ -26,6 +26,7 @@ TOKEN = re.compile(
 DIRECTIVE = re.compile(
     r'\s*#(include\s+"(?P<file>[^"]+)"|define\s+(?P<name>\$\w+)\s+(?P<to>\S+))'
 )
+CURVE = re.compile(r"amp_velcurve_(\d+)")
 LEVELS = ("global", "master", "group", "region")
 NOTES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 # Recordings may have been encoded anew under their names.
@@ -104,15 +105,9 @@ class Region:
         """Its amplitude for a velocity."""
         gain = 10 ** (float(self.opcodes.get("volume", 0)) / 20)
         gain *= float(self.opcodes.get("amplitude", 100)) / 100
-        full = [
-            int(key[13:])
-            for key in self.opcodes
-            if re.fullmatch(r"amp_velcurve_\d+", key)
-        ]
-        if full:  # one layer of several: full at its loudest velocity
-            curve = min(1.0, velocity / max(full))
-        else:
-            curve = velocity / 127
+        full = [int(found[1]) for found in map(CURVE.fullmatch, self.opcodes) if found]
+        # One layer of several is full at its loudest velocity.
+        curve = min(1.0, velocity / max(full)) if full else velocity / 127
         track = float(self.opcodes.get("amp_veltrack", 100)) / 100
         return gain * (1 - track + track * curve**2)
 
