@@ -157,3 +157,23 @@ def test_what_is_missing_is_one_line(tmp_path):
     (tmp_path / "c.sfz").write_text('#include "c.sfz"\n')
     with pytest.raises(sfz.UserError, match="includes itself"):
         sfz.load(tmp_path / "c.sfz")
+
+
+@pytest.mark.parametrize(
+    ("opcodes", "velocity", "gain"),
+    [
+        ("", 127, 1.0),
+        ("", 64, (64 / 127) ** 2),
+        ("amp_veltrack=0", 64, 1.0),
+        ("volume=-6", 127, 10 ** (-6 / 20)),
+        ("amplitude=50", 127, 0.5),
+        ("amp_velcurve_64=1", 64, 1.0),
+        ("amp_velcurve_64=1", 48, 0.75),
+    ],
+)
+def test_gain_follows_the_velocity_as_the_format_says(
+    opcodes, velocity, gain, tmp_path
+):
+    (tmp_path / "a.sfz").write_text(f"<region> sample=a.wav {opcodes}\n")
+    (region,) = sfz.load(tmp_path / "a.sfz")
+    assert region.gain(velocity) == pytest.approx(gain)

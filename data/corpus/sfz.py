@@ -106,10 +106,10 @@ class Region:
         gain = 10 ** (float(self.opcodes.get("volume", 0)) / 20)
         gain *= float(self.opcodes.get("amplitude", 100)) / 100
         full = [int(found[1]) for found in map(CURVE.fullmatch, self.opcodes) if found]
-        # One layer of several is full at its loudest velocity.
-        curve = min(1.0, velocity / max(full)) if full else velocity / 127
+        # One layer of several is full at its loudest velocity, and falls in a line.
+        curve = min(1.0, velocity / max(full)) if full else (velocity / 127) ** 2
         track = float(self.opcodes.get("amp_veltrack", 100)) / 100
-        return gain * (1 - track + track * curve**2)
+        return gain * (1 - track + track * curve)
 
 
 def _text(path: pathlib.Path, root: pathlib.Path, depth: int = 0) -> list[str]:
