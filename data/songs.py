@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import av
 import numpy as np
 
+import util
 from util import UserError
 
 RATE = 44100  # Hz, of what is decoded
@@ -26,8 +27,6 @@ TAGS = {
     "licence": ("license", "copyright"),
     "source": ("comment",),
 }
-# Left behind by file systems and archivers; with what is hidden, they are no songs.
-FOREIGN = ("@eaDir", "__MACOSX", "#recycle", "lost+found")
 
 logger = logging.getLogger("label_songs")
 
@@ -47,11 +46,6 @@ class Song:
     name: str
     split: str
     record: Mapping[str, str | None]
-
-
-def is_foreign(path: pathlib.PurePath) -> bool:
-    """Whether a path within a folder is hidden or left behind by other programs."""
-    return any(part.startswith(".") or part in FOREIGN for part in path.parts)
 
 
 def read_table(path: pathlib.Path) -> list[dict[str, str]]:
@@ -118,7 +112,7 @@ def find(folder: pathlib.Path, about: pathlib.Path) -> list[Song]:
     others = []
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
-        if is_foreign(place) or not path.is_file():
+        if any(map(util.is_foreign, place.parts)) or not path.is_file():
             continue
         tags = _tags(path)
         if tags is None:
