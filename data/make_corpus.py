@@ -14,31 +14,30 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import json
-import logging
 import os
 import pathlib
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import tqdm
-from corpus import recorded, song
-from corpus.sources import RATE, SPLITS
+from corpus.sources import RATE, RECORD, SPLITS, MissingPackageError
 
 import util
 from sswavenet.console import pools, signals
 from sswavenet.console import run as command_line
 from util import UserError
 
+if TYPE_CHECKING:  # needs the packages of the corpus, so `main` imports it
+    from corpus.song import Job
+
 MANIFEST = "manifest.json"
 CACHE = pathlib.Path("data/cache")
 LONGEST = 3600  # seconds of a song
 MOST = 100_000  # songs at a time
-
-logger = logging.getLogger("make_corpus")
 
 
 def write_manifest(folder: pathlib.Path) -> None:
@@ -48,7 +47,7 @@ def write_manifest(folder: pathlib.Path) -> None:
         UserError: A record cannot be read, or the manifest not be written.
     """
     records = [
-        util.read_json(path) for path in sorted(folder.glob(f"[!.]*/*/{song.RECORD}"))
+        util.read_json(path) for path in sorted(folder.glob(f"[!.]*/*/{RECORD}"))
     ]
     text = json.dumps({"sample_rate": RATE, "songs": records}, indent=1)
     util.write_bytes(folder / MANIFEST, f"{text}\n".encode())
@@ -115,8 +114,10 @@ def _prepare() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _write(job: song.Job, folder: pathlib.Path) -> None:
+def _write(job: Job, folder: pathlib.Path) -> None:
     """Makes a song in a process of the pool."""
+    from corpus import song
+
     try:
         song.write(job, folder)
     except SystemExit:  # the pool would take it for an error of this song alone
@@ -124,7 +125,7 @@ def _write(job: song.Job, folder: pathlib.Path) -> None:
 
 
 def make_songs(
-    jobs: Sequence[song.Job], folder: pathlib.Path, processes: int
+    jobs: Sequence[Job], folder: pathlib.Path, processes: int
 ) -> Iterator[None]:
     """Makes songs, and yields after each one.
 
@@ -133,6 +134,8 @@ def make_songs(
             ended.
     """
     if processes == 1:
+        from corpus import song
+
         for job in jobs:
             song.write(job, folder)
             yield
@@ -155,6 +158,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
 
     def work() -> int:
+        try:
+            from corpus import recorded, song
+        except ImportError as error:  # FluidSynth's library has no name
+            raise MissingPackageError(error.name or error) from None
         jobs = [
             song.Job(
                 options.source,
@@ -167,11 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             for seed in range(options.first, options.first + options.count)
         ]
-        if not recorded.available(options.instruments):
-            logger.warning(
-                "no --instruments: bass, guitar and percussion are all played by "
-                "banks and formulas"
-            )
+        if options.instruments:
+            recorded.check(options.instruments)
         for folder in (options.out / options.split, options.cache):
             for place in (folder, *folder.parents):
                 if place.exists() and not place.is_dir():

@@ -6,6 +6,7 @@ minutes of songs, where the Debian packages are too.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -43,6 +44,7 @@ def load(name):
 
 mido = load("mido")
 corpus_mix = load("corpus.mix")
+corpus_recorded = load("corpus.recorded")
 corpus_scores = load("corpus.scores")
 corpus_singer = load("corpus.singer")
 corpus_song = load("corpus.song")
@@ -576,7 +578,10 @@ def test_trim_cuts_silence_and_sets_the_peak(rng):
     assert corpus_voices.trim(np.zeros(RATE)).size == 0
 
 
-@pytest.mark.parametrize("place", ["out/train/mma-00000-kal-sung", "out/manifest.json"])
+FIRST = corpus_song.draw_plan(job(pathlib.Path(), "train", 0)).name(0)
+
+
+@pytest.mark.parametrize("place", [f"out/train/{FIRST}", "out/manifest.json"])
 def test_a_folder_in_the_place_of_what_is_made_is_one_line(
     place, cache, tmp_path, capsys
 ):
@@ -625,3 +630,141 @@ def test_bad_options_exit_with_a_line(capsys):
         with pytest.raises(SystemExit):
             make_corpus.parse(bad)
     assert "music only" in capsys.readouterr().err
+
+
+# --- recorded instruments and mastering --------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def instruments(tmp_path_factory):
+    """A stand-in for the recorded instruments: one tone for all keys of each."""
+    folder = tmp_path_factory.mktemp("instruments")
+    for program in corpus_recorded.programs():
+        path = folder / program.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = 0.3 * np.sin(2 * np.pi * 261.63 * np.arange(32000) / 32000)
+        soundfile.write(path.with_suffix(".ogg"), tone, 32000)
+        path.write_text(f"<region> sample={path.stem}.wav pitch_keycenter=60\n")
+    return folder
+
+
+def some_events(stem, programs=(0,)):
+    """Notes of a stem on a channel for each program."""
+    events = []
+    for channel, program in enumerate(programs):
+        change = mido.Message("program_change", channel=channel, program=program)
+        events.append(corpus_scores.Event(0.0, stem, change))
+        for at, note in ((0.2, 40), (0.6, 90)):
+            for kind, later in (("note_on", 0.0), ("note_off", 0.2)):
+                message = mido.Message(kind, channel=channel, note=note, velocity=90)
+                events.append(corpus_scores.Event(at + later, stem, message))
+    return sorted(events, key=lambda event: event.time)
+
+
+def test_half_of_the_songs_have_a_recorded_bass_and_a_third_a_guitar(instruments):
+    drawn = {"bass": [], "other": [], "drums": []}
+    for seed in range(300):
+        for stem, draw in (
+            ("bass", corpus_recorded.draw_bass),
+            ("other", corpus_recorded.draw_lead),
+            ("drums", corpus_recorded.draw_percussion),
+        ):
+            rng = random.Random(f"{stem}/{seed}")
+            made = draw(rng, some_events(stem), instruments, 1.0)
+            drawn[stem].append(made and made[0])
+    played = {stem: [name for name in names if name] for stem, names in drawn.items()}
+    assert len(played["bass"]) / 300 == pytest.approx(1 / 2, abs=0.08)
+    guitars = [name for name in played["other"] if name in corpus_recorded.GUITARS]
+    assert len(guitars) / 300 == pytest.approx(1 / 3, abs=0.08)
+    assert set(played["bass"]) == set(corpus_recorded.BASSES)
+    assert set(guitars) == set(corpus_recorded.GUITARS)
+    assert set(played["other"]) - set(guitars) == {"weresax"}
+    assert set(played["drums"]) == set(corpus_recorded.PERCUSSION)
+
+
+def test_a_recorded_guitar_takes_the_guitars_channel_and_leaves_the_rest(instruments):
+    events = some_events("other", programs=(0, 27, 48))
+    for seed in range(40):
+        lead = corpus_recorded.draw_lead(random.Random(seed), events, instruments, 1.0)
+        if lead and lead[0] in corpus_recorded.GUITARS:
+            assert {event.message.channel for event in lead[2]} == {0, 2}
+            break
+    else:
+        pytest.fail("no guitar in 40 draws")
+
+
+def test_pitches_are_folded_into_what_the_instrument_plays():
+    low = corpus_recorded.Instrument("x.sfz", 28, 60)
+    assert [corpus_recorded.fold(p, low) for p in (20, 28, 60, 61, 85)] == [
+        32, 28, 60, 49, 49
+    ]  # fmt: skip
+
+
+def test_a_melody_has_one_note_at_a_time():
+    note = corpus_synth.Note
+    chords = [note(0, 1, 60, 90), note(0, 1, 67, 90), note(0.5, 1, 64, 90)]
+    melody = corpus_recorded.highest(chords)
+    assert [(n.start, n.length, n.pitch) for n in melody] == [
+        (0, 0.5, 67),
+        (0.5, 1, 64),
+    ]
+
+
+def test_instruments_that_are_incomplete_are_one_line(instruments, tmp_path, capsys):
+    corpus_recorded.check(instruments)  # raises nothing
+    arguments = ["--count", "1", "--instruments", str(tmp_path / "absent")]
+    assert make_corpus.main([str(tmp_path / "out"), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected the recorded instruments that data/CORPUS.md lists" in line
+    assert not (tmp_path / "out").exists()
+
+
+@packages
+def test_only_training_songs_have_recorded_instruments(instruments, cache, monkeypatch):
+    for share in ("BASS_SHARE", "GUITAR_SHARE", "PERCUSSION_SHARE"):
+        monkeypatch.setattr(corpus_recorded, share, 1.0)
+    with_them = dataclasses.replace(job(cache, "test", 0), instruments=instruments)
+    record, stems, _ = corpus_song.make(with_them)
+    plain_record, plain, _ = corpus_song.make(job(cache, "test", 0))
+    assert record == plain_record
+    np.testing.assert_array_equal(stems, plain)
+    train = dataclasses.replace(job(cache, "train", 0), instruments=instruments)
+    record, stems, mixture = corpus_song.make(train)
+    assert record["banks"]["bass"] in corpus_recorded.BASSES
+    assert record["banks"]["other"].split("+")[-1] in corpus_recorded.GUITARS
+    assert record["banks"]["drums"].split("+")[-1] in corpus_recorded.PERCUSSION
+    np.testing.assert_array_equal(stems.sum(axis=0), mixture)
+    # And so that it can be repeated.
+    np.testing.assert_array_equal(corpus_song.make(train)[1], stems)
+
+
+def test_the_limiter_lets_no_peak_through_and_moves_all_stems_alike(rng):
+    stems = rng.normal(0, 0.1, (4, 2 * RATE)) * np.linspace(0.2, 2, 2 * RATE)
+    mixture = stems.sum(axis=0)
+    ceiling = 0.3 * np.abs(mixture).max()
+    gain = corpus_mix.limiter(mixture, ceiling, 0.02)
+    assert gain.shape == mixture.shape
+    assert gain.min() > 0
+    assert gain.max() <= 1 + 1e-9
+    assert np.abs((stems * gain).sum(axis=0)).max() <= ceiling * (1 + 1e-9)
+    # Where nothing is loud within reach, nothing changes.
+    quiet = np.convolve(np.abs(mixture) > ceiling, np.ones(RATE // 10), "same") < 0.5
+    assert quiet.any()
+    np.testing.assert_allclose(gain[quiet], 1, atol=1e-9)
+
+
+def test_a_third_of_the_songs_is_mastered_and_its_stems_still_sum(rng):
+    stems = rng.normal(0, 0.1, (4, 2 * RATE)) * rng.uniform(0, 3, 2 * RATE) ** 3
+    crest, loud = [], 0
+    for seed in range(200):
+        whole, mixture = corpus_mix.mix(
+            stems, random.Random("mix"), strict=False, master=random.Random(seed)
+        )
+        np.testing.assert_array_equal(whole.astype(int).sum(axis=0), mixture)
+        crest.append(np.abs(mixture).max() / mixture.std(dtype=float))
+        # From 0.1 to 1 dB below full scale.
+        loud += max(abs(whole).max(), abs(mixture).max()) > 0.89 * 32767
+    plain = max(crest)  # of the songs that are not mastered
+    mastered = [one for one in crest if one < 0.9 * plain]
+    assert len(mastered) / 200 == pytest.approx(1 / 3, abs=0.1)
+    assert loud >= len(mastered)

@@ -71,25 +71,23 @@ PERCUSSION = {
 BASS_SHARE, GUITAR_SHARE, SAXOPHONE_SHARE, PERCUSSION_SHARE = 1 / 2, 1 / 3, 0.1, 0.15
 
 
-def available(folder: pathlib.Path | None) -> bool:
-    """Whether the recorded instruments are there.
+def programs() -> list[Instrument]:
+    """All programs of all instruments."""
+    return [*BASSES.values(), *GUITARS.values(), SAXOPHONE, *PERCUSSION.values()]
 
-    Args:
-        folder: Where they should be; None for nowhere.
+
+def check(folder: pathlib.Path) -> None:
+    """Looks whether the recorded instruments are there.
 
     Raises:
         UserError: Some are missing.
     """
-    if folder is None:
-        return False
-    programs = [*BASSES.values(), *GUITARS.values(), SAXOPHONE, *PERCUSSION.values()]
-    for program in programs:
+    for program in programs():
         if not (folder / program.file).is_file():
             raise UserError(
                 f"{folder}: expected the recorded instruments that data/CORPUS.md "
                 f"lists, got no {program.file}"
             )
-    return True
 
 
 def fold(pitch: int, instrument: Instrument) -> int:

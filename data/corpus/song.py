@@ -18,11 +18,9 @@ import numpy as np
 import sound_files
 
 from corpus import mix, music, recorded, render, scores, singer, speakers, synth, voices
-from corpus.sources import RATE, STEMS
+from corpus.sources import RATE, RECORD, STEMS
 from corpus.speakers import REAL_SPEAKERS, SPEAKERS
 from util import UserError
-
-RECORD = "song.json"
 
 
 @dataclasses.dataclass(frozen=True)
