@@ -56,6 +56,13 @@ class Job:
         return self.split != "train"
 
 
+# Files by stem. A produced track has its drums and bass in it, where nobody knows them.
+FILES = {
+    "scores": {stem: stem for stem in STEMS},
+    "music": {"vocals": "vocals", "other": "accompaniment"},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What is drawn before anything is made: enough to name the song."""
@@ -213,7 +220,7 @@ def make(job: Job) -> tuple[dict[str, object], np.ndarray, np.ndarray]:
         "style": plan.style,
         **made,
         "levels_db": {
-            stem: round(float(level), 2)
+            FILES[job.source][stem]: round(float(level), 2)
             for stem, level, row in zip(STEMS, levels, whole)
             if row.any()
         },
@@ -245,8 +252,10 @@ def write(job: Job, folder: pathlib.Path) -> str:
     try:
         partial.mkdir(parents=True)
         target.parent.mkdir(exist_ok=True)
-        for stem, waveform in [*zip(STEMS, stems), ("mixture", mixture)]:
-            file = f"{stem}.wav"
+        waves = dict(zip(STEMS, stems))
+        files = {name: waves[stem] for stem, name in FILES[job.source].items()}
+        for name, waveform in {**files, "mixture": mixture}.items():
+            file = f"{name}.wav"
             sound_files.write(partial / file, waveform, RATE, final=target / file)
         (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
         partial.replace(target)
