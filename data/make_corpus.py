@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import importlib
 import json
 import os
 import pathlib
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import tqdm
-from corpus.sources import RATE, RECORD, SPLITS, MissingPackageError
+from corpus.sources import RECORD, SPLITS, MissingPackageError
 
 import util
 from sswavenet.console import pools, signals
@@ -32,7 +33,7 @@ from sswavenet.console import run as command_line
 from util import UserError
 
 if TYPE_CHECKING:  # needs the packages of the corpus, so `main` imports it
-    from corpus.song import Job
+    from corpus.job import Job
 
 MANIFEST = "manifest.json"
 CACHE = pathlib.Path("data/cache")
@@ -40,17 +41,26 @@ LONGEST = 3600  # seconds of a song
 MOST = 100_000  # songs at a time
 
 
-def write_manifest(folder: pathlib.Path) -> None:
+def write_manifest(folder: pathlib.Path, rate: int) -> None:
     """Collects the records of all finished songs into FOLDER/manifest.json.
 
     Raises:
-        UserError: A record cannot be read, or the manifest not be written.
+        UserError: A record cannot be read, the songs have another rate, or the manifest
+            cannot be written.
     """
+    path = folder / MANIFEST
+    if path.is_file():
+        there = util.read_json(path).get("sample_rate")
+        if there != rate:
+            raise UserError(
+                f"{folder}: expected songs at {rate} Hz, got {there} Hz; mono and "
+                "stereo songs need a folder each"
+            )
     records = [
         util.read_json(path) for path in sorted(folder.glob(f"[!.]*/*/{RECORD}"))
     ]
-    text = json.dumps({"sample_rate": RATE, "songs": records}, indent=1)
-    util.write_bytes(folder / MANIFEST, f"{text}\n".encode())
+    text = json.dumps({"sample_rate": rate, "songs": records}, indent=1)
+    util.write_bytes(path, f"{text}\n".encode())
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -87,6 +97,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--instruments",
         type=pathlib.Path,
         help="folder of the recorded instruments of data/CORPUS.md, for training songs",
+    )
+    add(
+        "--stereo",
+        action="store_true",
+        help="two channels at 44.1 kHz, not one at 16 kHz, in a folder of its own; the "
+        "voices have nothing above 8 kHz",
     )
     add("-j", "--jobs", type=int, default=1, help="processes, default 1")
     options = parser.parse_args(argv)
@@ -159,11 +175,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         try:
-            from corpus import recorded, song
+            importlib.import_module("corpus.song")  # all that is needed, at once
+            from corpus import job, recorded
         except ImportError as error:  # FluidSynth's library has no name
             raise MissingPackageError(error.name or error) from None
         jobs = [
-            song.Job(
+            job.Job(
                 options.source,
                 options.split,
                 seed,
@@ -171,9 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 options.cache,
                 options.speech,
                 options.instruments,
+                options.stereo,
             )
             for seed in range(options.first, options.first + options.count)
         ]
+        rate = jobs[0].rate
         if options.instruments:
             recorded.check(options.instruments)
         for folder in (options.out / options.split, options.cache):
@@ -181,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if place.exists() and not place.is_dir():
                     raise UserError(f"{place}: expected a folder, got a file")
         if options.out.exists():  # a record that cannot be read is found at once
-            write_manifest(options.out)
+            write_manifest(options.out, rate)
         try:
             # disable=None: no bar where stderr is no terminal.
             with tqdm.tqdm(total=len(jobs), unit="song", disable=None) as bar:
@@ -189,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     bar.update()
         finally:
             if options.out.exists():
-                write_manifest(options.out)
+                write_manifest(options.out, rate)
         return 0
 
     return command_line.run(work)

@@ -440,14 +440,14 @@ def test_strict_mixes_are_balanced(rng):
     scales = np.array([[1.0], [1e-3], [50.0], [1.0]])
     stems = rng.normal(size=(4, 2 * RATE)) * scales
     for seed in range(20):
-        whole, _ = corpus_mix.mix(stems, random.Random(seed), strict=True)
+        whole, _ = corpus_mix.mix(stems, random.Random(seed), rate=RATE, strict=True)
         levels = corpus_mix.relative_levels(whole)
         assert np.all((levels >= -12) & (levels <= 3))
 
 
 def test_mix_leaves_unused_stems_silent(rng):
     stems = rng.normal(size=(4, 2 * RATE)) * np.array([[1.0], [0], [0], [1]])
-    whole, _ = corpus_mix.mix(stems, random.Random(1), strict=True)
+    whole, _ = corpus_mix.mix(stems, random.Random(1), rate=RATE, strict=True)
     assert whole[0].any()
     assert not whole[1:3].any()
 
@@ -455,16 +455,18 @@ def test_mix_leaves_unused_stems_silent(rng):
 def test_active_rms_leaves_rests_out(rng):
     noise = rng.normal(size=RATE)
     padded = np.concatenate([np.zeros(3 * RATE), noise, np.zeros(2 * RATE)])
-    assert corpus_mix.active_rms(padded) == pytest.approx(np.sqrt((noise**2).mean()))
+    assert corpus_mix.active_rms(padded, RATE) == pytest.approx(
+        np.sqrt((noise**2).mean())
+    )
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_effects_are_seeded_and_without_offset(rng, stem):
     y = rng.normal(size=2 * RATE) + 0.5
     for seed in range(8):
-        first = corpus_mix.effects(y, random.Random(seed), stem)
+        first = corpus_mix.effects(y, random.Random(seed), stem, RATE)
         np.testing.assert_array_equal(
-            first, corpus_mix.effects(y, random.Random(seed), stem)
+            first, corpus_mix.effects(y, random.Random(seed), stem, RATE)
         )
         assert first.shape == y.shape
         assert abs(first.mean()) < 0.02 * first.std()
@@ -472,7 +474,7 @@ def test_effects_are_seeded_and_without_offset(rng, stem):
 
 def test_rest_is_silent_for_its_time_and_leaves_the_rest_alone():
     y = np.ones(10 * RATE)
-    rested = corpus_mix.rest(y, random.Random(4))
+    rested = corpus_mix.rest(y, random.Random(4), RATE)
     silent = (rested < 1e-9).mean()
     assert 0.09 < silent < 0.36
     assert (rested > 1 - 1e-9).mean() > 0.6
@@ -482,7 +484,7 @@ def test_rest_is_silent_for_its_time_and_leaves_the_rest_alone():
 def test_bus_compression_lowers_what_is_loud(rng):
     y = rng.normal(size=4 * RATE)
     y[: 2 * RATE] *= 0.05
-    gain = corpus_mix.bus_compression(y, random.Random(0))
+    gain = corpus_mix.bus_compression(y, random.Random(0), RATE)
     assert np.all((gain > 0) & (gain <= 1))
     assert gain[RATE : 2 * RATE].mean() > gain[3 * RATE :].mean()
 
@@ -522,7 +524,7 @@ def test_chords_are_found_from_pitch_classes():
 @pytest.mark.parametrize("kind", ["saw", "square", "sub", "fm", "pluck"])
 def test_tones_have_the_pitch_asked_for(kind, rng):
     patch = corpus_synth.Patch(kind, 0, 0.3, 1.0, 1.0, 0.01, 1.0, 0.5, 500.0, 0.5, 0)
-    y = corpus_synth.tone(patch, 200.0, RATE, rng)
+    y = corpus_synth.tone(patch, 200.0, RATE, rng, RATE)
     spectrum = np.abs(np.fft.rfft(y * np.hanning(RATE)))  # 1 Hz a bin
     peaks = spectrum[150:250].argmax() + 150
     assert peaks == pytest.approx(200, abs=3)  # a string's period is a whole number
@@ -530,7 +532,7 @@ def test_tones_have_the_pitch_asked_for(kind, rng):
 
 def test_synthetic_kits_differ_by_seed_only():
     first, again, other = (
-        corpus_synth.synthetic_kit(random.Random(seed)) for seed in (1, 1, 2)
+        corpus_synth.synthetic_kit(random.Random(seed), RATE) for seed in (1, 1, 2)
     )
     assert {"kick", "snare", "hat", "crash", "ride", "tom"} == set(first)
     for kind, hits in first.items():
@@ -670,7 +672,7 @@ def test_half_of_the_songs_have_a_recorded_bass_and_a_third_a_guitar(instruments
             ("drums", corpus_recorded.draw_percussion),
         ):
             rng = random.Random(f"{stem}/{seed}")
-            made = draw(rng, some_events(stem), instruments, 1.0)
+            made = draw(rng, some_events(stem), instruments, 1.0, RATE)
             drawn[stem].append(made and made[0])
     played = {stem: [name for name in names if name] for stem, names in drawn.items()}
     assert len(played["bass"]) / 300 == pytest.approx(1 / 2, abs=0.08)
@@ -685,7 +687,9 @@ def test_half_of_the_songs_have_a_recorded_bass_and_a_third_a_guitar(instruments
 def test_a_recorded_guitar_takes_the_guitars_channel_and_leaves_the_rest(instruments):
     events = some_events("other", programs=(0, 27, 48))
     for seed in range(40):
-        lead = corpus_recorded.draw_lead(random.Random(seed), events, instruments, 1.0)
+        lead = corpus_recorded.draw_lead(
+            random.Random(seed), events, instruments, 1.0, RATE
+        )
         if lead and lead[0] in corpus_recorded.GUITARS:
             assert {event.message.channel for event in lead[2]} == {0, 2}
             break
@@ -742,7 +746,7 @@ def test_the_limiter_lets_no_peak_through_and_moves_all_stems_alike(rng):
     stems = rng.normal(0, 0.1, (4, 2 * RATE)) * np.linspace(0.2, 2, 2 * RATE)
     mixture = stems.sum(axis=0)
     ceiling = 0.3 * np.abs(mixture).max()
-    gain = corpus_mix.limiter(mixture, ceiling, 0.02)
+    gain = corpus_mix.limiter(mixture, ceiling, 0.02, RATE)
     assert gain.shape == mixture.shape
     assert gain.min() > 0
     assert gain.max() <= 1 + 1e-9
@@ -758,7 +762,11 @@ def test_a_third_of_the_songs_is_mastered_and_its_stems_still_sum(rng):
     crest, loud = [], 0
     for seed in range(200):
         whole, mixture = corpus_mix.mix(
-            stems, random.Random("mix"), strict=False, master=random.Random(seed)
+            stems,
+            random.Random("mix"),
+            rate=RATE,
+            strict=False,
+            master=random.Random(seed),
         )
         np.testing.assert_array_equal(whole.astype(int).sum(axis=0), mixture)
         crest.append(np.abs(mixture).max() / mixture.std(dtype=float))
@@ -768,3 +776,63 @@ def test_a_third_of_the_songs_is_mastered_and_its_stems_still_sum(rng):
     mastered = [one for one in crest if one < 0.9 * plain]
     assert len(mastered) / 200 == pytest.approx(1 / 3, abs=0.1)
     assert loud >= len(mastered)
+
+
+# --- stereo --------------------------------------------------------------------------
+
+
+def test_a_place_keeps_the_power_and_says_where_it_is(rng):
+    y = rng.normal(size=1000)
+    np.testing.assert_array_equal(corpus_mix.place(y, 0.3, 1), y)
+    for position, left, right in ((-1, 2, 0), (0, 1, 1), (1, 0, 2)):
+        placed = corpus_mix.place(y, position, 2)
+        np.testing.assert_allclose(
+            (placed**2).mean(axis=1), np.array([left, right]) * (y**2).mean(), atol=1e-9
+        )
+    np.testing.assert_array_equal(corpus_mix.place(placed, 0.3, 2), placed)
+    np.testing.assert_allclose(corpus_mix.loudness(placed), np.abs(y))
+
+
+@packages
+@pytest.mark.parametrize(("source", "split"), [("scores", "train"), ("music", "real")])
+def test_stereo_songs_are_the_same_songs(source, split, cache, instruments, tmp_path):
+    options = command(tmp_path / "stereo", cache, source, split, 2, "--stereo")
+    assert make_corpus.main([*options, "--instruments", str(instruments)]) == 0
+    manifest = json.loads((tmp_path / "stereo" / "manifest.json").read_text())
+    assert manifest["sample_rate"] == 44100
+    sides = 0.0
+    for record, folder in songs_of(tmp_path / "stereo"):
+        mono_job = dataclasses.replace(
+            job(cache, split, record["seed"], source), instruments=instruments
+        )
+        mono_record, mono, _ = corpus_song.make(mono_job)
+        for key in ("name", "score", "banks", "speaker"):
+            assert record.get(key) == mono_record.get(key)
+        waves = read(folder)
+        info = soundfile.info(folder / "mixture.wav")
+        assert (info.samplerate, info.channels) == (44100, 2)
+        assert info.frames == SECONDS * 44100
+        mixture = waves.pop("mixture")
+        np.testing.assert_array_equal(sum(waves.values()), mixture)
+        for stem, wave in waves.items():
+            if not wave.any():
+                continue
+            sides += np.abs(wave[:, 0] - wave[:, 1]).mean()
+            # It sounds at the same times: levels of tenths of a second go together.
+            row = STEMS.index("other" if stem == "accompaniment" else stem)
+            levels = [
+                np.sqrt((y.astype(float) ** 2).reshape(100, -1).mean(axis=1))
+                for y in (wave.mean(axis=1), mono[row])
+            ]
+            assert np.corrcoef(*levels)[0, 1] > 0.8, (record["name"], stem)
+    assert sides > 10
+
+
+@packages
+def test_mono_and_stereo_songs_need_a_folder_each(cache, tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text('{"sample_rate": 16000, "songs": []}')
+    options = command(tmp_path, cache, "scores", "test", 1, "--stereo")
+    assert make_corpus.main(options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected songs at 44100 Hz, got 16000 Hz" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

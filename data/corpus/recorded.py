@@ -15,7 +15,6 @@ import numpy as np
 from corpus import mix, sampler
 from corpus.render import GM_DRUMS
 from corpus.scores import Event, is_onset
-from corpus.sources import RATE
 from corpus.synth import Note, notes_of
 from util import UserError
 
@@ -105,6 +104,7 @@ def perform(
     folder: pathlib.Path,
     rng: random.Random,
     seconds: float,
+    rate: int,
 ) -> np.ndarray:
     """Plays notes on an instrument; see `sampler.play`."""
     force = rng.uniform(0.75, 1.15)  # some play softly, some hard
@@ -121,13 +121,17 @@ def perform(
         folder / instrument.file,
         rng,
         seconds,
-        RATE,
+        rate,
         controllers=instrument.controllers,
     )
 
 
 def draw_bass(
-    rng: random.Random, events: list[Event], folder: pathlib.Path, seconds: float
+    rng: random.Random,
+    events: list[Event],
+    folder: pathlib.Path,
+    seconds: float,
+    rate: int,
 ) -> tuple[str, np.ndarray] | None:
     """Draws whether a song has a recorded bass, and plays it.
 
@@ -138,11 +142,15 @@ def draw_bass(
         return None
     name = rng.choices(list(BASSES), BASS_WEIGHTS)[0]
     notes = notes_of(events, seconds)
-    return name, perform(notes, BASSES[name], folder, rng, seconds)
+    return name, perform(notes, BASSES[name], folder, rng, seconds, rate)
 
 
 def draw_lead(
-    rng: random.Random, events: list[Event], folder: pathlib.Path, seconds: float
+    rng: random.Random,
+    events: list[Event],
+    folder: pathlib.Path,
+    seconds: float,
+    rate: int,
 ) -> tuple[str, np.ndarray, list[Event]] | None:
     """Draws whether a guitar or a saxophone is recorded, and plays it.
 
@@ -177,7 +185,7 @@ def draw_lead(
     if instrument is SAXOPHONE:
         notes = highest(notes)
     rest = [event for event in events if event.message.channel != channel]
-    return name, perform(notes, instrument, folder, rng, seconds), rest
+    return name, perform(notes, instrument, folder, rng, seconds, rate), rest
 
 
 def highest(notes: Sequence[Note]) -> list[Note]:
@@ -194,10 +202,10 @@ def highest(notes: Sequence[Note]) -> list[Note]:
 
 
 def blend(
-    one: np.ndarray, other: np.ndarray, rng: random.Random, spread: float
+    one: np.ndarray, other: np.ndarray, rng: random.Random, spread: float, rate: int
 ) -> np.ndarray:
     """Adds two waveforms of like level, the first drawn up or down by `spread` dB."""
-    levels = [mix.active_rms(y) if y.any() else 0.0 for y in (one, other)]
+    levels = [mix.active_rms(y, rate) if y.any() else 0.0 for y in (one, other)]
     if not all(levels):
         return one + other
     gain = 10 ** (rng.uniform(-spread, spread) / 20)
@@ -205,7 +213,11 @@ def blend(
 
 
 def draw_percussion(
-    rng: random.Random, events: list[Event], folder: pathlib.Path, seconds: float
+    rng: random.Random,
+    events: list[Event],
+    folder: pathlib.Path,
+    seconds: float,
+    rate: int,
 ) -> tuple[str, np.ndarray] | None:
     """Draws whether a song has recorded percussion, and plays what the drums play.
 
@@ -227,4 +239,4 @@ def draw_percussion(
         if kind != left_out:
             velocity = event.message.velocity
             notes.append(Note(event.time, 0.1, kinds[kind], velocity))
-    return name, perform(notes, instrument, folder, rng, seconds)
+    return name, perform(notes, instrument, folder, rng, seconds, rate)

@@ -20,7 +20,8 @@ from util import UserError
 
 SPLITS = ("train", "validation", "test", "real")
 STEMS = ("vocals", "drums", "bass", "other")
-RATE = 16000  # Hz, of every waveform in the corpus
+RATE = 16000  # Hz, of a song, and of all voices
+STEREO_RATE = 44100  # Hz, of a stereo song
 RECORD = "song.json"  # beside the waveforms of a song
 
 SHARE = pathlib.Path("/usr/share")
