@@ -113,6 +113,13 @@ def test_five_steps_equal_those_of_2018(task_name):
         np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
 
 
+def test_a_learning_rate_of_one_is_no_less_a_number(tree, tmp_path):
+    document = to_document(session_config(tree, tmp_path / "s", num_epochs=1))
+    document["optimizer"]["lr"] = 1
+    training.train(parse_config(document))
+    assert float(history(tmp_path / "s")[0]["learning_rate"]) == 1
+
+
 def test_learning_rate_decays_with_the_steps():
     config = tiny_config().replace(learning_rate=0.5, decay=0.25)
     assert trainer.learning_rate(config, 0) == 0.5
