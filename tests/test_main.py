@@ -115,6 +115,15 @@ def test_the_flags_of_2018_have_their_defaults():
     assert {name: args[name] for name in expected} == expected
 
 
+def test_paths_may_begin_with_the_home_folder(monkeypatch):
+    """Shells put it in for ~/x, and most of them not for --flag=~/x."""
+    monkeypatch.setenv("HOME", "/home/me")
+    names = ["config", "load_checkpoint", "mixture_input_path", "output_path"]
+    names += ["report", "dataset_path"]
+    args = vars(build_parser().parse_args([f"--{name}=~/x" for name in names]))
+    assert {str(args[name]) for name in names} == {"/home/me/x"}
+
+
 @pytest.mark.parametrize(
     "flag", ["print_model_summary", "one_shot", "recursive", "original_framing"]
 )
