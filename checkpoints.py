@@ -42,6 +42,10 @@ from keys import shown
 SLOTS = ("momentum", "velocity")  # Adam's moments, of each weight
 MAX_ATTRIBUTE = 64000  # bytes
 NAME = re.compile(r"checkpoint\.(\d+)-.*\.hdf5")
+# The state of an epoch that was stopped. It lies beside `checkpoints/`, where the 2018
+# program would take it for its newest; earlier versions had it inside.
+STOPPED = "interrupted.hdf5"
+NEWEST = "newest"  # in that state: the epoch of the newest checkpoint at that time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,30 +85,87 @@ def find_session(config_path: os.PathLike, config: Config) -> pathlib.Path:
     return pathlib.Path(config.session_path)
 
 
+def numbered(session: os.PathLike) -> list[pathlib.Path]:
+    """The session's checkpoints with an epoch in their names, the newest last."""
+    files = _files(pathlib.Path(session) / "checkpoints")
+    known = [(epoch_of(path), path) for path in files]
+    return [path for epoch, path in sorted(k for k in known if k[0] is not None)]
+
+
 def find_latest(session: os.PathLike) -> pathlib.Path:
-    """The checkpoint of the highest epoch in its name, else the only `.hdf5` file.
+    """The newest checkpoint, by which a session separates.
+
+    That is the one of the highest epoch in its name, else the only `.hdf5` file, else
+    what a training left that was stopped in its first epoch.
 
     Raises:
         UserError: there is none, or several without an epoch in their names.
     """
-    folder = pathlib.Path(session) / "checkpoints"
-    files = sorted(folder.glob("*.hdf5")) if folder.is_dir() else []
-    files = [path for path in files if not path.name.startswith(".")]
-    numbered = [(epoch_of(path), path) for path in files if epoch_of(path) is not None]
-    if numbered:
-        return max(numbered)[1]
-    if len(files) == 1:
-        return files[0]
-    if files:
+    found = _latest(pathlib.Path(session)) or find_stopped(session)
+    if found is None:
+        raise UserError(
+            f"{pathlib.Path(session) / 'checkpoints'}: expected a checkpoint (*.hdf5), "
+            "found none; put one there or name one with --load_checkpoint"
+        )
+    return found
+
+
+def find_resumable(session: os.PathLike) -> pathlib.Path | None:
+    """What a training goes on from; None for a new session.
+
+    That is the state of an epoch that was stopped, unless a checkpoint of a later
+    epoch has come since (another program may have gone on), else the newest one.
+
+    Raises:
+        UserError: there are several checkpoints without an epoch in their names, or
+            the state cannot be read.
+    """
+    stopped, known = find_stopped(session), numbered(session)
+    if stopped is not None:
+        newest = state_of(stopped).get(NEWEST)
+        if not known or not isinstance(newest, int) or epoch_of(known[-1]) <= newest:
+            return stopped
+    return _latest(pathlib.Path(session))
+
+
+def find_stopped(session: os.PathLike) -> pathlib.Path | None:
+    """Where the state of an epoch that was stopped lies, if there is one."""
+    return next(iter(stopped_states(session)), None)
+
+
+def stopped_states(session: os.PathLike) -> list[pathlib.Path]:
+    """The states of stopped epochs, this version's first."""
+    folder = pathlib.Path(session)
+    places = (folder / STOPPED, folder / "checkpoints" / STOPPED)
+    return [path for path in places if path.is_file()]
+
+
+def is_of(session: os.PathLike, path: pathlib.Path) -> bool:
+    """Whether a checkpoint is one of the session's own."""
+    session, folder = pathlib.Path(session).resolve(), path.parent.resolve()
+    return folder == session / "checkpoints" or (
+        folder == session and path.name == STOPPED
+    )
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    files = (path for path in folder.glob("*.hdf5") if not path.name.startswith("."))
+    return sorted(path for path in files if path.is_file())
+
+
+def _latest(session: pathlib.Path) -> pathlib.Path | None:
+    known = numbered(session)
+    if known:
+        return known[-1]
+    folder = session / "checkpoints"
+    files = [path for path in _files(folder) if path.name != STOPPED]
+    if len(files) > 1:
         raise UserError(
             f"{folder}: expected names like checkpoint.00012-0.034.hdf5, got "
             f"{', '.join(path.name for path in files[:4])}; choose one with "
             "--load_checkpoint"
         )
-    raise UserError(
-        f"{folder}: expected a checkpoint (*.hdf5), found none; put one there or name "
-        "one with --load_checkpoint"
-    )
+    return files[0] if files else None
 
 
 def check_session(session: pathlib.Path, config: Config) -> None:

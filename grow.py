@@ -171,7 +171,8 @@ def _write_session(session: pathlib.Path, big: Config, arrays: dict) -> pathlib.
 def _check_session(session: pathlib.Path, big: Config) -> None:
     """Refuse a session with a checkpoint, or with the config of another network."""
     files = (session / "checkpoints").glob("*.hdf5")
-    if any(not path.name.startswith(".") for path in files):
+    found = any(not path.name.startswith(".") for path in files)
+    if found or checkpoints.find_stopped(session):
         raise UserError(f"{session} has checkpoints; choose a new training.path")
     checkpoints.check_session(session, big)
 

@@ -144,8 +144,11 @@ def test_a_session_has_what_2018_wrote(task_name, tree, tmp_path):
     assert parse_config(document) == config
     rows = history(session)
     (golden_history,) = (GOLDEN / task_name).glob("history_*.csv")
-    columns = golden_history.read_text().splitlines()[0].split(",")
-    assert list(rows[0]) == [*columns, "learning_rate", "seconds"]
+    columns = golden_history.read_text().splitlines()[0]
+    for output, stem in enumerate(config.task.supervised, 1):
+        columns = columns.replace(f"data_output_{output}_", f"{stem}_")
+    assert list(rows[0]) == [*columns.split(","), "learning_rate", "seconds"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
     assert (session / golden_history.name).is_file()
     names = sorted(path.name for path in (session / "checkpoints").iterdir())
     assert names == [
@@ -161,7 +164,7 @@ def test_a_session_has_what_2018_wrote(task_name, tree, tmp_path):
 def test_learning_curve_is_drawn(tmp_path):
     pytest.importorskip("matplotlib", reason="drawn only where matplotlib is")
     log = session_log.SessionLog(tmp_path, tiny_config())
-    log.add_epoch(0, {"loss": 1.0, "val_loss": 2.0})
+    log.add_epoch(1, {"loss": 1.0, "val_loss": 2.0})
     content = (tmp_path / "learning_curve.png").read_bytes()
     assert content.startswith(b"\x89PNG")
 
@@ -215,9 +218,12 @@ def test_a_signal_finishes_the_step_and_training_goes_on(
         with pytest.raises(training.Interrupted) as stopped:
             training.train(config)
     assert stopped.value.exit_status == 128 + number
-    assert (tmp_path / "parts" / "checkpoints" / "interrupted.hdf5").is_file()
+    # The 2018 program takes what lies in checkpoints/ for its newest, and dies of it.
+    assert (tmp_path / "parts" / "interrupted.hdf5").is_file()
+    names = {path.name[:16] for path in (tmp_path / "parts" / "checkpoints").iterdir()}
+    assert names == {"checkpoint.00001"}
     training.train(config)
-    assert not (tmp_path / "parts" / "checkpoints" / "interrupted.hdf5").exists()
+    assert not (tmp_path / "parts" / "interrupted.hdf5").exists()
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
@@ -261,7 +267,7 @@ def test_a_kill_between_checkpoint_and_history_loses_no_epoch(
     for last in (0, 1):
 
         def killed(self, epoch, *arguments, last=last, **keywords):
-            if epoch == last:
+            if epoch == last + 1:
                 raise KeyboardInterrupt  # what leaves nothing behind, like a kill
             add_epoch(self, epoch, *arguments, **keywords)
 
@@ -280,9 +286,9 @@ def test_early_stopping_counts_epochs_without_improvement(tmp_path):
     config = tiny_config(training={"early_stopping_patience": 2})
     log = session_log.SessionLog(tmp_path, config)
     for loss, stops in [(3, False), (2, False), (2, False), (1, False), (1, False)]:
-        log.rows.append({"epoch": len(log.rows), "loss": loss, "val_loss": 0})
+        log.rows.append({"epoch": len(log.rows) + 1, "loss": loss, "val_loss": 0})
         assert log.should_stop() == stops
-    log.rows.append({"epoch": 5, "loss": 1.5, "val_loss": 0})
+    log.rows.append({"epoch": 6, "loss": 1.5, "val_loss": 0})
     assert log.should_stop()
 
 
@@ -301,10 +307,11 @@ def test_old_checkpoints_are_removed_but_the_best(tmp_path):
     log = session_log.SessionLog(tmp_path, config)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    for epoch, loss in enumerate([5.0, 1.0, 4.0, 3.0, 2.0]):
+    for epoch, loss in enumerate([5.0, 1.0, 4.0, 3.0, 2.0], 1):
         row = {"epoch": epoch, "loss": loss, "val_loss": loss}
         (folder / session_log.checkpoint_name(row)).touch()
         log.add_epoch(epoch, row)
+        log.remove_old_checkpoints(None)
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoint.00002-1.000.hdf5",
         "checkpoint.00004-3.000.hdf5",
@@ -366,7 +373,7 @@ def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
     first = next((session / "checkpoints").glob("checkpoint.00001-*"))
     training.train(config, load_checkpoint=str(first))
     after = history(session)
-    assert [row["epoch"] for row in after] == ["0", "1"]
+    assert [row["epoch"] for row in after] == ["1", "2"]
     assert float(after[1]["loss"]) == pytest.approx(float(before[1]["loss"]), abs=1e-5)
 
 
@@ -421,7 +428,8 @@ def test_going_back_leaves_no_checkpoints_of_what_came_after(keep, tree, tmp_pat
     training.train(other, load_checkpoint=str(first))
     epochs = [checkpoints.epoch_of(path) for path in sorted(folder.iterdir())]
     best = json.loads((session / "best.json").read_text())["epoch"]
-    assert epochs == (sorted({best, 3}) if keep else [1, 2, 3])
+    # The first is what this training resumed from.
+    assert epochs == (sorted({1, best, 3}) if keep else [1, 2, 3])
     assert len(history(session)) == 3
 
 
@@ -456,6 +464,7 @@ def test_a_validation_loss_that_is_not_finite_is_not_kept(tree, tmp_path, monkey
         "a,b\n1,x\n",
         "epoch,loss\n0,1\n",
         "epoch,loss,val_loss\n-inf,1,1\n",
+        "epoch,loss,val_loss\n0,1,1\n",
         f"epoch,loss,val_loss\n0,1,{'1' * 200_000}\n",
     ],
 )
@@ -564,7 +573,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(tree, tmp_path):
         for number in range(2)
     ]
     assert [process.wait(timeout=300) for process in processes] == [143, 143]
-    interrupted = tmp_path / "s" / "checkpoints" / "interrupted.hdf5"
+    interrupted = tmp_path / "s" / "interrupted.hdf5"
     state = checkpoints.read_checkpoint(interrupted, config).state
     assert (state["epoch"], state["step"]) in [(0, 1), (0, 2), (0, 3)]
 
