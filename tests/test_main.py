@@ -20,7 +20,7 @@ from networks import (
 )
 
 from main import main
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.tasks import TASKS
 from sswavenet.console.parser import build_parser
 from sswavenet.separation import folder as separate

@@ -14,8 +14,8 @@ from networks import (
 
 import models
 import util
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 
 

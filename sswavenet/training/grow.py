@@ -22,7 +22,7 @@ import sys
 import numpy as np
 
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS

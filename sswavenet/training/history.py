@@ -15,7 +15,7 @@ import pathlib
 import re
 
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.session import Config
 from sswavenet.console import packages
 from util import UserError
@@ -200,19 +200,18 @@ class SessionLog:
             resumed_from: a checkpoint that stays, whatever else goes.
         """
         last, name = self.rows[-1]["epoch"], checkpoint_name(self.rows[-1])
-        epochs = {
-            p: checkpoints.epoch_of(p) for p in checkpoints.numbered(self.session)
-        }
-        if name not in [path.name for path in epochs]:
+        found = checkpoints.numbered(self.session)
+        if name not in [path.name for _, path in found]:
             return
-        gone = [p for p, epoch in epochs.items() if epoch >= last and p.name != name]
-        kept = [p for p in epochs if p not in gone]
+        gone = [path for epoch, path in found if epoch >= last and path.name != name]
+        kept = [(epoch, path) for epoch, path in found if path not in gone]
         if self.config.keep_checkpoints:
             old = kept[: -self.config.keep_checkpoints]
-            gone += [p for p in old if epochs[p] != self.best["epoch"]]
+            gone += [path for epoch, path in old if epoch != self.best["epoch"]]
         for path in gone:
             if resumed_from is None or path.name != resumed_from.name:
                 path.unlink(missing_ok=True)
+                logger.info("removed %s", path)
 
 
 def check_packages(config: Config) -> None:

@@ -22,8 +22,8 @@ import tqdm
 
 import models
 import util
+from sswavenet import checkpoints
 from sswavenet.backend import compat, fused
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.session import Config
 from sswavenet.training import batches, losses
 from sswavenet.training import history as session_log
@@ -241,7 +241,8 @@ class Trainer:
         while self.epoch < self.config.num_epochs:
             if self.log.should_stop():
                 logger.info(
-                    "stopping: %s has not improved for %d epochs",
+                    "stopping: %s has not improved for %d epochs; a higher "
+                    "training.early_stopping_patience goes on",
                     self.config.early_stopping_monitor,
                     self.config.early_stopping_patience,
                 )
@@ -323,7 +324,7 @@ class Trainer:
         if number:
             path = self.session / checkpoints.STOPPED
             known = checkpoints.numbered(self.session)
-            newest = checkpoints.epoch_of(known[-1]) if known else 0
+            newest = known[-1][0] if known else 0
             self.save(path, **{checkpoints.NEWEST: newest})
             if self.process == 0:
                 self._remove_stopped(but=path)

@@ -22,8 +22,8 @@ from typing import Any
 import models
 import util
 from datasets import Dataset
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
 from sswavenet.separation import shapes
@@ -103,7 +103,14 @@ def train(
         stack.enter_context(_signals(trainer))
         stack.enter_context(compat.products_in(precision))
         trainer.run()
-    logger.info("finished: %d epochs in %s", trainer.epoch, session.resolve())
+    more = "; a higher training.num_epochs goes on"
+    logger.info(
+        "finished: %d of %d epochs in %s%s",
+        trainer.epoch,
+        config.num_epochs,
+        session.resolve(),
+        more if trainer.epoch >= config.num_epochs else "",
+    )
 
 
 def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:

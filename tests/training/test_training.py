@@ -27,8 +27,8 @@ from networks import (
 import models
 import util
 from main import main
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.training import batches, losses
 from sswavenet.training import history as session_log
@@ -318,6 +318,116 @@ def test_old_checkpoints_are_removed_but_the_best(tmp_path):
         "checkpoint.00004-3.000.hdf5",
         "checkpoint.00005-2.000.hdf5",
     ]
+
+
+def test_what_a_training_resumes_from_is_never_deleted(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s", keep_checkpoints=1)
+    training.train(config)
+    folder = tmp_path / "s" / "checkpoints"
+    last = next(folder.glob("checkpoint.00002-*"))
+    content = last.read_bytes()
+    last = last.rename(folder / "checkpoint.00002-final.hdf5")
+    (tmp_path / "s" / "history_multi_instrument.csv").unlink()
+    training.train(config)  # it is finished
+    assert last.read_bytes() == content
+    training.train(config.replace(num_epochs=3))
+    assert last.read_bytes() == content
+    assert checkpoints.find_latest(tmp_path / "s").name.startswith("checkpoint.00003-")
+
+
+def test_training_resumes_from_the_epoch_that_separation_uses(tree, tmp_path, rng):
+    config = session_config(tree, tmp_path / "s", num_epochs=11)
+    folder = tmp_path / "s" / "checkpoints"
+    for epoch in (9, 10):
+        weights = random_weights(config, rng)
+        path = folder / f"checkpoint.{epoch}-a.hdf5"
+        checkpoints.write_checkpoint(path, weights, state={"epoch": epoch})
+    training.train(config)
+    names = sorted(path.name[:16] for path in folder.iterdir())
+    assert names == ["checkpoint.00011", "checkpoint.10-a.", "checkpoint.9-a.h"]
+    assert [row["epoch"] for row in history(tmp_path / "s")] == ["11"]
+
+
+def test_a_checkpoint_under_the_name_of_another_epoch_is_refused(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    training.train(config)
+    path = checkpoints.find_latest(tmp_path / "s")
+    path.rename(path.with_name("checkpoint.00007-a.hdf5"))
+    with pytest.raises(UserError, match="epoch 1 under the name of epoch 7"):
+        training.train(config.replace(num_epochs=8))
+
+
+def test_a_session_that_an_earlier_version_stopped_goes_on(tree, tmp_path, monkeypatch):
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    real = batches.draw
+
+    def interrupt(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "draw", interrupt)
+        with pytest.raises(training.Interrupted):
+            training.train(config)
+    old = tmp_path / "s" / "checkpoints" / "interrupted.hdf5"
+    old.parent.mkdir()
+    (tmp_path / "s" / "interrupted.hdf5").rename(old)
+    with h5py.File(old, "r+") as file:
+        del file["training_state"].attrs["newest"]
+        before = file["training_state"].attrs["step"]
+    steps = []
+
+    def stop_again(*arguments):
+        steps.append(arguments)
+        if len(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "draw", stop_again)
+        with pytest.raises(training.Interrupted):
+            training.train(config)
+    assert list(old.parent.iterdir()) == []
+    state = checkpoints.state_of(tmp_path / "s" / "interrupted.hdf5")
+    assert (state["epoch"], state["step"] > before >= 1) == (0, True)
+    training.train(config)
+    assert [row["epoch"] for row in history(tmp_path / "s")] == ["1"]
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_a_history_of_2018_or_of_an_earlier_version_is_read(task_name, tmp_path):
+    """It has Keras's names and counts from 0."""
+    config = golden_config(task_name)
+    (golden,) = (GOLDEN / task_name).glob("history_*.csv")
+    (tmp_path / golden.name).write_bytes(golden.read_bytes())
+    log = session_log.SessionLog(tmp_path, config)
+    log.rewind(2, {})
+    with golden.open(newline="") as file:
+        before = list(csv.DictReader(file))
+    assert [row["epoch"] for row in log.rows] == [1, 2]
+    log.add_epoch(3, {name: float(before[0][name]) for name in before[0]})
+    after = history(tmp_path)
+    assert [row["epoch"] for row in after] == ["1", "2", "3"]
+    stems = config.task.supervised
+    for k, (old, new) in enumerate(zip([*before, before[0]], after)):
+        for output, stem in enumerate(stems, 1):
+            for name in ("loss", "mean_absolute_error", "valid_mean_absolute_error"):
+                for kind in ("", "val_"):
+                    expected = float(old[f"{kind}data_output_{output}_{name}"])
+                    assert float(new[f"{kind}{stem}_{name}"]) == expected, k
+    again = session_log.SessionLog(tmp_path, config)
+    again.rewind(2, {})
+    assert again.rows == log.rows[:2]
+
+
+def test_a_finished_session_says_how_it_goes_on(tree, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    training.train(config)
+    training.train(config)
+    said = [text for text in caplog.messages if text.startswith("finished: ")]
+    expected = f"finished: 1 of 1 epochs in {tmp_path / 's'}; a higher "
+    assert said == [f"{expected}training.num_epochs goes on"] * 2
 
 
 def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
