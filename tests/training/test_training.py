@@ -400,24 +400,25 @@ def test_a_history_of_2018_or_of_an_earlier_version_is_read(task_name, tmp_path)
     config = golden_config(task_name)
     (golden,) = (GOLDEN / task_name).glob("history_*.csv")
     (tmp_path / golden.name).write_bytes(golden.read_bytes())
-    log = session_log.SessionLog(tmp_path, config)
-    log.rewind(2, {})
     with golden.open(newline="") as file:
         before = list(csv.DictReader(file))
-    assert [row["epoch"] for row in log.rows] == [1, 2]
-    log.add_epoch(3, {name: float(before[0][name]) for name in before[0]})
+    count = len(before)
+    log = session_log.SessionLog(tmp_path, config)
+    log.rewind(count, {})
+    assert [row["epoch"] for row in log.rows] == list(range(1, count + 1))
+    row = {name: float(value) for name, value in before[0].items() if name != "epoch"}
+    log.add_epoch(count + 1, row)
     after = history(tmp_path)
-    assert [row["epoch"] for row in after] == ["1", "2", "3"]
-    stems = config.task.supervised
-    for k, (old, new) in enumerate(zip([*before, before[0]], after)):
-        for output, stem in enumerate(stems, 1):
+    assert [int(row["epoch"]) for row in after] == list(range(1, count + 2))
+    for old, new in zip([*before, before[0]], after):
+        for output, stem in enumerate(config.task.supervised, 1):
             for name in ("loss", "mean_absolute_error", "valid_mean_absolute_error"):
                 for kind in ("", "val_"):
                     expected = float(old[f"{kind}data_output_{output}_{name}"])
-                    assert float(new[f"{kind}{stem}_{name}"]) == expected, k
+                    assert float(new[f"{kind}{stem}_{name}"]) == expected
     again = session_log.SessionLog(tmp_path, config)
-    again.rewind(2, {})
-    assert again.rows == log.rows[:2]
+    again.rewind(count, {})
+    assert again.rows == log.rows[:count]
 
 
 def test_a_finished_session_says_how_it_goes_on(tree, tmp_path, caplog):
