@@ -7,9 +7,9 @@ import os
 import pathlib
 import sys
 
+import util
 from sswavenet.checkpoints import hdf5, layout
-from sswavenet.checkpoints.layout import CONVENTIONS, STATE_GROUP
-from sswavenet.checkpoints.read import epoch_of
+from sswavenet.checkpoints.read import epoch_of, scalars
 from sswavenet.config.tasks import TASKS
 from sswavenet.console import streams
 from util import UserError
@@ -23,40 +23,38 @@ def describe(path: os.PathLike) -> str:
     """
     path = pathlib.Path(path)
     with hdf5.opened(path) as source:
-        file, group = source.file, layout.weights_group(source)
-        backend, version = layout.origin(file, group)
-        epoch = epoch_of(path)
-        if STATE_GROUP in file:
-            epoch = hdf5.attribute(file[STATE_GROUP], "epoch", epoch)
+        contents = layout.contents(source)
+        epoch = scalars(source).get("epoch", epoch_of(path))
         shapes = {
             f"{layer}/{kind}": tuple(dataset.shape or ())
-            for layer, arrays in layout.layers_of(source, group).items()
+            for layer, arrays in contents.layers.items()
             for kind, dataset in arrays.items()
         }
-        kind = "full model" if "model_weights" in file else "weights only"
         names = sorted(shapes, key=layout.network_order)
     if not names:
         raise UserError(f"{path}: expected layers with weights, found none")
-    convention = CONVENTIONS.get(backend or "")
     outputs = (0, *shapes[names[-1]])[-1]
     tasks = [name for name, task in TASKS.items() if len(task.estimates) == outputs]
     kernels = {
         "theano": "theano (true convolution): flipped when read",
         "tensorflow": "tensorflow (correlation): read as they are",
         None: "not said: --kernel_convention is needed",
-    }[convention]
+    }[contents.convention]
+    backend = contents.backend
+    if backend == "tensorflow":  # the one such name that the 2018 program knows
+        backend += " (how kernels are stored; files of JAX and torch say so, too)"
     lines = [
         f"file           {path}",
-        f"kind           {kind}",
-        f"backend        {backend}",
-        f"Keras version  {version}",
+        f"kind           {contents.kind}",
+        f"backend        {backend or 'not said'}",
+        f"Keras version  {contents.keras_version}",
         f"kernels        {kernels}",
         f"task           {tasks[0] if tasks else 'unknown'} ({outputs} outputs)",
         f"epoch          {'unknown' if epoch is None else epoch}",
         f"parameters     {sum(math.prod(shape) for shape in shapes.values()):,}",
         *(f"  {name:<38} {shapes[name]}" for name in names),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(util.printable, lines))
 
 
 def main() -> int:
@@ -70,7 +68,7 @@ def main() -> int:
         streams.silence_stdout()  # whoever read it is gone
         return 1
     except UserError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"error: {util.printable(str(error))}\n")
         return 1
     return 0
 

@@ -1,8 +1,8 @@
 """Read checkpoints: HDF5 files of weights.
 
-Three kinds of file are read: full models as Keras 2.1 saved them (group
-`model_weights`), weights alone, and those of this program, which have the layout of
-the former so that the 2018 program can load them too. Only arrays and attributes are
+Read are full models as Keras 2.1 saved them (group `model_weights`), weights alone,
+those of this program, which have the layout of the former so that the 2018 program can
+load them too, and Keras 3's `.weights.h5` and `.keras`. Only arrays and attributes are
 read; the serialized functions that old files carry are never touched, and neither
 are links or storage that lead out of the file.
 
@@ -81,17 +81,15 @@ def read_checkpoint(
     """
     path = pathlib.Path(path)
     with hdf5.opened(path) as source:
-        group = layout.weights_group(source)
-        backend, version = layout.origin(source.file, group)
-        convention = convention or CONVENTIONS.get(backend or "")
+        contents = layout.contents(source)
+        convention = convention or contents.convention
         if convention is None:
             raise UserError(
                 f"{path}: expected the attribute backend to be one of "
-                f"{', '.join(CONVENTIONS)}, got {shown(backend)}; say how its kernels "
-                "are stored with --kernel_convention theano or tensorflow"
+                f"{', '.join(CONVENTIONS)}, got {shown(contents.backend)}; say how its "
+                "kernels are stored with --kernel_convention theano or tensorflow"
             )
-        layers = layout.layers_of(source, group)
-        stored = layout.match(layers, config, path)
+        stored = layout.match(contents.layers, config, path)
         flip = convention == "theano"
         weights = {
             name: _read(stored[name], shape, flip, f"{path}: {name}")
@@ -99,7 +97,16 @@ def read_checkpoint(
         }
         state, slots = _read_state(source, config, flip)
     epoch = state.get("epoch", epoch_of(path))
-    return Checkpoint(path, weights, convention, backend, version, epoch, state, slots)
+    return Checkpoint(
+        path,
+        weights,
+        convention,
+        contents.backend,
+        contents.keras_version,
+        epoch,
+        state,
+        slots,
+    )
 
 
 def _read(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:
@@ -114,10 +121,12 @@ def state_of(path: os.PathLike) -> dict:
         UserError: not an HDF5 file.
     """
     with hdf5.opened(pathlib.Path(path)) as source:
-        return _scalars(dict(source.members(source.file)).get(STATE_GROUP))
+        return scalars(source)
 
 
-def _scalars(group: Any) -> dict:
+def scalars(source: hdf5.Source) -> dict:
+    """`state_of` an open file."""
+    group = dict(source.members(source.file)).get(STATE_GROUP)
     return {name: hdf5.attribute(group, name) for name in getattr(group, "attrs", ())}
 
 
@@ -125,7 +134,6 @@ def _read_state(source: hdf5.Source, config: Config, flip: bool) -> tuple:
     group = dict(source.members(source.file)).get(STATE_GROUP)
     if group is None:
         return {}, {}
-    state = _scalars(group)
     slots = {}
     for slot, item in source.members(group):
         if slot not in SLOTS:
@@ -136,4 +144,4 @@ def _read_state(source: hdf5.Source, config: Config, flip: bool) -> tuple:
                 raise UserError(f"{source.path}: expected {slot} of {name}, found none")
             what = f"{source.path}: {slot} of {name}"
             slots[f"{slot}/{name}"] = _read(datasets[name], shape, flip, what)
-    return state, slots
+    return scalars(source), slots
