@@ -99,7 +99,8 @@ def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool | None]:
     place, held = None, None
     try:
         try:
-            place = os.open(folder, os.O_RDONLY)
+            # Else to open a pipe, which may lie there as well, would wait for ever.
+            place = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
             if fcntl is not None:
                 fcntl.flock(place, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 held = True
@@ -133,6 +134,8 @@ def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
 def remove_leftovers(folder: os.PathLike) -> None:
     """Remove what killed processes left of `replacing` in a folder."""
     for path in pathlib.Path(folder).glob(f"{PARTIAL}*"):
+        if path.is_symlink() or not path.is_dir():
+            continue  # none of ours
         with _locked(path, wait=False) as abandoned:
             if abandoned:
                 shutil.rmtree(path, ignore_errors=True)
@@ -160,7 +163,7 @@ def read_json(path: os.PathLike) -> Any:
                 f"{path}: expected a JSON file of at most {MAX_JSON_BYTES} bytes, "
                 "got more"
             )
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_without_twins)
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_twins)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except RecursionError:
@@ -237,6 +240,18 @@ def check_not_among(
     for path in outputs:
         if os.path.realpath(path) in places:
             raise UserError(f"{path} is {kind} and would be overwritten")
+
+
+def printable(text: str) -> str:
+    """Text on one line that a terminal shows and does not obey, whatever is in it."""
+    return "".join(
+        character
+        if character.isprintable()
+        else " "
+        if character.isspace()
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def is_out_of_memory(error: Exception) -> bool:
