@@ -156,8 +156,9 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         ", ".join(config.task.stems),
         config.context_length,
     )
-    sink: Any = standard_streams.BinaryStdout()
-    streaming.pipe(separator, sys.stdin.buffer, sink)
+    streaming.pipe(
+        separator, standard_streams.BinaryStdin(), standard_streams.BinaryStdout()
+    )
     return 0
 
 
