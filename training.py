@@ -23,6 +23,7 @@ import compat
 import models
 import session_log
 import shapes
+import signals
 import util
 from config import Config, UserError, to_document
 from datasets import Dataset
@@ -125,7 +126,7 @@ def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:
 
 
 class _signals:
-    """While it lasts, SIGINT and SIGTERM are noted for the loop to act on."""
+    """While it lasts, signals are noted for the loop to act on."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
@@ -135,7 +136,7 @@ class _signals:
         self.trainer.stop_signal = number
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals.heard():
             self.before[number] = signal.signal(number, self._note)
 
     def __exit__(self, *_: Any) -> None:

@@ -1253,7 +1253,7 @@ def test_a_process_with_little_memory_gets_the_same_stems(folder, tmp_path):
 # Signals.
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
     ("place", "name"),
     [
