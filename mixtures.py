@@ -158,7 +158,7 @@ def output_folder(path: os.PathLike) -> pathlib.Path:
     """
     folder = pathlib.Path(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        util.make_folder(folder)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
     util.check_folder(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -24,19 +25,68 @@ MAX_JSON_BYTES = 16 * 2**20
 
 
 def cache_folder() -> pathlib.Path:
-    """Where what is slow to make is kept for the next run.
+    """Where what is slow to make is kept for the next run; made where it can be.
 
     Raises:
         UserError: the user has no home folder.
     """
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        return pathlib.Path(base).expanduser() / "sswavenet"
+        folder = pathlib.Path(base).expanduser() / "sswavenet"
     except (RuntimeError, KeyError):  # the latter before Python 3.10
         raise UserError(
             f"cannot find the home folder for the cache {base}: set HOME, or "
             "XDG_CACHE_HOME to a folder"
         ) from None
+    with contextlib.suppress(OSError):
+        make_folder(folder, mode=0o700)
+    return folder
+
+
+def code_folder(*names: str) -> pathlib.Path:
+    """Make a folder in the cache for compiled code, which is loaded and run.
+
+    Args:
+        names: of the folder within the cache, and those around it. Defaults to the
+            cache itself.
+
+    Raises:
+        OSError: it cannot be made, or somebody else can put code into it.
+        UserError: the user has no home folder.
+    """
+    folder = cache_folder()
+    for name in ("", *names):
+        folder /= name
+        make_folder(folder, mode=0o700)
+        state = folder.stat()
+        owner = state.st_uid if hasattr(os, "geteuid") else None
+        if owner is not None and (owner != os.geteuid() or state.st_mode & 0o022):
+            raise PermissionError(
+                errno.EPERM,
+                "expected a folder that belongs to this user and that only this user "
+                "can write into; remove it, or set XDG_CACHE_HOME to another place",
+                str(folder),
+            )
+    return folder
+
+
+def make_folder(folder: pathlib.Path, *, mode: int = 0o777) -> None:
+    """Make a folder and those above it, however many there are.
+
+    Args:
+        folder: which one; it may be there.
+        mode: permissions of those that are made, less the umask. Defaults to all.
+
+    Raises:
+        OSError: one of them cannot be made.
+    """
+    missing = []
+    # Not mkdir(parents=True), which climbs by recursion and forgets the mode.
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for place in reversed(missing):
+        place.mkdir(mode, exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -52,7 +102,7 @@ def replacing(path: os.PathLike) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     with contextlib.ExitStack() as stack:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             folder = stack.enter_context(_held_folder(path.parent))
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from None
@@ -109,7 +159,7 @@ def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
         UserError: it cannot be made, or another process, which runs `what`, holds it.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise UserError(f"cannot make {folder}: {error.strerror or error}") from None
     with _locked(folder, wait=False) as held:

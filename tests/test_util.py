@@ -142,7 +142,7 @@ def test_what_has_no_end_is_refused(name, message, tmp_path):
         util.read_json(path)
 
 
-def test_a_user_without_a_home_folder_is_told(monkeypatch):
+def test_a_user_without_a_home_folder_is_told(monkeypatch, tmp_path):
     def no_entry(_):
         raise KeyError
 
@@ -151,5 +151,46 @@ def test_a_user_without_a_home_folder_is_told(monkeypatch):
     monkeypatch.setattr("pwd.getpwuid", no_entry)
     with pytest.raises(UserError, match="set HOME, or XDG_CACHE_HOME"):
         util.cache_folder()
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert util.cache_folder() == pathlib.Path("/somewhere/sswavenet")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert util.cache_folder() == tmp_path / "sswavenet"
+
+
+@pytest.mark.parametrize("umask", [0, 0o002, 0o077])
+def test_the_cache_is_for_this_user_alone_whatever_the_umask(
+    umask, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = os.umask(umask)
+    try:
+        folder = util.code_folder("xla")
+    finally:
+        os.umask(before)
+    for place in (tmp_path / "cache", util.cache_folder(), folder):
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_code_is_not_taken_from_a_folder_that_others_write_into(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = util.code_folder("xla")
+    for place in (folder, folder.parent):
+        place.chmod(0o720)
+        with pytest.raises(PermissionError, match="expected a folder that belongs to"):
+            util.code_folder("xla")
+        place.chmod(0o755)
+        util.code_folder("xla")
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(PermissionError, match="expected a folder that belongs to"):
+        util.code_folder("xla")
+
+
+def test_folders_of_any_depth_are_made(tmp_path):
+    folder = tmp_path / "/".join("d" * 1500)
+    util.make_folder(folder)
+    assert folder.is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="File exists"):
+        util.make_folder(tmp_path / "file" / "deep")
+    while folder != tmp_path:  # pytest itself would climb by recursion
+        folder.rmdir()
+        folder = folder.parent
