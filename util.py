@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 try:
@@ -24,52 +24,6 @@ MAX_JSON_BYTES = 16 * 2**20
 
 class UserError(ValueError):
     """What the user gave cannot be used; the message is one line for stderr."""
-
-
-def cache_folder() -> pathlib.Path:
-    """Where what is slow to make is kept for the next run; made where it can be.
-
-    Raises:
-        UserError: the user has no home folder.
-    """
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        folder = pathlib.Path(base).expanduser() / "sswavenet"
-    except (RuntimeError, KeyError):  # the latter before Python 3.10
-        raise UserError(
-            f"cannot find the home folder for the cache {base}: set HOME, or "
-            "XDG_CACHE_HOME to a folder"
-        ) from None
-    with contextlib.suppress(OSError):
-        make_folder(folder, mode=0o700)
-    return folder
-
-
-def code_folder(*names: str) -> pathlib.Path:
-    """Make a folder in the cache for compiled code, which is loaded and run.
-
-    Args:
-        names: of the folder within the cache, and those around it. Defaults to the
-            cache itself.
-
-    Raises:
-        OSError: it cannot be made, or somebody else can put code into it.
-        UserError: the user has no home folder.
-    """
-    folder = cache_folder()
-    for name in ("", *names):
-        folder /= name
-        make_folder(folder, mode=0o700)
-        state = folder.stat()
-        owner = state.st_uid if hasattr(os, "geteuid") else None
-        if owner is not None and (owner != os.geteuid() or state.st_mode & 0o022):
-            raise PermissionError(
-                errno.EPERM,
-                "expected a folder that belongs to this user and that only this user "
-                "can write into; remove it, or set XDG_CACHE_HOME to another place",
-                str(folder),
-            )
-    return folder
 
 
 def make_folder(folder: pathlib.Path, *, mode: int = 0o777) -> None:
@@ -99,20 +53,91 @@ def replacing(path: os.PathLike) -> Iterator[pathlib.Path]:
     writers that look at it, and is gone after an error.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or the file not get its name.
     """
-    path = pathlib.Path(path)
+    with replacing_all([path]) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def replacing_all(
+    paths: Sequence[os.PathLike], *, old: Container[os.PathLike] | None = None
+) -> Iterator[list[pathlib.Path]]:
+    """`replacing` for several files of one folder: all get their names, or none does.
+
+    Args:
+        paths: the files.
+        old: those that may be replaced; the others must be new. Defaults to all.
+
+    Raises:
+        UserError: the folder cannot be written, or one of the files, which is named,
+            not get its name.
+    """
+    finals = list(map(pathlib.Path, paths))
     with contextlib.ExitStack() as stack:
         try:
-            make_folder(path.parent)
-            folder = stack.enter_context(_held_folder(path.parent))
+            make_folder(finals[0].parent)
+            folder = stack.enter_context(_held_folder(finals[0].parent))
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-        temporary = folder / f"new{path.suffix}"
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+            raise _cannot_write(finals[0], error) from None
+        temporaries = [folder / f"new{k}{path.suffix}" for k, path in enumerate(finals)]
+        yield temporaries
+        for temporary in temporaries:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        # Always in the same order: of two runs for the same names, one gets them all.
+        pairs = sorted(zip(finals, temporaries))
+        with contextlib.ExitStack() as undo:
+            for path, temporary in pairs:
+                try:
+                    if old is None or path in old:
+                        _replace(path, temporary, undo, last=path == pairs[-1][0])
+                    else:
+                        _link(path, temporary)
+                        undo.callback(path.unlink)
+                except OSError as error:
+                    raise _cannot_write(path, error) from None
+            undo.pop_all()
+
+
+def _replace(
+    path: pathlib.Path,
+    temporary: pathlib.Path,
+    undo: contextlib.ExitStack,
+    *,
+    last: bool,
+) -> None:
+    """Give a file its name; what had it is kept until the last one has its own."""
+    if not last and os.path.lexists(path):
+        kept = temporary.with_name(f"old-{temporary.name}")
+        try:
+            os.link(path, kept, follow_symlinks=False)
+        except OSError:  # no hard links here, or not to this file
+            shutil.copy2(path, kept, follow_symlinks=False)
         temporary.replace(path)
+        undo.callback(kept.replace, path)
+    else:
+        temporary.replace(path)
+        undo.callback(path.unlink)
+
+
+def _link(path: pathlib.Path, temporary: pathlib.Path) -> None:
+    """Give a file a name that nothing has."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here: as good as it gets
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        temporary.rename(path)
+
+
+def _cannot_write(path: pathlib.Path, error: OSError) -> UserError:
+    reason = error.strerror or error
+    if isinstance(error, FileExistsError):
+        reason = "something else has got this name meanwhile"
+    return UserError(f"cannot write {path}: {reason}")
 
 
 @contextlib.contextmanager
@@ -220,31 +245,6 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict:
     return document
 
 
-def check_place(path: os.PathLike) -> None:
-    """Find out before the work whether a file can be written at its end.
-
-    Raises:
-        UserError: it is a folder, a pipe or a device, the folder to hold it can neither
-            be written nor made, or its name is too long.
-    """
-    path = pathlib.Path(path)
-    if path.exists() and not path.is_file():
-        raise UserError(
-            f"cannot write {path}: expected a file or nothing there, got a folder, a "
-            "pipe or a device"
-        )
-    folder = pathlib.Path(os.path.realpath(path)).parent
-    while not os.path.lexists(folder):  # `replacing` makes it, with those above it
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(
-            f"cannot write {path}: expected {folder} to be a folder that can be written"
-        )
-    most = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    if len(os.fsencode(path.name)) > most:
-        raise UserError(f"cannot write {path}: expected a name of at most {most} bytes")
-
-
 def check_folder(folder: pathlib.Path) -> None:
     """Find out before the work whether files can be written in a folder, by trying.
 
@@ -258,25 +258,6 @@ def check_folder(folder: pathlib.Path) -> None:
         raise UserError(
             f"cannot write into the folder {folder}: {error.strerror or error}"
         ) from None
-
-
-def check_not_among(
-    outputs: Iterable[os.PathLike], inputs: Iterable[os.PathLike], kind: str
-) -> None:
-    """Find out before the work whether a file to be written is one that is read.
-
-    Args:
-        outputs: the files to be written.
-        inputs: those that are read.
-        kind: what an input is called, for the message.
-
-    Raises:
-        UserError: one is.
-    """
-    places = set(map(os.path.realpath, inputs))
-    for path in outputs:
-        if os.path.realpath(path) in places:
-            raise UserError(f"{path} is {kind} and would be overwritten")
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -14,7 +14,7 @@ import sys
 import warnings
 from typing import Any
 
-import util
+from sswavenet.backend import folders
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _keep_what_is_compiled() -> None:
     own = None
     if CACHE not in os.environ:
         try:
-            own = util.code_folder("xla")
+            own = folders.code_folder("xla")
         except OSError as error:
             logger.warning(
                 "nothing that is compiled is kept: %s: %s",

@@ -26,8 +26,7 @@ from typing import Any
 
 import numpy as np
 
-import util
-from sswavenet.backend import compat
+from sswavenet.backend import compat, folders
 from sswavenet.config.session import Config
 
 logger = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ def _library() -> pathlib.Path:
     flags += ["-fPIC", "-shared", "-w", "-pthread"]
     made_of = [SOURCE.read_bytes(), *flags, jax.__version__, _processor()]
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-    folder = util.code_folder()
+    folder = folders.code_folder()
     for path in folder.glob(f"fused-{key}-*.so"):
         if path == _named(path, key):
             return path

@@ -25,7 +25,7 @@ from sswavenet.backend import compat
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
-from sswavenet.console import signals
+from sswavenet.console import places, signals
 from sswavenet.separation import shapes
 from sswavenet.training import history as session_log
 from sswavenet.training.loop import (
@@ -71,7 +71,7 @@ def train(
     session = pathlib.Path(config.session_path)
     folder = session / "checkpoints"
     # These refuse before the work what they would after it.
-    util.check_place(session / "config.json")
+    places.check_place(session / "config.json")
     _source(session, load_checkpoint)
     checkpoints.check_session(session, config)
     compiled_precision(config, precision)
