@@ -10,8 +10,9 @@ import collections
 import concurrent.futures
 import contextlib
 import logging
+import os
 import pathlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -55,6 +56,7 @@ def separate_file(
     excerpt: Excerpt,
     strict: bool = False,
     verify: bool = False,
+    old: Container[os.PathLike] | None = None,
 ) -> tuple[int, dict[str, StemReport], list[str]]:
     """Separate one file; its stems appear together, or not at all.
 
@@ -67,6 +69,7 @@ def separate_file(
         excerpt: which part of the mixture they are of.
         strict: refuse a damaged mixture. Defaults to False.
         verify: read the stems back before they get their names. Defaults to False.
+        old: files that stems may replace. Defaults to all.
 
     Returns:
         The samples at the model's rate that were separated, what was written, by name,
@@ -88,10 +91,8 @@ def separate_file(
         network = networks(reader.length)
         tags = reader.source.tags
         # All files are whole before the first one gets its name.
-        temporaries = {
-            name: stack.enter_context(util.replacing(path))
-            for name, path in paths.items()
-        }
+        written = util.replacing_all(list(paths.values()), old=old)
+        temporaries = dict(zip(paths, stack.enter_context(written)))
         files = contextlib.ExitStack()
         expected = excerpt.length(reader.length - before, rate)
         with files, progress_bar(mixture.path.name, expected, config) as bar:
