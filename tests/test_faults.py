@@ -1087,7 +1087,7 @@ def test_a_missing_gpu_is_said_in_one_line(session, folder, tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ModuleNotFoundError("", name="h5py"), "pip install -r requirements.txt"),
+        (ModuleNotFoundError("", name="h5py"), "make .venv, then run .venv/bin/python"),
         (ModuleNotFoundError("", name="openvino"), "requirements-openvino.txt"),
         (MemoryError(), "out of memory"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9"), "out of mem"),
