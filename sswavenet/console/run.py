@@ -70,7 +70,7 @@ def run(work: Callable[[], int]) -> int:
     Returns:
         That status; 1 where nobody reads stdout any more, 2 if something that was
         given cannot be used or written, or the memory runs out, 130 after SIGINT, 143
-        after SIGTERM.
+        after SIGTERM, 129 after SIGHUP.
     """
     with standard_streams.opened(), _logging_to_stderr():
         try:
@@ -80,9 +80,9 @@ def run(work: Callable[[], int]) -> int:
         except KeyboardInterrupt:
             logger.error("interrupted")
             return 130
-        except signals.Terminated:
+        except signals.Terminated as error:
             logger.error("terminated")
-            return 143
+            return 128 + error.number
         except BrokenPipeError:
             standard_streams.silence_stdout()  # whoever read it is gone
             return 1

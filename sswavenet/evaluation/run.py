@@ -18,7 +18,6 @@ import functools
 import importlib.util
 import logging
 import pathlib
-import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -272,8 +271,7 @@ def _scored(
 
         with pools.process_pool(
             min(settings.jobs, total),
-            # Ctrl-C reaches all processes; this one ends the others.
-            functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN),
+            signals.ignore_those_of_the_group,
             broken="a scoring process ended early, probably for want of memory; what "
             "is scored so far is kept; try fewer --jobs",
         ) as pool:

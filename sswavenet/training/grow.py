@@ -212,7 +212,7 @@ def main() -> int:
     Returns:
         The exit status: 0 if the session is written, 1 if nobody reads stdout, 2 if
         the arguments, a config, the checkpoint or the session cannot be used, 130
-        after an interrupt, 143 after SIGTERM.
+        after an interrupt, 143 after SIGTERM, 129 after SIGHUP.
     """
     args = _build_parser().parse_args()
     return command_line.run(lambda: _grow(**vars(args)))

@@ -236,7 +236,7 @@ class Trainer:
         """Train until the last epoch or until nothing has improved for long enough.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; the state lies in `interrupted.hdf5`.
+            Interrupted: a signal came; the state lies in `interrupted.hdf5`.
         """
         while self.epoch < self.config.num_epochs:
             if self.log.should_stop():

@@ -26,6 +26,7 @@ from sswavenet import checkpoints
 from sswavenet.backend import compat
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
+from sswavenet.console import places, signals
 from sswavenet.separation import shapes
 from sswavenet.training import history as session_log
 from sswavenet.training.loop import Interrupted, Trainer, compiled_precision
@@ -65,7 +66,7 @@ def train(
     shapes.check_training(config)
     session = pathlib.Path(config.session_path)
     # These refuse before the work what they would after it.
-    util.check_place(session / "config.json")
+    places.check_place(session / "config.json")
     _source(session, load_checkpoint)
     checkpoints.check_session(session, config)
     compiled_precision(config, precision)
@@ -133,7 +134,7 @@ def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:
 
 
 class _signals:
-    """While it lasts, SIGINT and SIGTERM are noted for the loop to act on."""
+    """While it lasts, signals are noted for the loop to act on."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
@@ -143,7 +144,7 @@ class _signals:
         self.trainer.stop_signal = number
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals.heard():
             self.before[number] = signal.signal(number, self._note)
 
     def __exit__(self, *_: Any) -> None:

@@ -198,7 +198,7 @@ def test_more_epochs_continue_a_session(tree, tmp_path, caplog):
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_finishes_the_step_and_training_goes_on(
     number, tree, tmp_path, monkeypatch
 ):
