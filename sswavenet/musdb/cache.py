@@ -32,6 +32,9 @@ from sswavenet.musdb import track as dataset_tracks
 from sswavenet.musdb.track import TrackFacts
 from util import UserError
 
+HOW_TO_GET_ONE = (
+    "; data/README.md says how to get a data set, and make train-demo tries a small one"
+)
 CACHE_VERSION = 2
 MAX_DECODERS = 8  # each holds one decoded stereo stem
 
@@ -62,10 +65,13 @@ def track_names(folder: pathlib.Path) -> list[str]:
     except OSError as error:
         raise UserError(
             f"{folder}: expected a folder of tracks, got {error.strerror or error}"
+            f"{HOW_TO_GET_ONE}"
         ) from None
     names = sorted(name for name in names if not util.is_foreign(name))
     if not names:
-        raise UserError(f"{folder}: expected folders of tracks, got none")
+        raise UserError(
+            f"{folder}: expected folders of tracks, got none{HOW_TO_GET_ONE}"
+        )
     return names
 
 
