@@ -53,7 +53,7 @@ class Session:
     ):
         self.config = config
         self.folder = folder
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._precision = precision
         self._network: tuple[Any, Any] | None = None
         self._separators: dict[int, Callable[[np.ndarray], dict]] = {}
@@ -105,17 +105,17 @@ class Session:
         from sswavenet.separation.streaming import StreamingSeparator
 
         return StreamingSeparator(
-            self.config, self._checkpoint.weights, precision=self._precision
+            self.config, self.checkpoint.weights, precision=self._precision
         )
 
     def _build(self) -> tuple[Any, Any]:
         """Choose the backend, once."""
         if self._network is None:
             startup.choose_backend()
-            startup.announce(self.folder, self._checkpoint)
+            startup.announce(self.folder, self.checkpoint)
             self._network = startup.network(
                 self.config,
-                self._checkpoint.weights,
+                self.checkpoint.weights,
                 whole=False,
                 precision=self._precision,
             )
@@ -197,7 +197,8 @@ def _checked(audio: ArrayLike) -> np.ndarray:
             f"expected audio of shape (frames, channels) with at most {MAX_CHANNELS} "
             f"channels, got {samples.shape}; audio.T turns (channels, frames) over"
         )
-    samples = samples.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinity is refused below
+        samples = samples.astype(np.float32)
     if not np.isfinite(samples).all():
         raise UserError("expected finite samples, got NaN or infinity")
     return samples
