@@ -64,6 +64,13 @@ def test_its_names_are_all_there_and_no_others():
         sswavenet.nothing  # noqa: B018 - looking it up is the test
 
 
+def test_the_documents_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)", API_MD)
+    assert links
+    for link in links:
+        assert (ROOT / "docs" / link).exists(), link
+
+
 def test_the_documented_examples_run_elsewhere(tmp_path, rng):
     song = rng.uniform(-0.5, 0.5, 4000).astype("float32")
     soundfile.write(tmp_path / "song.wav", song, 16000, subtype="FLOAT")

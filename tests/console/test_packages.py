@@ -39,3 +39,9 @@ def test_what_the_packages_themselves_need_comes_with_them(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     for module in ("ml_dtypes", None):
         assert packages.how_to_install(module) == "pip install -r requirements.txt"
+
+
+def test_an_installed_program_names_packages_for_it_has_no_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(packages.util, "__file__", str(tmp_path / "util.py"))
+    assert packages.how_to_install("h5py") == "pip install h5py"
+    assert packages.how_to_install("openvino.op") == "pip install openvino"
