@@ -44,8 +44,11 @@ def wheel(tmp_path_factory):
     for part in PARTS:
         for path in ROOT.glob(part):
             shutil.copy(path, source)
-    for folder in ("sswavenet", "sessions"):
-        ignore = shutil.ignore_patterns("__pycache__", "samples", "evaluation")
+    for folder, *left_out in (
+        ("sswavenet", "__pycache__"),
+        ("sessions", "samples", "evaluation"),
+    ):
+        ignore = shutil.ignore_patterns(*left_out)
         shutil.copytree(ROOT / folder, source / folder, ignore=ignore)
     (source / "sessions" / "my-retrained").mkdir()  # not one that ships
     (source / "sessions" / "my-retrained" / "config.json").write_text("{}")
