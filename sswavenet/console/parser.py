@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import sys
 from typing import Any, NoReturn
 
 from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
@@ -22,10 +23,13 @@ class Parser(argparse.ArgumentParser):
         """End the program with the message."""
         self.exit(2, f"error: {message}; --help lists the arguments\n")
 
-    def print_help(self, file: Any = None) -> None:
-        """Write the help, and end the program where that cannot be written."""
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help or version, and end the program where that cannot be written."""
+        if file is not sys.stdout:
+            super()._print_message(message, file)
+            return
         try:
-            standard_streams.write(self.format_help())
+            standard_streams.write(message)
         except BrokenPipeError:
             standard_streams.silence_stdout()  # whoever read it is gone
             self.exit(1)
@@ -80,7 +84,6 @@ def add_kernel_convention(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> Parser:
     """The parser of the command line, with the 2018 program's flags and ours."""
     parser = Parser(
-        prog="main.py",
         description="Separate music into stems, train a session, or evaluate one.",
         allow_abbrev=False,
     )

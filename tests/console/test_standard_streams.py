@@ -78,8 +78,9 @@ def test_a_full_stdout_is_named(arguments, tmp_path):
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
-def test_help_that_cannot_be_written_is_named():
-    done = run(["--help"], ">/dev/full", ["main.py"])
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_that_cannot_be_written_is_named(flag):
+    done = run([flag], ">/dev/full", ["main.py"])
     assert done.returncode == 2
     said = "error: cannot write to standard output: No space left on device\n"
     assert done.stderr == said
