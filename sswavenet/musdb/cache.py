@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,10 @@ HOW_TO_GET_ONE = (
     "; data/README.md says how to get a data set, and make train-demo tries a small one"
 )
 CACHE_VERSION = 2
+# Some versions of Python fail to parse a header while another thread parses one
+# ("AST constructor recursion depth mismatch").
+_HEADERS = threading.Lock()
+
 MAX_DECODERS = 8  # each holds one decoded stereo stem
 
 
@@ -102,7 +107,8 @@ def _cached_facts(
         facts = TrackFacts(**document["facts"])
         dataset_tracks.check_facts(facts, path.stem, task)
         # Mapping looks at the header and the size, and reads no audio.
-        audio = np.lib.format.open_memmap(path, mode="r")
+        with _HEADERS:
+            audio = np.lib.format.open_memmap(path, mode="r")
         expected = (len(facts.rows), facts.num_frames)
         if document["key"] == key and audio.shape == expected:
             return facts if audio.dtype == np.float32 else None
