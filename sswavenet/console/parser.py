@@ -64,7 +64,8 @@ def _path(text: str) -> str:
     return os.path.expanduser(text)  # noqa: PTH111 - shells leave --flag=~/x alone
 
 
-def _folder(text: str) -> pathlib.Path:
+def path(text: str) -> pathlib.Path:
+    """A path from the command line."""
     return pathlib.Path(_path(text))
 
 
@@ -159,7 +160,7 @@ def build_parser() -> Parser:
     add_flag(inference, "--recursive", "look into the folder's folders, too")
     inference.add_argument(
         "--output_path",
-        type=_folder,
+        type=path,
         metavar="FOLDER",
         help="where the stems go (default: a new <session>/samples/samples_N) or the "
         "results of an evaluation (default: <session>/evaluation)",

@@ -27,7 +27,7 @@ with without_network() as run:
 @pytest.fixture
 def arguments(tmp_path):
     session = tmp_path / "session"
-    write_session(session, *base_session("multi-instrument", False))
+    write_session(session, *base_session("multi-instrument"))
     soundfile.write(tmp_path / "song.wav", [0.5] * 100, 16000)
     return [
         "--mode=inference",
