@@ -20,7 +20,7 @@ from sswavenet.config.session import Config
 from sswavenet.config.tasks import MULTI_INSTRUMENT
 from sswavenet.separation import startup
 from sswavenet.separation.file import make_separate
-from sswavenet.sound.reader import MAX_RATE
+from sswavenet.sound.choice import MAX_RATE
 from util import UserError
 
 if TYPE_CHECKING:
