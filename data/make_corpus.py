@@ -118,15 +118,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _prepare() -> None:
-    """Prepares a process of the pool for signals.
-
-    Ctrl-C reaches all processes; the first one then ends the others by SIGTERM.
-    """
+    """Prepares a process of the pool for signals."""
 
     def stop(*_: Any) -> None:
         raise SystemExit
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.ignore_those_of_the_group()
     signal.signal(signal.SIGTERM, stop)
 
 
