@@ -1,4 +1,4 @@
-"""The examples of docs/usage.md with files of one's own do what it says, on a fake network."""
+"""The examples of docs/usage.md with files of one's own, on a fake network."""
 
 import pathlib
 import subprocess
