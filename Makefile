@@ -15,7 +15,8 @@ RUN := .venv/bin/python
 RUN_THEANO := .venv-theano/bin/python
 # What holds on every backend. Tests marked `keras3` are left out.
 THEANO_TESTS := $(wildcard $(foreach module,config util sound sound_stream datasets framing \
-	shapes layers models checkpoints losses separate training,tests/test_$(module).py))
+	shapes layers models checkpoints losses separate training,tests/test_$(module).py \
+	tests/*/test_$(module).py))
 # Compiled code stays in the environment. Without a BLAS to link, Theano calls NumPy's,
 # which is an OpenBLAS, so that no system library is needed.
 THEANO := KERAS_BACKEND=theano MPLBACKEND=Agg \
@@ -107,7 +108,7 @@ retrain-multi-instrument: corpus ## train the shipped network again, from nothin
 # It begins with the vocals of the other one.
 retrain-singing-voice: retrain-multi-instrument ## the same for the other session
 	ls sessions/singing-voice-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
-		$(RUN) grow.py sessions/multi-instrument-retrained/config.json \
+		$(RUN) -m sswavenet.training.grow sessions/multi-instrument-retrained/config.json \
 		sessions/singing-voice/retrain.json
 	$(TRAIN) --config sessions/singing-voice/retrain.json
 
@@ -116,7 +117,7 @@ grow-multi-instrument: ## grow the shipped network into the paper's, and train i
 grow-singing-voice: ## the same for the other session
 grow-multi-instrument grow-singing-voice: grow-%: corpus
 	ls sessions/$*-grown/checkpoints/*.hdf5 >/dev/null 2>&1 || \
-		$(RUN) grow.py sessions/$*/config.json sessions/$*/grown.json
+		$(RUN) -m sswavenet.training.grow sessions/$*/config.json sessions/$*/grown.json
 	$(TRAIN) --config sessions/$*/grown.json
 
 clean: ## remove both environments and the tools' caches

@@ -20,9 +20,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
-import dataset_cache
-from config import Config, UserError
-from dataset_check import Report, check_dataset, part_of, split_tracks
+from sswavenet.config.session import Config
+from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb.check import Report, check_dataset, part_of, split_tracks
+from util import UserError
 
 __all__ = ["Dataset", "Report", "check_dataset", "split_tracks"]
 

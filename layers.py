@@ -22,8 +22,7 @@ from typing import Any
 
 import keras
 
-import compat
-import fused
+from sswavenet.backend import compat, fused
 
 
 class CropTime(keras.layers.Layer):

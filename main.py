@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 
 # Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
-import command_line
-import flags
-from arguments import build_parser
+from sswavenet.console import flags
+from sswavenet.console import run as command_line
+from sswavenet.console.parser import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,9 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = flags.parse(build_parser(), argv)
 
     def work() -> int:
-        import commands
+        if args.mode == "inference":
+            from sswavenet.separation.command import infer
 
-        return commands.COMMANDS[args.mode](args)
+            return infer(args)
+        if args.mode == "evaluation":
+            from sswavenet.evaluation.command import evaluate_session
+
+            return evaluate_session(args)
+        from sswavenet.training.command import train
+
+        return train(args)
 
     return command_line.run(work)
 

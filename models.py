@@ -24,10 +24,10 @@ from typing import Any, Callable
 import keras
 import numpy as np
 
-import compat
 import layers
-import standard_streams
-from config import Config
+from sswavenet.backend import compat
+from sswavenet.config.session import Config
+from sswavenet.console import streams as standard_streams
 
 
 def build_wavenet(

@@ -12,8 +12,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from config import UserError
-
 try:
     import fcntl
 except ImportError:  # not a Unix
@@ -21,6 +19,10 @@ except ImportError:  # not a Unix
 
 PARTIAL = ".sswavenet-partial-"  # begins the names of temporary folders
 MAX_JSON_BYTES = 16 * 2**20
+
+
+class UserError(ValueError):
+    """What the user gave cannot be used; the message is one line for stderr."""
 
 
 def cache_folder() -> pathlib.Path:

@@ -46,11 +46,10 @@ from harness import (
     training_step,
 )
 
-import compat
 import models
-import report
-import streaming
-from config import UserError
+from sswavenet.backend import compat
+from sswavenet.separation import report, streaming
+from util import UserError
 
 THEANO = ROOT / ".venv-theano" / "bin" / "python"
 NO_THEANO = ("Theano", "not measured", "make .venv-theano makes its environment")

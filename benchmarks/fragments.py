@@ -31,8 +31,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "data")]
 
 import make_demo
 
-from config import Config, parse_config
 from datasets import Dataset
+from sswavenet.config.document import parse_config
+from sswavenet.config.session import Config
 
 AUGMENTATION = {
     "augmentation_mix": 0.5,

@@ -37,10 +37,11 @@ from harness import (
     training_step,
 )
 
-import compat
 import models
 import util
-from config import Config, UserError
+from sswavenet.backend import compat
+from sswavenet.config.session import Config
+from util import UserError
 
 # (data type and precision of a product, as JAX names them) of each --precision.
 PRODUCTS: dict[str, tuple[str, str | None]] = {

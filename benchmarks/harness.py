@@ -24,12 +24,13 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import soundfile
 
-import checkpoints
-import compat
-import losses
-import trainer
 import util
-from config import Config, parse_config, to_document
+from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import parse_config, to_document
+from sswavenet.config.session import Config
+from sswavenet.training import loop as trainer
+from sswavenet.training import losses
 
 REPEATS = 3
 SHARE = " % of the matrix product"

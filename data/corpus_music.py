@@ -12,7 +12,7 @@ from corpus_scores import Chord, chords_of
 from corpus_sources import RATE
 from corpus_voices import to_rate
 
-from config import UserError
+from util import UserError
 
 GUITAR = "guitar.ogg"  # lies beside the song of a Frets on Fire song, and is not in it
 DRAWS = 20

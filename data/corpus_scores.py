@@ -18,7 +18,7 @@ import corpus_sources
 import mido
 import numpy as np
 
-from config import UserError
+from util import UserError
 
 PROGRESSIONS = (
     "1 5 6 4",

@@ -27,7 +27,7 @@ import sound_files
 from corpus_sources import RATE, STEMS
 from corpus_speakers import REAL_SPEAKERS, SPEAKERS
 
-from config import UserError
+from util import UserError
 
 RECORD = "song.json"
 

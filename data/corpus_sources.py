@@ -16,7 +16,7 @@ import shutil
 import struct
 import zlib
 
-from config import UserError
+from util import UserError
 
 SPLITS = ("train", "validation", "test", "real")
 STEMS = ("vocals", "drums", "bass", "other")

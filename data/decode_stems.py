@@ -25,8 +25,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import tqdm
 
-import command_line
-from config import UserError
+from sswavenet.console import run as command_line
+from util import UserError
 
 # The order of the audio streams in a stem file.
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")

@@ -23,10 +23,10 @@ import librosa.display
 import matplotlib.figure
 import numpy as np
 
-import command_line
-import sound
 import util
-from config import UserError
+from sswavenet.console import run as command_line
+from sswavenet.sound import reader as sound
+from util import UserError
 
 RATE = 16000  # Hz
 WINDOW, HOP = 1024, 256  # samples

@@ -27,11 +27,10 @@ import corpus_song
 import tqdm
 from corpus_sources import RATE, SPLITS
 
-import command_line
-import pools
-import signals
 import util
-from config import UserError
+from sswavenet.console import pools, signals
+from sswavenet.console import run as command_line
+from util import UserError
 
 MANIFEST = "manifest.json"
 CACHE = pathlib.Path("data/cache")

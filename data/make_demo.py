@@ -25,9 +25,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 import sound_files
 
-import command_line
 import util
-from config import UserError
+from sswavenet.console import run as command_line
+from util import UserError
 
 SAMPLE_RATE = 22050
 DURATION_SECONDS = 6.0

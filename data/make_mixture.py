@@ -22,9 +22,9 @@ import librosa
 import numpy as np
 import sound_files
 
-import command_line
 import util
-from config import UserError
+from sswavenet.console import run as command_line
+from util import UserError
 
 SAMPLE_RATE = 44100
 SHORTEST = 0.1  # seconds

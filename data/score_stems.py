@@ -20,10 +20,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 import sound_files
 
-import command_line
-import score_report
-import scores
-from config import UserError
+from sswavenet.console import run as command_line
+from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation import summary as score_report
+from util import UserError
 
 RATE = 16000  # Hz, of the references and of what is scored
 

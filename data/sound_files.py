@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import soundfile
 
-from config import UserError
+from util import UserError
 
 
 def read(path: pathlib.Path, dtype: str) -> tuple[np.ndarray, int]:

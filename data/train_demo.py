@@ -23,13 +23,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import make_demo
 import numpy as np
 
-import checkpoints
-import command_line
-import compat
 import models
 import util
-from config import Config, UserError, parse_config
 from datasets import Dataset
+from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import parse_config
+from sswavenet.config.session import Config
+from sswavenet.console import run as command_line
+from util import UserError
 
 CONFIG_PATH = "config_demo.json"
 TRACK = "Demo - 00"

@@ -42,12 +42,13 @@ import numpy as np
 import soundfile
 from networks import GOLDEN, golden_checkpoint, random_weights, tiny_document
 
-import checkpoints
 import main
-import sound
-import startup
 import util
-from config import UserError, parse_config, to_document
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import parse_config, to_document
+from sswavenet.separation import startup
+from sswavenet.sound import reader as sound
+from util import UserError
 
 TIME_LIMIT = 10.0  # seconds of the processor
 WAIT_LIMIT = 120.0  # seconds

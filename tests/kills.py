@@ -29,10 +29,10 @@ import soundfile
 from fuzz import base_session, without_network, write_session
 from networks import tiny_document
 
-import checkpoints
 import main
 import util
-from config import parse_config
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import parse_config
 
 NUM_MIXTURES = 15
 SOURCES = ("mixture", "vocals", "drums", "bass", "other")
@@ -201,7 +201,7 @@ def kill_trainings(num_kills: int, rng, folder: pathlib.Path) -> dict:
     """Kill trainings of one session after the other."""
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    import training  # noqa: F401 - loaded here, not by each child
+    from sswavenet.training import session as training  # noqa: F401 - loaded here, not by each child
 
     make_tracks(folder / "tracks", rng)
     before = contents(folder / "tracks" / "train")

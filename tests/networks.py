@@ -6,7 +6,8 @@ import pathlib
 
 import numpy as np
 
-from config import Config, parse_config
+from sswavenet.config.document import parse_config
+from sswavenet.config.session import Config
 
 GOLDEN = pathlib.Path(__file__).parent / "data" / "golden"
 TASK_NAMES = ("multi-instrument", "singing-voice")

@@ -22,7 +22,7 @@ import soundfile
 from fuzz import base_session, write_session
 
 import main
-import separate
+from sswavenet.separation import folder as separate
 
 FIRST = 50
 

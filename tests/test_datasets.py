@@ -11,10 +11,11 @@ import soundfile
 from networks import tiny_config
 from scipy import signal
 
-import dataset_cache
-import dataset_tracks
-from config import TASKS, UserError
 from datasets import Dataset, check_dataset, split_tracks
+from sswavenet.config.tasks import TASKS
+from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb import track as dataset_tracks
+from util import UserError
 
 RATE = 16000
 NUM_FRAMES = 12000

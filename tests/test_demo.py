@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from config import UserError, parse_config
 from datasets import Dataset, check_dataset
+from sswavenet.config.document import parse_config
+from util import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "data"))

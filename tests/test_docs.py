@@ -10,9 +10,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-import arguments
-import config
-import flags
+from sswavenet.config import document as config
+from sswavenet.console import flags
+from sswavenet.console import parser as arguments
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -174,11 +174,15 @@ def test_config_md_gives_the_derived_keys_of_the_full_size_networks():
         assert f"{full_size.num_params:,}" in README
 
 
-def test_readme_names_every_module_that_there_is():
+def test_readme_names_every_module_and_folder_that_there_is():
     tables = read_tables(README)
     (table,) = [table for table in tables if "Module" in table[0]]
     named = [plain(row["Module"]) for row in table]
-    assert sorted(named) == sorted(path.name for path in ROOT.glob("*.py"))
+    folders = (path.parent for path in ROOT.glob("sswavenet/*/__init__.py"))
+    assert sorted(named) == sorted(
+        [path.name for path in ROOT.glob("*.py")]
+        + [f"{folder.relative_to(ROOT).as_posix()}/" for folder in folders]
+    )
 
 
 def test_the_make_targets_named_exist():

@@ -29,20 +29,20 @@ from fuzz import (
 from hypothesis import strategies
 from networks import random_weights, tiny_config, tiny_document
 
-import checkpoints
 import main as program
-import mixtures
-import separate
-import session_log
-import shapes
-import sound
-import sound_header
-import sound_writer
-import stems
 import util
-import verify
-from config import UserError, parse_config
-from framing import Framing
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import parse_config
+from sswavenet.separation import file as stems
+from sswavenet.separation import folder as separate
+from sswavenet.separation import inputs as mixtures
+from sswavenet.separation import shapes, verify
+from sswavenet.separation.framing import Framing
+from sswavenet.sound import reader as sound
+from sswavenet.sound import sound_header
+from sswavenet.sound import writer as sound_writer
+from sswavenet.training import history as session_log
+from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEMS = ("vocals", "drums", "bass", "other")
@@ -1035,7 +1035,7 @@ def test_an_array_of_terabytes_in_a_small_file_is_not_read(session):
 )
 @pytest.mark.keras3
 def test_a_spoiled_training_state_is_refused(state, session, tmp_path):
-    from trainer import Trainer
+    from sswavenet.training.loop import Trainer
 
     config = tiny_config()
     (path,) = (session / "checkpoints").iterdir()
@@ -1195,9 +1195,10 @@ def test_out_of_memory_with_nothing_left_to_halve_fails_the_file(
 
 LIMITED = """
 import os, resource, sys
-import compat
+from sswavenet.backend import compat
 compat.is_jax_on_cpu = lambda: False  # fragments in one pass, as on a GPU
-import jax, main, models, streaming
+import jax, main, models
+from sswavenet.separation import streaming
 jax.block_until_ready(jax.numpy.ones(1) + 1)  # so that the backend has its own memory
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 limit = used + int(sys.argv.pop(1)) * 2**20

@@ -1,58 +1,60 @@
-"""Modules import only from below, and the lower ones stay free of Keras."""
+"""Imports only point down, and the lower modules stay free of Keras."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import pathlib
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "sswavenet"
 
 # From the top down; those of one line do not import each other.
-LEVELS = (
-    {"main", "grow"},
-    {"commands", "arguments", "command_line", "flags"},
-    {"startup"},
-    {"training", "separate", "evaluate"},
-    {"trainer", "stems"},
-    {"network_source"},
-    {"session_log", "shapes", "streaming", "score_report", "score_store"},
-    {"report", "verify", "stream_keras", "stream_openvino"},
-    {"models", "checkpoints", "datasets", "losses", "batches", "framing", "mixtures"},
-    {"layers", "dataset_check", "scores", "checkpoint_layers"},
-    {"dataset_cache", "hdf5"},
-    {"dataset_tracks"},
-    {"fused"},
-    {"compat", "util", "standard_streams", "signals", "sound", "sound_writer", "pools"},
-    {"sound_header", "sound_stream", "packages"},
+FLOORS = (
+    {"main"},
+    {"training", "evaluation"},
+    {"separation"},
+    {"models", "datasets"},
+    {"layers"},
+    {"checkpoints", "musdb"},
+    {"backend", "sound"},
+    {"console"},
     {"config"},
-    {"session_config"},
-    {"keys"},
-    {"tasks"},
+    {"util"},
 )
-LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Importing one of these takes seconds and wants a backend.
 HEAVY = {"keras", "jax", "torch", "tensorflow", "theano", "openvino"}
 
+# By the names that they are imported by, packages included.
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): (
+        path
+    )
+    for path in (*ROOT.glob("*.py"), *PACKAGE.rglob("*.py"))
+}
 
-def imports_in(source):
-    """The top-level names of everything `source` imports, in functions too."""
+
+def imports_in(source, modules=MODULES):
+    """The modules that `source` imports, in functions too: of other people's packages
+    the first part of the name, of ours the whole."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "flat modules have no relative imports"
-            names.add(node.module.split(".")[0])
-    return names
+            assert node.level == 0, "imports name what they mean in full"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                names.add(inner if inner in modules else node.module)
+    return {name if name in modules else name.split(".")[0] for name in names}
 
 
 def read_imports():
-    """Of each module in the repository's root: the set of names that it imports."""
-    return {
-        path.stem: imports_in(path.read_text("utf-8")) for path in ROOT.glob("*.py")
-    }
+    """Of each of our modules: the set of names that it imports."""
+    return {name: imports_in(path.read_text("utf-8")) for name, path in MODULES.items()}
 
 
 def reached_from(module, imports):
@@ -65,9 +67,19 @@ def reached_from(module, imports):
     return reached
 
 
+def room_of(module):
+    """The folder of a module in the package, or a top-level module itself."""
+    first, *rest = module.split(".")
+    return rest[0] if first == PACKAGE.name and rest else first
+
+
 def test_finds_imports_wherever_they_stand():
-    source = "import a.b, c\nfrom d.e import f\ndef g():\n    if h:\n        import i\n"
-    assert imports_in(source) == {"a", "c", "d", "i"}
+    source = (
+        "import a.b, c\nfrom d.e import f\ndef g():\n    if h:\n        import i\n"
+        "from p import q, r\n"
+    )
+    found = imports_in(source, modules={"p", "p.q"})
+    assert found == {"a", "c", "d", "i", "p", "p.q"}
 
 
 def test_follows_imports_through_our_own_modules():
@@ -75,25 +87,42 @@ def test_follows_imports_through_our_own_modules():
     assert reached_from("top", imports) == {"top", "middle", "low", "keras"}
 
 
-def test_every_module_has_a_level():
-    assert set(read_imports()) <= set(LEVEL), "say in LEVELS where a new module belongs"
+def test_every_room_has_a_floor():
+    rooms = set(map(room_of, MODULES)) - {PACKAGE.name}
+    assert rooms == set(FLOOR), "say in FLOORS where a new folder belongs"
 
 
 def test_imports_point_down():
     wrong = [
         f"{module} imports {name}"
         for module, names in read_imports().items()
-        for name in names & set(LEVEL)
-        if LEVEL[module] >= LEVEL[name]
+        for name in names & set(MODULES)
+        if (here := room_of(module)) != (there := room_of(name))
+        and FLOOR.get(here, 0) >= FLOOR.get(there, 0)
     ]
     assert wrong == []
 
 
-def test_separate_does_not_import_models():
-    assert "models" not in reached_from("separate", read_imports())
+def test_modules_do_not_import_each_other_in_a_circle():
+    imports = read_imports()
+    ours = {name: names & set(imports) for name, names in imports.items()}
+    graphlib.TopologicalSorter(ours).prepare()  # raises CycleError with the circle
 
 
-@pytest.mark.parametrize("module", ["config", "util", "datasets", "separate"])
+def test_separating_a_folder_does_not_import_models():
+    imports = read_imports()
+    assert "models" not in reached_from("sswavenet.separation.folder", imports)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "sswavenet.config.document",
+        "util",
+        "datasets",
+        "sswavenet.separation.folder",
+    ],
+)
 def test_stays_free_of_keras(module):
     imports = read_imports()
     assert module in imports

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from networks import correlate_same
 
-import compat
 import layers
+from sswavenet.backend import compat
 
 
 def run(layer, inputs):

@@ -19,13 +19,14 @@ from networks import (
     golden_checkpoint,
 )
 
-import checkpoints
-import separate
-import sound
-import startup
-from arguments import build_parser
-from config import TASKS, UserError
 from main import main
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.tasks import TASKS
+from sswavenet.console.parser import build_parser
+from sswavenet.separation import folder as separate
+from sswavenet.separation import startup
+from sswavenet.sound import reader as sound
+from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -190,7 +191,8 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.keras3
 def test_keras_comes_without_what_only_its_other_parts_need():
     code = (
-        "import importlib, os, sys, startup\n"
+        "import importlib, os, sys\n"
+        "from sswavenet.separation import startup\n"
         "os.environ['KERAS_BACKEND'] = 'jax'\n"
         "startup.choose_backend()\n"
         "print(*sys.modules)\n"
@@ -207,7 +209,8 @@ def test_keras_comes_without_what_only_its_other_parts_need():
 @pytest.mark.keras3
 def test_a_second_run_compiles_nothing(session, song, tmp_path):
     code = (
-        "import collections, sys, main, startup\n"
+        "import collections, sys, main\n"
+        "from sswavenet.separation import startup\n"
         "startup.choose_backend()\n"
         "import jax\n"
         "events = collections.Counter()\n"

@@ -12,11 +12,11 @@ from networks import (
     tiny_config,
 )
 
-import checkpoints
-import compat
 import models
 import util
-from config import parse_config
+from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import parse_config
 
 
 @pytest.mark.parametrize("merged_head", [False, True])

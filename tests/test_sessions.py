@@ -13,10 +13,10 @@ import pytest
 import soundfile
 from networks import TASK_NAMES, oracle
 
-import checkpoints
-import grow
 import main
-from config import parse_config
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import parse_config
+from sswavenet.training import grow
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "data"))
@@ -144,7 +144,7 @@ def test_growing_makes_corpus_and_networks_in_order(task_name):
     config = f"sessions/{task_name}/grown.json"
     steps = (
         "make_corpus.py",
-        f"grow.py sessions/{task_name}/config.json {config}",
+        f"-m sswavenet.training.grow sessions/{task_name}/config.json {config}",
         f"main.py --mode training --precision bfloat16 --config {config}",
     )
     places = places_of(steps, f"grow-{task_name}")
@@ -157,7 +157,7 @@ def test_retraining_makes_corpus_and_networks_in_order():
         "make_corpus.py",
         "main.py --mode training --precision bfloat16 --config "
         "sessions/multi-instrument/retrain.json",
-        "grow.py sessions/multi-instrument-retrained/config.json",
+        "-m sswavenet.training.grow sessions/multi-instrument-retrained/config.json",
         "main.py --mode training --precision bfloat16 --config "
         "sessions/singing-voice/retrain.json",
     )

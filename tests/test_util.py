@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import util
-from config import UserError
+from util import UserError
 
 
 def test_replacing_renames_on_success_only(tmp_path):

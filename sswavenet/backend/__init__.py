@@ -1,0 +1,1 @@
+"""What differs between backends, and compiled code."""

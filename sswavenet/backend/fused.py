@@ -1,0 +1,274 @@
+"""Residual blocks and the head as compiled code, for JAX on a processor.
+
+XLA runs the convolutions, activations and sums of a block one after the other over the
+whole fragment, each through memory; `fused.cc` does all of them on short stretches of
+time that stay in the cache, and computes the gradients in the same way. It is compiled
+once, with the machine's own C++ compiler, and kept in the user's cache folder. Where
+it cannot be had, `available` says so, and the network runs without it.
+
+In `bfloat16` the factors of its products are rounded to that and their sums stay
+float32, which AVX512_BF16 does twice as fast as products of float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import tempfile
+from typing import Any
+
+import numpy as np
+
+import util
+from sswavenet.backend import compat
+from sswavenet.config.session import Config
+
+logger = logging.getLogger(__name__)
+
+SOURCE = pathlib.Path(__file__).with_name("fused.cc")
+BLOCK = ("WavenetBlockForward", "WavenetBlockBackward")
+HEAD = ("WavenetHeadForward", "WavenetHeadBackward")
+SUFFIXES = {"float32": "", "bfloat16": "Half"}
+CHANNELS_STEP = 16  # channel counts must be multiples: floats of a vector register
+
+
+def available(config: Config, precision: str = "float32") -> bool:
+    """Whether all of this network can run here; what fails is logged.
+
+    Args:
+        config: the session's configuration.
+        precision: `float32` or `bfloat16`. Defaults to `float32`.
+    """
+    channels = [config.residual_channels, config.skip_channels]
+    channels.append(config.final_channels[0])
+    return (
+        compat.is_jax_on_cpu()
+        and compat.num_devices() == 1  # a batch cannot be shared by custom calls
+        and config.filter_length == config.final_filter_lengths[0] == 3
+        and all(count % CHANNELS_STEP == 0 for count in channels)
+        and precision in _registered()
+    )
+
+
+@functools.cache
+def _registered() -> list:
+    """The precisions that the compiled code, made known to XLA, computes in."""
+    import jax
+
+    precisions = []
+    try:
+        library = ctypes.CDLL(str(_library()))
+        for precision, suffix in SUFFIXES.items():
+            if not hasattr(library, BLOCK[0] + suffix):
+                continue
+            for target in (*BLOCK, *HEAD):
+                function = jax.ffi.pycapsule(getattr(library, target + suffix))
+                jax.ffi.register_ffi_target(target + suffix, function, platform="cpu")
+            precisions.append(precision)
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        reason = next((line for line in said.splitlines() if "error" in line), said)
+        logger.info("no compiled code, so training is slower: %s", reason)
+    return precisions
+
+
+def _library() -> pathlib.Path:
+    """The compiled library, made now unless it is in the cache folder.
+
+    Raises:
+        OSError: there is no compiler, or no room for its output.
+        subprocess.CalledProcessError: it failed.
+    """
+    import jax
+
+    flags = ["-std=c++17", "-O3", "-march=native", "-ffp-contract=fast"]
+    flags += ["-fPIC", "-shared", "-w", "-pthread"]
+    made_of = [SOURCE.read_bytes(), *flags, jax.__version__, _processor()]
+    key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+    folder = util.cache_folder()
+    path = folder / f"fused-{key}.so"
+    if path.exists():
+        return path
+    names = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    compiler = next(filter(None, map(shutil.which, names)), None)
+    if compiler is None:
+        raise OSError("there is no C++ compiler (c++, or CXX in the environment)")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = pathlib.Path(scratch, path.name)
+        command = [compiler, *flags, f"-I{jax.ffi.include_dir()}", str(SOURCE)]
+        subprocess.run(
+            [*command, "-o", str(made)], check=True, capture_output=True, text=True
+        )
+        made.replace(path)
+    return path
+
+
+def _processor() -> str:
+    """What tells processors with other instructions apart."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("flags")), "")
+
+
+def block(
+    x: Any,
+    skips: Any = None,
+    *,
+    filters: Any,
+    mixing: Any,
+    dilation: int,
+    skip_crop: tuple,
+    residual: bool,
+    precision: str = "float32",
+) -> tuple:
+    """A residual block of the Wavenet, without padding.
+
+    Args:
+        x: (batch, time, channels).
+        skips: (batch, skip length, skip channels), the sum over the blocks before.
+            Defaults to zeros.
+        filters: (3, channels, 2 * channels), of the dilated convolution.
+        mixing: (1, channels, channels + skip channels), of the 1x1 convolution.
+        dilation: samples between taps.
+        skip_crop: start and length of the skip's samples within the output.
+        residual: whether the output is wanted; without it, it holds anything and
+            its gradient is not looked at.
+        precision: of the factors of products, `float32` or `bfloat16`. Defaults to
+            `float32`.
+
+    Returns:
+        (output, skips): (batch, time - 2 * dilation, channels) and the sum with this
+        block's skip.
+    """
+    import jax.numpy as jnp
+
+    filters, mixing = jnp.asarray(filters), jnp.asarray(mixing)
+    start, length = skip_crop
+    if skips is None:
+        shape = (x.shape[0], length, mixing.shape[2] - x.shape[2])
+        skips = jnp.zeros(shape, jnp.float32)
+    settings = (dilation, start, residual)
+    return _block(SUFFIXES[precision])(x, skips, filters, mixing, *settings)
+
+
+def head(skips: Any, *, first: Any, last: Any, precision: str = "float32") -> Any:
+    """The head up to the products of its last convolution.
+
+    Args:
+        skips: (batch, time, skip channels), their sum.
+        first: (3, skip channels, hidden), of the first convolution.
+        last: (hidden, outputs), what the rectified hidden channels are multiplied by.
+        precision: of the factors of products, `float32` or `bfloat16`. Defaults to
+            `float32`.
+
+    Returns:
+        (batch, time, outputs); the first convolution sees zeros beyond both ends.
+    """
+    import jax.numpy as jnp
+
+    first, last = jnp.asarray(first), jnp.asarray(last)
+    outputs = last.shape[1]
+    last = jnp.pad(last, ((0, 0), (0, -outputs % CHANNELS_STEP)))
+    return _head(SUFFIXES[precision])(skips, first, last)[..., :outputs]
+
+
+def _array(*shape: int) -> Any:
+    import jax
+
+    return jax.ShapeDtypeStruct(shape, np.dtype(np.float32))
+
+
+@functools.cache
+def _head(suffix: str) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    @jax.custom_vjp
+    def head(skips: Any, first: Any, last: Any) -> Any:
+        out = _array(*skips.shape[:2], last.shape[1])
+        return jax.ffi.ffi_call(HEAD[0] + suffix, out)(skips, first, last)
+
+    def head_forward(*arrays: Any) -> tuple:
+        return head(*arrays), arrays
+
+    def head_backward(arrays: tuple, grad: Any) -> tuple:
+        skips, first, last = arrays
+        out = tuple(_array(*a.shape) for a in arrays)
+        call = jax.ffi.ffi_call(HEAD[1] + suffix, out)
+        first_t = jnp.transpose(first, (0, 2, 1))
+        return tuple(call(skips, first, first_t, last.T, grad))
+
+    head.defvjp(head_forward, head_backward)
+    return head
+
+
+@functools.cache
+def _block(suffix: str) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    def forward(
+        x: Any, skips: Any, filters: Any, mixing: Any, settings: tuple, keep: bool
+    ) -> Any:
+        dilation, skip_start, residual = settings
+        batch, time, channels = x.shape
+        time -= 2 * dilation
+        call = jax.ffi.ffi_call(
+            BLOCK[0] + suffix,
+            (
+                _array(batch, time, channels),
+                _array(*skips.shape),
+                _array(batch, time if keep else 0, 2 * channels),
+            ),
+        )
+        return call(
+            *(x, skips, filters, mixing[0]),
+            dilation=np.int64(dilation),
+            skip_start=np.int64(skip_start),
+            residual=residual,
+            keep=keep,
+        )
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+    def block(x: Any, skips: Any, filters: Any, mixing: Any, *settings: Any) -> tuple:
+        return tuple(forward(x, skips, filters, mixing, settings, False)[:2])
+
+    def block_forward(
+        x: Any, skips: Any, filters: Any, mixing: Any, *settings: Any
+    ) -> tuple:
+        out, skips, gate = forward(x, skips, filters, mixing, settings, True)
+        return (out, skips), (x, gate, filters, mixing)
+
+    def block_backward(
+        dilation: int, skip_start: int, residual: bool, saved: tuple, grads: tuple
+    ) -> tuple:
+        x, gate, filters, mixing = saved
+        call = jax.ffi.ffi_call(
+            BLOCK[1] + suffix,
+            (
+                _array(*x.shape),
+                _array(*filters.shape),
+                _array(*mixing.shape[1:]),
+                _array(*gate.shape),
+            ),
+        )
+        dx, dfilters, dmixing, _ = call(
+            *(x, gate, jnp.transpose(filters, (0, 2, 1)), mixing[0].T, *grads),
+            dilation=np.int64(dilation),
+            skip_start=np.int64(skip_start),
+            residual=residual,
+        )
+        return dx, grads[1], dfilters, dmixing[None]
+
+    block.defvjp(block_forward, block_backward)
+    return block

@@ -1,0 +1,1 @@
+"""Files of weights: the 2018 program's and ours."""

@@ -1,0 +1,7 @@
+"""Print what a checkpoint is: `python -m sswavenet.checkpoints FILE`."""
+
+import sys
+
+from sswavenet.checkpoints import files
+
+sys.exit(files.main())

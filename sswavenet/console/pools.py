@@ -1,0 +1,45 @@
+"""Processes that share work and end together."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import concurrent.futures.process
+import contextlib
+import multiprocessing
+from collections.abc import Iterator
+from typing import Any, Callable
+
+from util import UserError
+
+
+@contextlib.contextmanager
+def process_pool(
+    processes: int, prepare: Callable[[], Any], *, broken: str
+) -> Iterator[concurrent.futures.Executor]:
+    """Give an executor whose processes are ended when an exception comes.
+
+    They are spawned, not forked, because the parent may have threads.
+
+    Args:
+        processes: how many.
+        prepare: called first in each one; can be pickled.
+        broken: what the user is told when one of them was ended from outside.
+
+    Raises:
+        UserError: one was.
+    """
+    pool = concurrent.futures.ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=prepare,
+    )
+    try:
+        yield pool
+    except concurrent.futures.process.BrokenProcessPool:
+        raise UserError(broken) from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,98 @@
+"""What any command of the program has in common: log, errors, signals, exit status.
+
+Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from typing import Callable
+
+import util
+from sswavenet.console import packages, signals
+from sswavenet.console import streams as standard_streams
+from util import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class OneLine(logging.Formatter):
+    """`level: message`, on one line and encodable, whatever names are in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        return re.sub(r"[\x00-\x1f\x7f]", " ", text)
+
+
+@contextlib.contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine())
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.getLogger("jax").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def _explained(error: Exception) -> str | None:
+    """What to tell the user of an error; None where it is a fault of the program."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return " ".join(f"{place}{error.strerror or text}".split())
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"needs the package {error.name}, which is not installed: "
+            f"{packages.how_to_install(error.name)}"
+        )
+    if util.is_out_of_memory(error):
+        return f"out of memory: {text or type(error).__name__}"
+    return None
+
+
+def run(work: Callable[[], int]) -> int:
+    """Do the work of a command, and say in one line on stderr what ends it.
+
+    Args:
+        work: gives the exit status.
+
+    Returns:
+        That status; 1 where nobody reads stdout any more, 2 if something that was
+        given cannot be used or written, or the memory runs out, 130 after SIGINT, 143
+        after SIGTERM.
+    """
+    with standard_streams.opened(), _logging_to_stderr():
+        try:
+            with signals.raising():
+                status = work()
+                standard_streams.write("")
+        except KeyboardInterrupt:
+            logger.error("interrupted")
+            return 130
+        except signals.Terminated:
+            logger.error("terminated")
+            return 143
+        except BrokenPipeError:
+            standard_streams.silence_stdout()  # whoever read it is gone
+            return 1
+        except Exception as error:
+            explained = _explained(error)
+            if explained is None:
+                raise
+            logger.error("%s", explained)
+            return 2
+    return status

@@ -1,0 +1,1 @@
+"""What `--mode evaluation` runs: a session's scores on a data set."""

@@ -1,0 +1,72 @@
+"""The command that scores a session on a data set, from arguments to exit status.
+
+What imports Keras is imported only after its backend has been chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from sswavenet.console import streams as standard_streams
+from sswavenet.evaluation import run as evaluate
+from sswavenet.separation import file as stems
+from sswavenet.separation import startup
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_session(args: argparse.Namespace) -> int:
+    """Score a session on a data set."""
+    config, session, checkpoint = startup.load_session(args)
+    if args.jobs is not None and "bss" not in args.metrics:
+        logger.warning("--jobs is for BSS Eval: without it, it changes nothing")
+    if args.dataset_path is not None:
+        config = config.replace(dataset_path=args.dataset_path)
+    startup.choose_backend()
+
+    def make_separate(lengths: Sequence[int]) -> Any:
+        # Not before it is needed: scores made earlier may be all there is to read.
+        startup.announce(session, checkpoint)
+        if args.print_model_summary:
+            import models
+
+            models.print_summary(models.build_wavenet(config))
+        build_predict, blocks = startup.network(
+            config, checkpoint.weights, whole=False, precision=args.precision
+        )
+        return stems.make_separate(
+            config,
+            build_predict,
+            lengths,
+            target_field_length=args.target_field_length,
+            batch_size=args.batch_size,
+            blocks=blocks,
+        )
+
+    summary = evaluate.evaluate(
+        config,
+        make_separate,
+        # Scores of another precision are others'.
+        evaluate.fingerprint(checkpoint.weights)
+        + ("" if args.precision == "float32" else f" in {args.precision}"),
+        evaluate.Settings(
+            output_path=args.output_path or session / "evaluation",
+            subset=args.subset,
+            metrics=args.metrics,
+            oracle=args.oracle,
+            jobs=args.jobs or os.cpu_count() or 1,
+        ),
+        heading=[
+            f"# Evaluation of {config.task_name}",
+            f"Checkpoint {checkpoint.path.name}, epoch {checkpoint.epoch}; "
+            f"{args.subset} tracks of {pathlib.Path(config.dataset_path).name}, mono "
+            f"at {config.sample_rate} Hz; computed in {args.precision}.",
+        ],
+    )
+    standard_streams.write(f"{summary.text}\nresults in {summary.folder}\n")
+    return 1 if summary.num_failed else 0

@@ -1,0 +1,272 @@
+"""Evaluate a session on a MUSDB18 tree: scores per track, summary, box plots.
+
+The methods that are scored are `model`, `mixture` (the mixture itself as every
+stem's estimate: the baseline) and, where asked for, `oracle` (the ideal ratio mask).
+Scores made earlier from the same weights, files and settings are taken as they are.
+
+The network comes as a function from a mixture (frames,) to the estimate of each stem
+by name, remainder included; it runs in this process, BSS Eval in others.
+
+Conventions: float32 audio, mono, at the model's rate.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import importlib.util
+import logging
+import pathlib
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable
+
+import numpy as np
+import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from sswavenet.config.session import Config
+from sswavenet.console import pools, signals
+from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation import summary as score_report
+from sswavenet.evaluation.store import ScoreStore, fingerprint, state_of_files
+from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb.check import part_of, subset_names
+from sswavenet.sound import reader as sound
+from util import UserError
+
+__all__ = ["Settings", "Summary", "evaluate", "fingerprint"]
+
+logger = logging.getLogger(__name__)
+
+Separate = Callable[[np.ndarray], "dict[str, np.ndarray]"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What one run is asked for.
+
+    Args:
+        output_path: folder for the results.
+        subset: "train", "validation" or "test". Defaults to "test".
+        metrics: of `scores.METRICS`. Defaults to all.
+        oracle: whether to score the ideal ratio mask, too. Defaults to False.
+        jobs: processes that compute BSS Eval. Defaults to 1.
+    """
+
+    output_path: pathlib.Path
+    subset: str = "test"
+    metrics: Sequence[str] = scores.METRICS
+    oracle: bool = False
+    jobs: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run found.
+
+    Args:
+        text: the summary in Markdown.
+        folder: where everything is written.
+        num_failed: tracks that could not be read or separated.
+    """
+
+    text: str
+    folder: pathlib.Path
+    num_failed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Track:
+    """One track: its folder, and its decoded stems (stems, frames) in the cache."""
+
+    name: str
+    folder: pathlib.Path
+    stems_path: pathlib.Path
+    num_frames: int
+
+    def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """The mixture (frames,) and the stems (stems, frames)."""
+        mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
+        return mixture[: self.num_frames], np.load(self.stems_path)
+
+
+def evaluate(
+    config: Config,
+    make_separate: Callable[[Sequence[int]], Separate],
+    weights_hash: str,
+    settings: Settings,
+    *,
+    heading: Sequence[str],
+) -> Summary:
+    """Score every track of a subset, or take the scores made before.
+
+    A track that cannot be used is logged as an error and listed in the summary.
+
+    Args:
+        config: the session's configuration; says where the data set lies.
+        make_separate: makes the separating function for tracks of given lengths.
+            Not called where all scores are there.
+        weights_hash: `fingerprint` of the weights.
+        settings: what was asked for.
+        heading: paragraphs at the top of the summary.
+
+    Raises:
+        UserError: nothing can be evaluated with these settings.
+    """
+    _check(settings)
+    methods = ["model", "mixture", *(["oracle"] if settings.oracle else [])]
+    tracks, failed = _find_tracks(config, settings.subset)
+    store = ScoreStore(
+        settings.output_path,
+        settings.subset,
+        settings.metrics,
+        {"task": config.task_name, "sample_rate": config.sample_rate},
+        weights_hash,
+    )
+    found: dict[str, dict[str, Any]] = {method: {} for method in methods}
+    files = {track.name: state_of_files(track.folder) for track in tracks}
+    to_do = []
+    for track in tracks:
+        missing = []
+        for method in methods:
+            targets = store.read(method, track.name, files[track.name])
+            if targets is None:
+                missing.append(method)
+            else:
+                found[method][track.name] = targets
+        if missing:
+            to_do.append((track, missing))
+    logger.info(
+        "%d tracks, %d of them scored before", len(tracks), len(tracks) - len(to_do)
+    )
+    work = _estimated(config, make_separate, to_do, failed)
+    for name, by_method in _scored(work, config, settings, len(to_do)):
+        for method, targets in by_method.items():
+            store.write(method, name, files[name], targets)
+            found[method][name] = targets
+    text = score_report.write_report(
+        settings.output_path,
+        {method: dict(sorted(targets.items())) for method, targets in found.items()},
+        config.task.stems,
+        settings.metrics,
+        heading=heading,
+        failed=failed,
+    )
+    return Summary(text, settings.output_path.resolve(), len(failed))
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what would fail only after hours.
+
+    Raises:
+        UserError: an unknown metric, or a package is missing.
+    """
+    unknown = set(settings.metrics) - set(scores.METRICS)
+    if unknown:
+        raise UserError(
+            f"--metrics must be some of {','.join(scores.METRICS)}, got "
+            f"{','.join(settings.metrics)}"
+        )
+    packages = {"matplotlib": "the box plots"}
+    if "bss" in settings.metrics:
+        packages["museval"] = "BSS Eval (--metrics si_sdr does without)"
+    for package, purpose in packages.items():
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"expected the package {package} for {purpose}, found none; install "
+                f"it with: pip install {package}"
+            )
+
+
+def _find_tracks(config: Config, subset: str) -> tuple[list[_Track], dict[str, str]]:
+    """The usable tracks, decoded, and why each of the others is not, by name."""
+    part = part_of(config, subset)
+    dataset_folder = pathlib.Path(config.dataset_path)
+    cache_folder = dataset_cache.default_cache_folder(config)
+    names = sorted(subset_names(config, subset))
+    tracks, failed = [], {}
+    results = dataset_cache.prepare_tracks(
+        config, part, names, cache_folder, title=f"{subset} tracks", progress=True
+    )
+    for name, (facts, errors) in zip(names, results):
+        if facts is None or not facts.num_frames:
+            failed[name] = "; ".join(errors) or f"{name}: expected audio, got 0 samples"
+            logger.error("%s", failed[name])
+            continue
+        path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
+        folder = dataset_folder / part / name
+        tracks.append(_Track(name, folder, path, facts.num_frames))
+    return tracks, failed
+
+
+def _estimated(
+    config: Config,
+    make_separate: Callable[[Sequence[int]], Separate],
+    to_do: Sequence[tuple[_Track, list[str]]],
+    failed: dict[str, str],
+) -> Iterator[tuple[str, tuple]]:
+    """Name and first arguments of `scores.score_methods`; the network runs here."""
+    lengths = [track.num_frames for track, methods in to_do if "model" in methods]
+    separate = make_separate(lengths) if lengths else None
+    for track, methods in to_do:
+        estimates = None
+        try:
+            mixture, references = track.read(config.sample_rate)
+            if separate and "model" in methods:
+                stems = separate(mixture)
+                estimates = np.stack([stems[name] for name in config.task.stems])
+                if not np.isfinite(estimates).all():
+                    raise UserError("the network's output has NaN or infinity")
+        except (OSError, MemoryError, UserError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            failed[track.name] = f"{track.folder}: {reason}"
+            logger.error("%s", failed[track.name])
+            continue
+        yield track.name, (methods, references, mixture, estimates)
+
+
+def _scored(
+    work: Iterator[tuple[str, tuple]], config: Config, settings: Settings, total: int
+) -> Iterator[Any]:
+    """Track names and their targets by method, in the order of `work`."""
+    score = functools.partial(
+        scores.score_methods,
+        names=config.task.stems,
+        sample_rate=config.sample_rate,
+        metrics=tuple(settings.metrics),
+    )
+    bar = tqdm.tqdm(
+        desc=f"{settings.subset} scores", total=total, unit="track", disable=None
+    )
+    with logging_redirect_tqdm(), bar:
+        if settings.jobs == 1 or "bss" not in settings.metrics or total < 2:
+            for name, arguments in work:
+                yield name, score(*arguments)
+                bar.update()
+            return
+        waiting: collections.deque = collections.deque()
+
+        def finish() -> tuple:
+            name, future = waiting.popleft()
+            targets = future.result()
+            bar.update()
+            return name, targets
+
+        with pools.process_pool(
+            min(settings.jobs, total),
+            # Ctrl-C reaches all processes; this one ends the others.
+            functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN),
+            broken="a scoring process ended early, probably for want of memory; what "
+            "is scored so far is kept; try fewer --jobs",
+        ) as pool:
+            for name, arguments in work:
+                with signals.waiting():  # a process half started could not be ended
+                    future = pool.submit(score, *arguments)
+                waiting.append((name, future))
+                # Each track that waits has its audio in memory.
+                while len(waiting) > settings.jobs:
+                    yield finish()
+            while waiting:
+                yield finish()

@@ -1,0 +1,112 @@
+"""Scores of single tracks on disk, and whether they still hold.
+
+A track's scores lie in `<output folder>/<method>/<subset>/<track>.json`: museval's
+layout, so that its own tools read them, with what they were made from added.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import util
+from util import UserError
+
+SCORES_VERSION = 2
+
+
+def fingerprint(weights: dict[str, np.ndarray]) -> str:
+    """What tells one network from another: a hash of its weights and their names."""
+    digest = hashlib.sha256()
+    for name, array in weights.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def state_of_files(folder: pathlib.Path) -> dict[str, list[int]]:
+    """Size and modification time of a track's files, by name."""
+    states = {path.name: path.stat() for path in sorted(folder.glob("*.wav"))}
+    return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreStore:
+    """Scores of one subset's tracks under one folder.
+
+    Args:
+        folder: the output folder.
+        subset: name of the subset.
+        metrics: of `scores.METRICS`.
+        facts: what the scores depend on, of every track and method (task, rate).
+        weights_hash: `fingerprint` of the weights, on which the method `model` alone
+            depends.
+    """
+
+    folder: pathlib.Path
+    subset: str
+    metrics: Sequence[str]
+    facts: dict[str, Any]
+    weights_hash: str
+
+    def path(self, method: str, track: str) -> pathlib.Path:
+        """Where the scores of a track lie."""
+        return self.folder / method / self.subset / f"{track}.json"
+
+    def _made_from(self, method: str, files: dict[str, list[int]]) -> dict[str, Any]:
+        return {
+            "version": SCORES_VERSION,
+            "files": files,
+            "weights": self.weights_hash if method == "model" else None,
+            **self.facts,
+        }
+
+    def read(
+        self, method: str, track: str, files: dict[str, list[int]]
+    ) -> list[dict[str, Any]] | None:
+        """The targets written earlier, where they were made from the same things.
+
+        Args:
+            method: `model`, `mixture` or `oracle`.
+            track: the track's name.
+            files: `state_of_files` of the track.
+
+        Returns:
+            None where there are none, or where a metric is missing in them.
+        """
+        try:
+            document = util.read_json(self.path(method, track))
+            made_from = document["made_from"]
+            missing = set(self.metrics) - set(document["metrics"])
+            targets = document["targets"]
+        except (UserError, KeyError, TypeError):
+            return None
+        current = not missing and made_from == self._made_from(method, files)
+        return targets if current else None
+
+    def write(
+        self,
+        method: str,
+        track: str,
+        files: dict[str, list[int]],
+        targets: list[dict[str, Any]],
+    ) -> None:
+        """Write a track's targets.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        document: dict[str, Any] = {
+            "targets": targets,
+            "metrics": sorted(self.metrics),
+            "made_from": self._made_from(method, files),
+        }
+        if "bss" in self.metrics:
+            document["museval_version"] = importlib.metadata.version("museval")
+        util.write_json(self.path(method, track), document)

@@ -1,0 +1,292 @@
+"""Tables and box plots of an evaluation's scores: median over windows, then tracks.
+
+Conventions: `found` holds targets as `scores.score_stems` makes them, by method and
+track; scores are in dB; a track that does not count in a column is counted as left
+out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import util
+from sswavenet.evaluation import metrics as scores
+
+Targets = Sequence[Mapping[str, Any]]
+Found = Mapping[str, Mapping[str, Targets]]
+
+BASELINE = "mixture"
+# Without information where the estimate is the mixture: no artifacts, no change.
+NOT_OF_BASELINE = ("SAR", "SDR improvement", "SI-SDR improvement")
+# Songs in which each stem's level, from the mixture's, lies between these.
+BALANCED_DB = (-12.0, 3.0)
+PANEL_SIZE = (5.0, 3.4)  # inches
+
+
+def _median(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return statistics.median(known) if known else math.nan
+
+
+def columns(metrics: Sequence[str]) -> list[str]:
+    """Names of the scores that the tables have."""
+    names = [*scores.BSS_METRICS, "SDR improvement"] if "bss" in metrics else []
+    return names + (["SI-SDR", "SI-SDR improvement"] if "si_sdr" in metrics else [])
+
+
+def track_scores(
+    target: Mapping[str, Any], baseline: Mapping[str, Any], metrics: Sequence[str]
+) -> dict[str, float]:
+    """One stem's scores in one track, medians over its windows.
+
+    Args:
+        target: the stem's, by some method.
+        baseline: the stem's with the mixture as estimate.
+        metrics: of `scores.METRICS`.
+
+    Returns:
+        A score for each of `columns`, NaN where it is not defined.
+    """
+    row = {}
+    if "bss" in metrics:
+        for metric in scores.BSS_METRICS:
+            row[metric] = _median(
+                [frame["metrics"][metric] for frame in target["frames"]]
+            )
+        row["SDR improvement"] = row["SDR"] - _median(
+            [frame["metrics"]["SDR"] for frame in baseline["frames"]]
+        )
+    if "si_sdr" in metrics:
+        row["SI-SDR"] = target["si_sdr"]
+        row["SI-SDR improvement"] = target["si_sdr"] - baseline["si_sdr"]
+    return row
+
+
+def is_balanced(targets: Targets) -> bool:
+    """Whether each stem of a track is heard, and none is far above the others."""
+    lowest, highest = BALANCED_DB
+    return all(
+        lowest <= target["level_db"] <= highest
+        and "silent reference" not in target["left_out"].values()
+        for target in targets
+    )
+
+
+def _by_stem(
+    found: Found, stems: Sequence[str], metrics: Sequence[str]
+) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """`track_scores` by (method, stem), then track."""
+    return {
+        (method, stem): {
+            track: track_scores(targets[row], found[BASELINE][track][row], metrics)
+            for track, targets in tracks.items()
+        }
+        for method, tracks in found.items()
+        for row, stem in enumerate(stems)
+    }
+
+
+def summarize(
+    found: Found, stems: Sequence[str], metrics: Sequence[str], num_failed: int = 0
+) -> list[dict[str, Any]]:
+    """Rows of the summary table.
+
+    Args:
+        found: targets by method and track, of the same tracks for each method.
+        stems: names, in the order of the targets.
+        metrics: of `scores.METRICS`.
+        num_failed: tracks without any scores.
+
+    Returns:
+        For all songs, then for the balanced ones, a row for each method and stem:
+        medians over tracks and the numbers of tracks and windows that count and do
+        not, by column name.
+    """
+    by_stem = _by_stem(found, stems, metrics)
+    baseline = found[BASELINE]
+    balanced = {track for track in baseline if is_balanced(baseline[track])}
+    rows = []
+    for songs, chosen in (("all", set(baseline)), ("balanced", balanced)):
+        for (method, stem), by_track in by_stem.items():
+            tracks = {name: by_track[name] for name in by_track if name in chosen}
+            total = len(tracks) + (num_failed if songs == "all" else 0)
+            row: dict[str, Any] = {"songs": songs, "method": method, "stem": stem}
+            for column in columns(metrics):
+                row[column] = _median([found[column] for found in tracks.values()])
+            for metric, column in (("bss", "SDR"), ("si_sdr", "SI-SDR")):
+                if metric in metrics:
+                    counted = sum(
+                        not math.isnan(found[column]) for found in tracks.values()
+                    )
+                    row[f"{column} tracks"] = counted
+                    row[f"{column} left out"] = total - counted
+            if "bss" in metrics:
+                windows = [
+                    frame["metrics"]["SDR"]
+                    for name in tracks
+                    for frame in found[method][name][stems.index(stem)]["frames"]
+                ]
+                counted = sum(not math.isnan(score) for score in windows)
+                row["windows"] = counted
+                row["windows left out"] = len(windows) - counted
+            rows.append(row)
+    return rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.2f}"
+    return str(value)
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table that is read as it stands, too."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    rule = [
+        "-" * width if isinstance(value, str) else "-" * (width - 1) + ":"
+        for value, width in zip(rows[0].values(), widths)
+    ]
+    lines = []
+    for row in [cells[0], rule, *cells[1:]]:
+        padded = [
+            cell.ljust(width) if isinstance(value, str) else cell.rjust(width)
+            for cell, value, width in zip(row, rows[0].values(), widths)
+        ]
+        lines.append(f"| {' | '.join(padded)} |")
+    return "\n".join(lines)
+
+
+def left_out_lines(found: Found) -> list[str]:
+    """What does not count and why, a line for each metric, stem and reason."""
+    names = {"bss": "BSS Eval", "si_sdr": "SI-SDR"}
+    methods: dict[tuple[str, str, str], list[str]] = {}
+    for method, tracks in found.items():
+        for track, targets in tracks.items():
+            for target in targets:
+                for metric, reason in target["left_out"].items():
+                    what = f"{names[metric]} of {target['name']}"
+                    methods.setdefault((what, reason, track), []).append(method)
+    places: dict[str, list[str]] = {}
+    for (what, reason, track), concerned in methods.items():
+        place = f"{what} ({', '.join(concerned)}): {reason}"
+        places.setdefault(place, []).append(track)
+    return [
+        f"- {place}, {len(tracks)} track(s): {', '.join(tracks)}"
+        for place, tracks in places.items()
+    ]
+
+
+def write_report(
+    folder: pathlib.Path,
+    found: Found,
+    stems: Sequence[str],
+    metrics: Sequence[str],
+    *,
+    heading: Sequence[str],
+    failed: Mapping[str, str] | None = None,
+) -> str:
+    """Write `summary.md`, `summary.csv` and `scores.png`.
+
+    Args:
+        folder: where to.
+        found: targets by method and track; tracks that some method lacks are left
+            to `failed`.
+        stems: names, in the order of the targets.
+        metrics: of `scores.METRICS`.
+        heading: paragraphs above the table.
+        failed: why tracks have no scores, by their names.
+
+    Returns:
+        The text of `summary.md`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    failed = failed or {}
+    found = {
+        method: {track: tracks[track] for track in tracks if track not in failed}
+        for method, tracks in found.items()
+    }
+    rows = summarize(found, stems, metrics, len(failed))
+    num_balanced = sum(map(is_balanced, found[BASELINE].values()))
+    lowest, highest = BALANCED_DB
+    paragraphs = [
+        *heading,
+        f"Scores in dB, medians over windows and then over tracks. {len(failed)} "
+        f"tracks could not be used. balanced songs: {num_balanced} (each stem "
+        f"between {lowest:+.0f} and {highest:+.0f} dB of the mixture).",
+        markdown_table(rows),
+    ]
+    left_out = left_out_lines(found)
+    left_out += [f"- no scores, {track}: {reason}" for track, reason in failed.items()]
+    if left_out:
+        paragraphs += ["Left out:", "\n".join(left_out)]
+    text = "\n\n".join(paragraphs) + "\n"
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
+        )
+    for name, content in (("summary.md", text), ("summary.csv", table.getvalue())):
+        with util.replacing(folder / name) as temporary:
+            # Names of files may be no text.
+            temporary.write_text(content, "utf-8", "backslashreplace")
+    draw_scores(folder / "scores.png", _by_stem(found, stems, metrics), metrics)
+    return text
+
+
+def draw_scores(
+    path: pathlib.Path,
+    by_stem: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]],
+    metrics: Sequence[str],
+) -> None:
+    """Draw a panel for each score, a box over the tracks for each stem and method."""
+    from matplotlib.figure import Figure
+
+    names = columns(metrics)
+    num_rows = -(-len(names) // 2)
+    width, height = PANEL_SIZE
+    figure = Figure(figsize=(2 * width, num_rows * height), layout="constrained")
+    methods = list(dict.fromkeys(method for method, _ in by_stem))
+    stems = list(dict.fromkeys(stem for _, stem in by_stem))
+    step = 1 / (len(methods) + 1)
+    for panel, name in enumerate(names, 1):
+        axes = figure.add_subplot(num_rows, 2, panel)
+        for k, method in enumerate(methods):
+            if method == BASELINE and name in NOT_OF_BASELINE:
+                continue
+            boxes = axes.boxplot(
+                [
+                    [
+                        found[name]
+                        for found in by_stem[method, stem].values()
+                        if math.isfinite(found[name])
+                    ]
+                    for stem in stems
+                ],
+                positions=[place + k * step for place in range(len(stems))],
+                widths=0.8 * step,
+                patch_artist=True,
+                medianprops={"color": "black"},
+            )
+            for box in boxes["boxes"]:
+                box.set_facecolor(f"C{k}")
+            axes.plot([], [], color=f"C{k}", linewidth=6, label=method)
+        middle = (len(methods) - 1) / 2 * step
+        axes.set_xticks([place + middle for place in range(len(stems))], stems)
+        axes.set_ylabel("dB")
+        axes.set_title(name)
+        axes.grid(axis="y", alpha=0.4)
+        if panel == 1:
+            axes.legend()
+    with util.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

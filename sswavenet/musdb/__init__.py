@@ -1,0 +1,1 @@
+"""The tracks of a data set: decoded, kept, checked."""

@@ -1,0 +1,165 @@
+"""One MUSDB18 track: its WAV files read as mono stems, and what is known of them.
+
+A track is a folder of WAV files, `mixture.wav` and one for each stem. The
+accompaniment of the singing-voice task is the mixture minus the vocals.
+
+Conventions: frames are samples at the training rate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from sswavenet.config.tasks import Task
+from sswavenet.sound import reader as sound
+from util import UserError
+
+SEGMENT_CHUNK_LENGTH = 800
+STREAMED_RIFF_SIZE = 0x7FFFF000  # writers to a pipe put a size at least this large
+SILENCE_DB = -100.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackFacts:
+    """What is known of a track once it is decoded.
+
+    Args:
+        name: the track's folder.
+        num_frames: length of every stem, samples at the training rate.
+        source_rates: distinct sample rates of its files, Hz, ascending.
+        level_db: mean power of the mixture, dB of full scale.
+        difference_db: power of mixture minus sum of stems, dB of the mixture's; None
+            where the task reads the mixture and the vocals only, or both are silent.
+        silent_stems: names of stems below `SILENCE_DB`.
+        segments: voiced segments of the vocals, (start, stop) in frames.
+    """
+
+    name: str
+    num_frames: int
+    source_rates: Sequence[int]
+    level_db: float
+    difference_db: float | None
+    silent_stems: Sequence[str]
+    segments: Sequence[Sequence[int]]
+
+
+def voiced_segments(vocals: np.ndarray) -> list[list[int]]:
+    """Segments in which somebody sings.
+
+    A chunk of 800 samples is voiced when its mean magnitude is at least 10 % of that
+    of the track's loudest chunk.
+
+    Args:
+        vocals: shape (frames,).
+
+    Returns:
+        (start, stop) of each segment, in frames, ascending; none where the vocals are
+        silent.
+    """
+    if not len(vocals):
+        return []
+    starts = np.arange(0, len(vocals), SEGMENT_CHUNK_LENGTH)
+    sums = np.add.reduceat(np.abs(vocals), starts, dtype=np.float64)
+    energies = sums / np.diff(starts, append=len(vocals))
+    voiced = energies >= 0.1 * energies.max()
+    changes = np.diff(voiced.astype(np.int8))
+    onsets = np.flatnonzero(changes == 1) + 1
+    offsets = np.flatnonzero(changes == -1) + 1
+    # As in the original: only a segment whose onset and offset both lie inside the
+    # track counts; one that opens or closes the track does not.
+    pairs = zip(onsets, offsets[int(voiced[0]) :])
+    return [
+        [int(onset) * SEGMENT_CHUNK_LENGTH, int(offset) * SEGMENT_CHUNK_LENGTH]
+        for onset, offset in pairs
+    ]
+
+
+def _power_db(audio: np.ndarray) -> float:
+    power = np.mean(np.square(audio), dtype=np.float64) if len(audio) else 0.0
+    return float(10 * np.log10(power + 1e-20))
+
+
+def source_names(task: Task) -> list[str]:
+    """Names of the WAV files that the task reads, without extension."""
+    return ["mixture", *(stem for stem in task.stems if stem != "accompaniment")]
+
+
+def _is_cut_short(path: pathlib.Path) -> bool:
+    """Whether a RIFF file holds fewer bytes than its header promises."""
+    with path.open("rb") as file:
+        header = file.read(8)
+    promised = int.from_bytes(header[4:8], "little")
+    if header[:4] != b"RIFF" or promised >= STREAMED_RIFF_SIZE:
+        return False
+    # The last chunk's padding byte is often counted and not written.
+    return path.stat().st_size < promised + 8 - 1
+
+
+def _read_source(path: pathlib.Path, sample_rate: int) -> tuple[np.ndarray, int]:
+    """A stem as float32 mono at `sample_rate` Hz, and the rate it had."""
+    with sound.MonoReader(path, sample_rate=sample_rate) as reader:
+        audio, rate = reader.read(), reader.source_rate
+    if _is_cut_short(path):
+        raise UserError(f"{path}: cut short; the file ends before its header says")
+    if not np.isfinite(audio).all():
+        raise UserError(f"{path}: expected numbers, got NaN or infinite samples")
+    return audio, rate
+
+
+def decode_track(
+    folder: pathlib.Path, task: Task, sample_rate: int
+) -> tuple[np.ndarray | None, TrackFacts | None, list[str]]:
+    """Read a track.
+
+    Args:
+        folder: the track's folder.
+        task: says which stems.
+        sample_rate: rate wanted, Hz.
+
+    Returns:
+        Stems of shape (stems, frames), float32, in the order of `task.stems`, the
+        track's facts (both None where the track cannot be used), and one line per
+        error, which names the file.
+    """
+    audio, rates, errors = {}, set(), []
+    for name in source_names(task):
+        try:
+            audio[name], rate = _read_source(folder / f"{name}.wav", sample_rate)
+            rates.add(rate)
+        except UserError as error:
+            errors.append(str(error))
+    lengths = {name: len(samples) for name, samples in audio.items()}
+    num_frames = min(lengths.values(), default=0)
+    # Files of several rates may differ by a sample once they are resampled.
+    slack = 1 if len(rates) > 1 else 0
+    errors.extend(
+        f"{folder / name}.wav: {length} samples at {sample_rate} Hz, but the "
+        f"mixture has {lengths['mixture']}"
+        for name, length in lengths.items()
+        if "mixture" in lengths and abs(length - lengths["mixture"]) > slack
+    )
+    if errors:
+        return None, None, errors
+    mixture = audio.pop("mixture")[:num_frames]
+    if "accompaniment" in task.stems:
+        audio["accompaniment"] = mixture - audio["vocals"][:num_frames]
+    stems = np.stack([audio.pop(stem)[:num_frames] for stem in task.stems])
+    level, difference = _power_db(mixture), None
+    if "accompaniment" not in task.stems and level > SILENCE_DB:
+        difference = _power_db(mixture - stems.sum(axis=0)) - level
+    facts = TrackFacts(
+        name=folder.name,
+        num_frames=num_frames,
+        source_rates=sorted(rates),
+        level_db=level,
+        difference_db=difference,
+        silent_stems=[
+            stem for stem, row in zip(task.stems, stems) if _power_db(row) <= SILENCE_DB
+        ],
+        segments=voiced_segments(stems[task.stems.index("vocals")]),
+    )
+    return stems, facts, []

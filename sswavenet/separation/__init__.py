@@ -1,0 +1,1 @@
+"""What `--mode inference` runs: mixtures in, stems out."""

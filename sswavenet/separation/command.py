@@ -1,0 +1,158 @@
+"""The command that separates mixtures, from arguments to exit status.
+
+What imports Keras is imported only after its backend has been chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import util
+from sswavenet.config.session import Config
+from sswavenet.console import streams as standard_streams
+from sswavenet.separation import folder as separate
+from sswavenet.separation import inputs as mixtures
+from sswavenet.separation import report, startup
+from util import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def infer(args: argparse.Namespace) -> int:
+    """Separate mixtures."""
+    if args.mixture_input_path is None:
+        raise UserError("--mode inference needs --mixture_input_path")
+    if args.mixture_input_path == "-":
+        return _separate_stdin(args)
+    if args.report is not None:
+        util.check_place(args.report)
+    if args.one_shot and (args.target_field_length or args.batch_size):
+        logger.warning(
+            "--one_shot takes each file whole: --target_field_length and --batch_size "
+            "change nothing"
+        )
+    if args.recursive and pathlib.Path(args.mixture_input_path).is_file():
+        logger.warning(
+            "--recursive looks into folders: with the file %s it changes nothing",
+            args.mixture_input_path,
+        )
+    config, session, checkpoint = startup.load_session(args)
+    found = mixtures.find_mixtures(
+        args.mixture_input_path,
+        sample_rate=config.sample_rate,
+        recursive=args.recursive,
+        output_path=args.output_path or session / "samples",
+    )
+    if args.report is not None:
+        inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
+        util.check_not_among([args.report], inputs, "an input")
+        _check_not_a_stem(args, found, config, session)
+    startup.choose_backend()
+    import models
+
+    startup.announce(session, checkpoint)
+    build_predict, blocks = startup.network(
+        config,
+        checkpoint.weights,
+        whole=args.original_framing or args.one_shot,
+        precision=args.precision,
+    )
+    if args.output_path is not None:
+        for place in {args.output_path / mixture.name.parent for mixture in found}:
+            util.remove_leftovers(place)
+    if args.print_model_summary:
+        models.print_summary(models.build_wavenet(config))
+    settings = separate.Settings(
+        output_path=args.output_path,
+        stems=args.stems,
+        subtype=args.subtype,
+        overwrite=args.overwrite,
+        skip_existing=args.skip_existing,
+        verify=args.verify,
+        original_framing=args.original_framing,
+        one_shot=args.one_shot,
+        target_field_length=args.target_field_length,
+        batch_size=args.batch_size,
+    )
+    with _reporting(args, config, checkpoint.path) as files:
+        summary = separate.separate_all(
+            found, config, build_predict, settings, session, blocks, files
+        )
+    skipped = f"{summary.num_skipped} skipped, " if summary.num_skipped else ""
+    standard_streams.write(
+        f"stems in {summary.folder}\n"
+        f"{summary.num_separated} of {summary.num_files} files, {skipped}"
+        f"{summary.audio_seconds:.1f} s of audio in {summary.wall_seconds:.1f} s, "
+        f"real-time factor {summary.audio_seconds / summary.wall_seconds:.2f}\n"
+    )
+    done = summary.num_separated + summary.num_skipped
+    return 0 if done == summary.num_files else 1
+
+
+def _check_not_a_stem(
+    args: argparse.Namespace,
+    found: Sequence[mixtures.Mixture],
+    config: Config,
+    session: pathlib.Path,
+) -> None:
+    """Refuse a report that could take the place of a stem."""
+    if args.output_path is None:
+        # The run makes a folder of its own among these, whose name nobody knows yet.
+        samples = pathlib.Path(os.path.realpath(session / "samples"))
+        if samples in pathlib.Path(os.path.realpath(args.report)).parent.parents:
+            raise UserError(
+                f"{args.report}: expected a report outside the folders in {samples}, "
+                "or --output_path"
+            )
+        return
+    for mixture in found:
+        written = mixture.stem_paths(args.output_path, config.task.stems)
+        util.check_not_among([args.report], written.values(), "a stem")
+
+
+@contextlib.contextmanager
+def _reporting(
+    args: argparse.Namespace, config: Config, checkpoint: pathlib.Path
+) -> Iterator[list]:
+    """A list for what becomes of each file; written as a report whatever happens."""
+    files: list = []
+    facts = report.run_facts(args, config, checkpoint)
+    complete = False
+    try:
+        yield files
+        complete = True
+    finally:
+        if args.report is not None:
+            report.write_report(args.report, files, {**facts, "complete": complete})
+
+
+def _separate_stdin(args: argparse.Namespace) -> int:
+    """Separate raw float32 samples from stdin to interleaved stems on stdout."""
+    if sys.stdin is None or sys.stdout is None:
+        raise UserError("--mixture_input_path - needs stdin and stdout to be open")
+    config, session, checkpoint = startup.load_session(args)
+    startup.choose_backend()
+    from sswavenet.backend import compat
+    from sswavenet.separation import streaming
+
+    startup.announce(session, checkpoint)
+    compat.check_precision(args.precision)
+    separator = streaming.StreamingSeparator(
+        config, checkpoint.weights, precision=args.precision
+    )
+    logger.info(
+        "reading mono float32 at %d Hz; writing %s interleaved, %d samples late",
+        config.sample_rate,
+        ", ".join(config.task.stems),
+        config.context_length,
+    )
+    sink: Any = standard_streams.BinaryStdout()
+    streaming.pipe(separator, sys.stdin.buffer, sink)
+    return 0

@@ -1,0 +1,156 @@
+"""Cut a mixture into fragments, run the network over them, put the stems together.
+
+The target fields of a mixture's fragments lie side by side. Seamless, each fragment
+carries all the context that its target field depends on, so that the result depends
+neither on the field's length nor on the batch size.
+
+Conventions: audio is float32 at the model's rate, time last: a mixture has shape
+(frames,), estimates have shape (estimates, frames). The network is a function
+`predict` from (batch, input_length) to (estimates, batch, target_field_length +
+2 * target_padding).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Callable
+
+import numpy as np
+
+from sswavenet.config.session import Config
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Framing:
+    """How a mixture is cut into fragments, all lengths in samples.
+
+    Args:
+        target_field_length: what a fragment adds to each stem.
+        target_padding: what the network puts out on either side of that, cropped.
+        input_length: one fragment.
+        lead: zeros before the mixture.
+        lost: how much shorter the stems are than the mixture, half on each side.
+    """
+
+    target_field_length: int
+    target_padding: int
+    input_length: int
+    lead: int
+    lost: int
+
+    @classmethod
+    def seamless(cls, config: Config, target_field_length: int) -> Framing:
+        """Every target sample with all of its context; stems as long as mixtures."""
+        return cls(
+            target_field_length=target_field_length,
+            target_padding=config.head_margin,
+            input_length=target_field_length + 2 * config.context_length,
+            lead=config.context_length,
+            lost=0,
+        )
+
+    @classmethod
+    def original(cls, config: Config, target_field_length: int) -> Framing:
+        """The 2018 framing: the network pads the fragments' edges with zeros."""
+        return cls(
+            target_field_length=target_field_length,
+            target_padding=config.target_padding,
+            input_length=config.receptive_field_length + target_field_length - 1,
+            lead=0,
+            lost=config.receptive_field_length - 1,
+        )
+
+    def num_fragments(self, mixture_length: int) -> int:
+        """How many fragments a mixture of so many samples takes."""
+        return -(-(mixture_length - self.lost) // self.target_field_length)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network built for one shape of its input."""
+
+    framing: Framing
+    batch_size: int
+    predict: Predict
+
+    @classmethod
+    def build(
+        cls, build_predict: Callable[..., Predict], framing: Framing, batch_size: int
+    ) -> Network:
+        """Have the network made that fits a framing."""
+        predict = build_predict(
+            target_field_length=framing.target_field_length,
+            target_padding=framing.target_padding,
+            input_length=framing.input_length,
+        )
+        return cls(framing, batch_size, predict)
+
+
+def estimate_blocks(
+    blocks: Iterable[np.ndarray], network: Network, *, num_estimates: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Run the network over one mixture, batch by batch.
+
+    Every batch has the same shape; the last one is filled up with zeros. No more of
+    the mixture is kept than one batch needs.
+
+    Args:
+        blocks: the mixture in pieces, each of shape (frames,).
+        network: what to run.
+        num_estimates: stems that it puts out.
+
+    Yields:
+        The next part of the mixture that the framing leaves, and its estimates:
+        shapes (frames',) and (estimates, frames').
+    """
+    framing, batch_size = network.framing, network.batch_size
+    hop, padding = framing.target_field_length, framing.target_padding
+    width = (batch_size - 1) * hop + framing.input_length
+    first = framing.lead + framing.lost // 2  # in a batch, of what its stems stand for
+    fragments = np.zeros((batch_size, framing.input_length), np.float32)
+
+    def run(samples: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+        count = -(-length // hop)
+        for row in range(count):
+            fragments[row] = samples[row * hop : row * hop + framing.input_length]
+        fragments[count:] = 0
+        fields = network.predict(fragments)[:, :count, padding : padding + hop]
+        estimates = fields.reshape(num_estimates, -1)[:, :length]
+        return samples[first : first + length], estimates
+
+    waiting = [np.zeros(framing.lead, np.float32)]
+    for block in blocks:
+        waiting.append(block)
+        if sum(map(len, waiting)) >= width:
+            samples = np.concatenate(waiting)
+            while len(samples) >= width:
+                yield run(samples, batch_size * hop)
+                samples = samples[batch_size * hop :]
+            waiting = [samples]
+    samples = np.concatenate(waiting)
+    remaining = len(samples) - framing.lead - framing.lost
+    samples = np.pad(samples, (0, width + batch_size * hop))
+    while remaining > 0:
+        length = min(remaining, batch_size * hop)
+        yield run(samples, length)
+        samples, remaining = samples[length:], remaining - length
+
+
+def estimate_stems(
+    mixture: np.ndarray, network: Network, *, num_estimates: int
+) -> np.ndarray:
+    """Run the network over a mixture that lies in memory.
+
+    Args:
+        mixture: shape (frames,), more than the framing's `lost` of them.
+        network: what to run.
+        num_estimates: stems that it puts out.
+
+    Returns:
+        Shape (estimates, frames - lost).
+    """
+    parts = estimate_blocks([mixture], network, num_estimates=num_estimates)
+    return np.concatenate([estimates for _, estimates in parts], axis=1)

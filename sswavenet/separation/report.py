@@ -1,0 +1,125 @@
+"""What a separation did with each file, for its report.
+
+Conventions: the hash of a stem is SHA-256 over its samples as little-endian float32
+at full scale 1.0, whatever type they are stored in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import os
+import pathlib
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import util
+from sswavenet.config.document import to_document
+from sswavenet.config.session import Config
+
+SEPARATED, SKIPPED, FAILED = "separated", "skipped", "failed"
+PACKAGES = (
+    "h5py",
+    "jax",
+    "keras",
+    "numpy",
+    "openvino",
+    "scipy",
+    "soundfile",
+    "tensorflow",
+    "torch",
+)
+
+
+@dataclasses.dataclass
+class StemReport:
+    """One stem that was written.
+
+    Args:
+        path: the file.
+        sha256: hash of its samples.
+        frames: how many there are.
+        clipped: how many of them were clipped.
+    """
+
+    path: str
+    sha256: str
+    frames: int
+    clipped: int
+
+
+@dataclasses.dataclass
+class FileReport:
+    """What became of one mixture.
+
+    Args:
+        path: the file.
+        status: `SEPARATED`, `SKIPPED` or `FAILED`.
+        message: why it failed; else empty.
+        frames: samples at the model's rate; None where they could not be read.
+        sample_rate: the model's, Hz.
+        stems: by name; those that were written.
+        seconds: that the work took.
+    """
+
+    path: str
+    status: str = FAILED
+    message: str = ""
+    frames: int | None = None
+    sample_rate: int | None = None
+    stems: dict[str, StemReport] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def run_facts(
+    args: argparse.Namespace, config: Config, checkpoint: pathlib.Path
+) -> dict[str, Any]:
+    """What holds for a whole run: its arguments, configuration and weights."""
+    return {
+        "arguments": {name: _plain(value) for name, value in vars(args).items()},
+        "config": to_document(config),
+        "checkpoint": {
+            "path": str(checkpoint),
+            "sha256": util.sha256(checkpoint),
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, pathlib.Path) else value
+
+
+def write_report(
+    path: os.PathLike, files: Sequence[FileReport], facts: dict[str, Any]
+) -> None:
+    """Write a report as JSON.
+
+    Args:
+        path: the file; replaced if it exists, also at the end of a link.
+        files: what became of each mixture.
+        facts: what holds for the whole run, by name.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    util.write_json(
+        pathlib.Path(os.path.realpath(path)),
+        {
+            **facts,
+            "versions": versions(),
+            "files": [dataclasses.asdict(file) for file in files],
+        },
+    )

@@ -1,0 +1,142 @@
+"""What every command begins with: config, session, checkpoint, backend, network.
+
+What imports Keras is imported only after its backend has been chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import gc
+import importlib
+import importlib.util
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import util
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import parse_config
+from sswavenet.config.session import Config
+from sswavenet.console import packages, signals
+from sswavenet.separation import shapes
+from util import UserError
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("jax", "torch", "tensorflow", "theano")
+# Keras imports them where they are installed, which takes as long as all else in it,
+# for parts that nothing here uses.
+UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The configuration that the arguments name."""
+    document = util.read_json(args.config)
+    return parse_config(document, source=args.config, task_name=args.target)
+
+
+def load_session(args: argparse.Namespace) -> tuple[Config, pathlib.Path, Any]:
+    """The session that the arguments name: config, folder and checkpoint."""
+    config = read_config(args)
+    shapes.check_network(config)
+    session = checkpoints.find_session(args.config, config)
+    checkpoint = checkpoints.read_checkpoint(
+        args.load_checkpoint or checkpoints.find_latest(session),
+        config,
+        args.kernel_convention,
+    )
+    return config, session, checkpoint
+
+
+def announce(session: pathlib.Path, checkpoint: Any) -> None:
+    """Log what runs: backend, device, checkpoint, and the session's notice."""
+    import models
+
+    logger.info("%s", models.describe_backend())
+    epoch = "unknown" if checkpoint.epoch is None else checkpoint.epoch
+    logger.info("checkpoint %s, epoch %s", checkpoint.path, epoch)
+    notice = session / "NOTICE.txt"
+    if notice.is_file():
+        logger.warning("%s", " ".join(notice.read_text("utf-8", "replace").split()))
+
+
+def choose_backend() -> None:
+    """Settle KERAS_BACKEND and import Keras for the first time."""
+    name = os.environ.setdefault("KERAS_BACKEND", "jax")
+    if name not in BACKENDS:
+        raise UserError(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}, got {name!r}"
+        )
+    if importlib.util.find_spec(name) is None:
+        raise UserError(
+            f"KERAS_BACKEND is {name}, but {name} is not installed: "
+            f"{packages.how_to_install(name)} (README.md, Backends, has more)"
+        )
+    # What JAX has compiled once need not be compiled by the next run.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(util.cache_folder() / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    if name == "jax" and "keras" not in sys.modules:
+        _import_keras()
+
+
+def _import_keras() -> None:
+    """Import Keras in half the time, and let the program end at once."""
+    gc.disable()
+    try:
+        with signals.waiting(), _absent(UNUSED_BY_KERAS):
+            importlib.import_module("keras")
+    finally:
+        gc.enable()
+    # Modules stay to the end: the garbage collector need not go through them again.
+    gc.freeze()
+
+
+@contextlib.contextmanager
+def _absent(names: Sequence[str]) -> Iterator[None]:
+    """Let packages that are not imported yet be as if they were not installed."""
+    hidden = [name for name in names if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del modules[name]
+
+
+def network(
+    config: Config, weights: dict, *, whole: bool, precision: str
+) -> tuple[Any, Any]:
+    """What builds the network for a framing, and how it runs fragments.
+
+    On a processor fragments are run by blocks, unless each must be one `whole` pass.
+    """
+    import models
+    from sswavenet.backend import compat
+    from sswavenet.separation import streaming
+
+    compat.check_precision(precision)
+    if not compat.is_jax_on_cpu():
+        build = functools.partial(models.build_predict, config, weights, precision)
+        return build, None
+    if whole and precision == "bfloat16":
+        raise UserError(
+            "--precision bfloat16 on a processor works block by block, so neither with "
+            "--one_shot nor with --original_framing"
+        )
+    if whole:
+        return functools.partial(models.build_predict, config, weights), None
+    blocks = shapes.Blocks(streaming.BLOCK_LENGTH, compat.num_cores())
+    build = functools.partial(
+        streaming.build_predict,
+        config,
+        weights,
+        num_threads=blocks.num_parallel,
+        precision=precision,
+    )
+    return build, blocks

@@ -1,0 +1,232 @@
+"""Separate a stream: samples in, finished stem samples out, context kept in between.
+
+A stream is a function from its next block of samples to what the network puts out
+then, `Config.context_length` samples late; `stream_keras` says how.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import BinaryIO, Callable
+
+import numpy as np
+
+from sswavenet.backend import compat
+from sswavenet.config.session import Config
+from sswavenet.separation import stream_keras
+from util import UserError
+
+# Samples of a block: few enough for a layer's channels to stay in the cache of one
+# core, measured on the full-size network.
+BLOCK_LENGTH = 1600
+
+Stream = Callable[[np.ndarray], np.ndarray]
+
+
+def build_streams(
+    config: Config,
+    weights: dict,
+    block_length: int,
+    *,
+    precision: str = "float32",
+    num_parallel: int = 1,
+) -> Callable[[], Stream]:
+    """What begins streams: on OpenVINO for bfloat16 on a processor, else on Keras.
+
+    Args:
+        config: the session's configuration.
+        weights: arrays by the names of `config.weight_shapes`.
+        block_length: samples of a block.
+        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
+        num_parallel: streams that go on side by side. Defaults to 1.
+
+    Raises:
+        UserError: there is nothing here that computes in this precision.
+    """
+    if precision == "bfloat16" and compat.is_jax_on_cpu():
+        from sswavenet.separation import stream_openvino  # an optional package
+
+        return stream_openvino.build_streams(
+            config, weights, block_length, num_parallel
+        )
+    return stream_keras.build_streams(config, weights, block_length, precision)
+
+
+def build_predict(
+    config: Config,
+    weights: dict,
+    *,
+    target_field_length: int,
+    target_padding: int,
+    input_length: int,
+    num_threads: int = 1,
+    precision: str = "float32",
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What `models.build_predict` makes for seamless framing, for processors.
+
+    Each fragment is run as a stream of short blocks, which stay in the processor's
+    cache, and the fragments of a batch run side by side.
+
+    Args:
+        config: the session's configuration.
+        weights: arrays by the names of `config.weight_shapes`.
+        target_field_length: samples.
+        target_padding: samples put out on each side of it, zeros here.
+        input_length: target_field_length + 2 * config.context_length.
+        num_threads: fragments run at a time. Defaults to 1.
+        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
+
+    Returns:
+        A function from (batch, input_length) to (estimates, batch, padded target
+        field), float32.
+    """
+    context = config.context_length
+    num_blocks = -(-input_length // BLOCK_LENGTH)
+    size = -(-input_length // num_blocks)
+    begin = build_streams(
+        config, weights, size, precision=precision, num_parallel=num_threads
+    )
+    field = slice(target_padding, target_padding + target_field_length)
+    # For all passes: new threads would each take memory of their own.
+    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
+
+    def run(fragment: np.ndarray, output: np.ndarray) -> None:
+        fragment = np.pad(fragment, (0, num_blocks * size - input_length))
+        # What silence leaves is known, so a fragment's silent beginning is left out
+        # as far as nothing of the target field falls into it.
+        sounding = np.flatnonzero(fragment)
+        silent = sounding[0] if len(sounding) else input_length
+        first = min(silent, 2 * context) // size
+        stream = begin()
+        parts = [
+            stream(fragment[k * size : (k + 1) * size])
+            for k in range(first, num_blocks)
+        ]
+        start = 2 * context - first * size
+        estimates = np.concatenate(parts, axis=1)
+        output[:, field] = estimates[:, start : start + target_field_length]
+
+    def predict(fragments: np.ndarray) -> np.ndarray:
+        padded = target_field_length + 2 * target_padding
+        shape = (len(config.task.estimates), len(fragments), padded)
+        outputs = np.zeros(shape, np.float32)
+        done = [
+            pool.submit(run, fragment, outputs[:, row])
+            for row, fragment in enumerate(fragments)
+        ]
+        concurrent.futures.wait(done)  # all of them, before an error of one is raised
+        for future in done:
+            future.result()
+        return outputs
+
+    return predict
+
+
+class StreamingSeparator:
+    """Separates one stream of mono samples at the model's rate.
+
+    Stem samples come out `config.context_length` samples after the mixture's, plus
+    what is missing to a whole block. The stems, remainder included, sum to the
+    mixture.
+
+    Args:
+        config: the session's configuration.
+        weights: arrays by the names of `config.weight_shapes`.
+        block_length: samples that the network takes at a time. Defaults to
+            `BLOCK_LENGTH`.
+        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        weights: dict,
+        block_length: int = BLOCK_LENGTH,
+        precision: str = "float32",
+    ):
+        self.config = config
+        self.block_length = block_length
+        self._begin = build_streams(config, weights, block_length, precision=precision)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._stream = self._begin()
+        self._waiting = np.zeros(0, np.float32)  # not yet a whole block
+        self._mixture = np.zeros(0, np.float32)  # whose stems are still to come
+        self._to_drop = self.config.context_length
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Add samples to the stream.
+
+        Args:
+            samples: shape (frames,), any number of them, full scale 1.0.
+
+        Returns:
+            The stem samples that are finished now, in the order of `Task.stems`:
+            shape (stems, frames'), float32; frames' may be 0.
+        """
+        samples = np.asarray(samples, np.float32)
+        self._mixture = np.concatenate([self._mixture, samples])
+        return self._advance(samples)
+
+    def finish(self) -> np.ndarray:
+        """End the stream; the rest of the stems, as `push` returns them."""
+        remaining = len(self._mixture)
+        silence = self.config.context_length + self.block_length
+        rest = self._advance(np.zeros(silence, np.float32))[:, :remaining]
+        self.reset()
+        return rest
+
+    def _advance(self, samples: np.ndarray) -> np.ndarray:
+        self._waiting = np.concatenate([self._waiting, samples])
+        size, parts = self.block_length, []
+        while len(self._waiting) >= size:
+            block, self._waiting = self._waiting[:size], self._waiting[size:]
+            estimates = self._stream(block)
+            late = min(self._to_drop, size)
+            self._to_drop -= late
+            parts.append(estimates[:, late:])
+        num_estimates = len(self.config.task.estimates)
+        estimates = np.concatenate([np.zeros((num_estimates, 0), "f4"), *parts], axis=1)
+        estimates = estimates[:, : len(self._mixture)]
+        count = estimates.shape[1]
+        mixture, self._mixture = self._mixture[:count], self._mixture[count:]
+        remainder = mixture - estimates.sum(axis=0)
+        return np.concatenate([estimates, remainder[None]])
+
+
+def pipe(separator: StreamingSeparator, source: BinaryIO, sink: BinaryIO) -> None:
+    """Separate raw samples as they come.
+
+    Args:
+        separator: at the beginning of a stream.
+        source: mono float32 samples, in the byte order of the machine.
+        sink: gets the stems' samples interleaved, float32, as soon as they are
+            finished.
+
+    Raises:
+        UserError: the source ends within a sample, or a sample that came in or is to
+            go out is not finite.
+    """
+
+    def write(stems: np.ndarray) -> None:
+        if not np.isfinite(stems).all():
+            raise UserError("the network's output has NaN or infinity")
+        sink.write(np.ascontiguousarray(stems.T).tobytes())
+        sink.flush()
+
+    rest = b""
+    while chunk := source.read1(4 * separator.block_length):  # type: ignore[attr-defined]
+        data = rest + chunk
+        whole = len(data) // 4 * 4
+        data, rest = data[:whole], data[whole:]
+        samples = np.frombuffer(data, np.float32)
+        if not np.isfinite(samples).all():
+            raise UserError("expected finite samples on stdin, got NaN or infinity")
+        write(separator.push(samples))
+    if rest:
+        raise UserError(
+            f"expected whole float32 samples on stdin, got {len(rest)} bytes more"
+        )
+    write(separator.finish())

@@ -1,0 +1,1 @@
+"""What `--mode training` runs."""

@@ -1,0 +1,33 @@
+"""The command that trains a session, from arguments to exit status.
+
+What imports Keras is imported only after its backend has been chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from sswavenet.separation import startup
+
+logger = logging.getLogger(__name__)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train a session."""
+    config = startup.read_config(args)
+    startup.choose_backend()
+    from sswavenet.training import session as training
+
+    try:
+        training.train(
+            config,
+            load_checkpoint=args.load_checkpoint,
+            kernel_convention=args.kernel_convention,
+            print_model_summary=args.print_model_summary,
+            precision=args.precision,
+        )
+    except training.Interrupted as error:
+        logger.warning("stopped by %s", error)
+        return error.exit_status
+    return 0

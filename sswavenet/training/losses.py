@@ -1,0 +1,63 @@
+"""Losses and metrics on the padded target field.
+
+Conventions: estimates and targets have shape (batch, padded target field); the
+value of a loss is the mean over both axes. The formulas are the paper's: a weighted
+mean of absolute or squared errors of each stem; for singing-voice the one estimate
+is also compared with the accompaniment, with a small negative weight (the
+dissimilarity term).
+
+Reference: Lluis, Pons, Serra, arXiv 1810.12187.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from sswavenet.backend import compat
+from sswavenet.config.session import Config
+from sswavenet.config.tasks import OutputLoss
+
+
+def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:
+    """Make the loss weight * (l1 * mean |error| + l2 * mean error^2).
+
+    Args:
+        terms: the three factors.
+
+    Returns:
+        A function of (target, estimate) to the loss of each fragment, (batch,).
+    """
+
+    def loss(target: Any, estimate: Any) -> Any:
+        error = estimate - target
+        value = 0.0
+        if terms.l1:
+            value = value + terms.l1 * compat.mean(compat.absolute(error), axis=-1)
+        if terms.l2:
+            value = value + terms.l2 * compat.mean(compat.square(error), axis=-1)
+        if not terms.l1 and not terms.l2:
+            value = 0.0 * compat.mean(error, axis=-1)
+        return terms.weight * value
+
+    return loss
+
+
+def mean_absolute_error(target: Any, estimate: Any) -> Any:
+    """Mean |error| of each fragment: (batch,)."""
+    return compat.mean(compat.absolute(estimate - target), axis=-1)
+
+
+def valid_mean_absolute_error(target: Any, estimate: Any) -> Any:
+    """Mean |error| over `[1:-2]` of each fragment: (batch,)."""
+    # As in the original: two samples are left out at the end, one at the start.
+    return mean_absolute_error(target[:, 1:-2], estimate[:, 1:-2])
+
+
+def compile_arguments(config: Config) -> dict:
+    """`loss` and `metrics` for `keras.Model.compile`, by output name."""
+    names = [f"data_output_{k + 1}" for k in range(len(config.losses))]
+    metrics = [mean_absolute_error, valid_mean_absolute_error]
+    return {
+        "loss": {name: output_loss(t) for name, t in zip(names, config.losses)},
+        "metrics": {name: list(metrics) for name in names},
+    }

@@ -1,0 +1,150 @@
+"""Train a session: fragments in, checkpoints, a history and curves out.
+
+A session is a folder:
+
+    config.json           the configuration, derived keys included
+    checkpoints/          checkpoint.00012-0.034.hdf5: epoch and validation loss
+    history_<task>.csv    one row an epoch, the 2018 program's columns first
+    learning_curve.png    loss and validation loss over the epochs
+    best.json             the checkpoint of the lowest validation loss so far
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pathlib
+import signal
+import sys
+from typing import Any
+
+import models
+import util
+from datasets import Dataset
+from sswavenet.backend import compat
+from sswavenet.checkpoints import files as checkpoints
+from sswavenet.config.document import to_document
+from sswavenet.config.session import Config
+from sswavenet.separation import shapes
+from sswavenet.training import history as session_log
+from sswavenet.training.loop import (
+    INTERRUPTED,
+    Interrupted,
+    Trainer,
+    compiled_precision,
+)
+from util import UserError
+
+__all__ = ["Interrupted", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    config: Config,
+    *,
+    load_checkpoint: str | None = None,
+    kernel_convention: str | None = None,
+    print_model_summary: bool = False,
+    precision: str = "float32",
+) -> None:
+    """Train the session that `config` describes, from where it stands.
+
+    Args:
+        config: the configuration.
+        load_checkpoint: file to go on from, if it is one of this session, or to take
+            the weights from; a session that began with them goes on from where it
+            stands. Defaults to the session's latest checkpoint, if any.
+        kernel_convention: of that checkpoint's kernels. Defaults to what it says.
+        print_model_summary: whether to print the table of layers first.
+        precision: what the network computes in, `float32`, `bfloat16` or `highest`.
+            Weights, sums and losses are float32. Defaults to `float32`.
+
+    Raises:
+        UserError: the data set or the session cannot be used.
+        Interrupted: a signal stopped the training; its state is saved.
+    """
+    compat.distribute()
+    session_log.check_packages(config)
+    shapes.check_training(config)
+    session = pathlib.Path(config.session_path)
+    folder = session / "checkpoints"
+    # These refuse before the work what they would after it.
+    util.check_place(session / "config.json")
+    _source(session, load_checkpoint)
+    checkpoints.check_session(session, config)
+    compiled_precision(config, precision)
+    dataset = Dataset(config)
+    dataset.load(("train", "validation"), progress=sys.stderr.isatty())
+    trainer = Trainer(config, dataset, session, precision)
+    logger.info(
+        "%s; %s, %d parameters, fragments of %d samples, target field %d, batch %d",
+        models.describe_backend(),
+        config.task_name,
+        config.num_params,
+        config.input_length,
+        config.target_field_length,
+        config.batch_size,
+    )
+    if print_model_summary:
+        models.print_summary(trainer.model)
+    with contextlib.ExitStack() as stack:
+        if trainer.process == 0:
+            stack.enter_context(util.holding(session, what="a training"))
+        source = _source(session, load_checkpoint)  # now that nobody else trains there
+        if source is not None:
+            named = load_checkpoint is None or source == pathlib.Path(load_checkpoint)
+            trainer.restore(
+                source,
+                weights_only=source.resolve().parent != folder.resolve(),
+                # Of the file that it was given with; what this session wrote says so.
+                convention=kernel_convention if named else None,
+            )
+        if trainer.process == 0:
+            for place in (session, folder):
+                util.remove_leftovers(place)
+            util.write_json(session / "config.json", to_document(config))
+        trainer.log.rewind(trainer.epoch, trainer.last_row, write=trainer.process == 0)
+        stack.enter_context(_signals(trainer))
+        stack.enter_context(compat.products_in(precision))
+        trainer.run()
+    logger.info("finished: %d epochs in %s", trainer.epoch, session.resolve())
+
+
+def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:
+    """The checkpoint to begin with, or None for fresh weights."""
+    folder = session / "checkpoints"
+    numbered = [p for p in folder.glob("*.hdf5") if checkpoints.epoch_of(p) is not None]
+    interrupted = folder / INTERRUPTED
+    own = interrupted if interrupted.is_file() else max(numbered, default=None)
+    if load_checkpoint is None:
+        return own
+    path = pathlib.Path(load_checkpoint)
+    if own is None or path.resolve().parent == folder.resolve() or not path.is_file():
+        return path
+    # The command that has begun this session goes on with it.
+    if checkpoints.state_of(own).get("origin") == util.sha256(path):
+        return own
+    raise UserError(
+        f"{session} has checkpoints of its own, which did not begin with "
+        f"{load_checkpoint}; to start from it, choose a new training.path"
+    )
+
+
+class _signals:
+    """While it lasts, SIGINT and SIGTERM are noted for the loop to act on."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.before: dict[int, Any] = {}
+
+    def _note(self, number: int, _frame: Any) -> None:
+        self.trainer.stop_signal = number
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self._note)
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

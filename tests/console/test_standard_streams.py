@@ -1,0 +1,134 @@
+"""Standard streams that are closed, full, or read by nobody."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import soundfile
+from fuzz import base_session, write_session
+
+import main as program
+from sswavenet.console import streams as standard_streams
+
+ROOT = pathlib.Path(__file__).parents[2]
+# The command line with a network that takes no time to build.
+RUN = """
+import sys
+sys.path.insert(0, "tests")
+from fuzz import without_network
+with without_network() as run:
+    sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    session = tmp_path / "session"
+    write_session(session, *base_session("multi-instrument", False))
+    soundfile.write(tmp_path / "song.wav", [0.5] * 100, 16000)
+    return [
+        "--mode=inference",
+        f"--config={session / 'config.json'}",
+        f"--output_path={tmp_path / 'out'}",
+        "--verify",
+    ]
+
+
+def run(arguments, redirections, program=("-c", RUN)):
+    shell = ["sh", "-c", f'exec "$@" {redirections}', "sh"]
+    return subprocess.run(
+        [*shell, sys.executable, *program, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("redirections", ["2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_failure(redirections, arguments, tmp_path):
+    done = run([*arguments, f"--mixture_input_path={tmp_path}"], redirections)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("1 of 1 files" in done.stdout) == (redirections == "2>&-")
+    stems = [soundfile.read(path)[0] for path in (tmp_path / "out").iterdir()]
+    assert [len(stem) for stem in stems] == [100] * 4
+
+
+def test_a_failure_keeps_its_status_where_stderr_is_closed(arguments, tmp_path):
+    done = run([*arguments, f"--mixture_input_path={tmp_path / 'none'}"], "2>&-")
+    assert (done.returncode, done.stderr) == (2, "")
+    (tmp_path / "bad.wav").write_text("not audio")
+    done = run([*arguments, f"--mixture_input_path={tmp_path}"], "2>&-")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_stdout_is_named(arguments, tmp_path):
+    done = run([*arguments, f"--mixture_input_path={tmp_path}"], ">/dev/full")
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("info")]
+    assert said == [
+        "error: cannot write to standard output: No space left on device",
+    ]
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
+def test_help_that_cannot_be_written_is_named():
+    done = run(["--help"], ">/dev/full", ["main.py"])
+    assert done.returncode == 2
+    said = "error: cannot write to standard output: No space left on device\n"
+    assert done.stderr == said
+
+
+def test_help_that_nobody_reads_ends_quietly():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "main.py", "--help"],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=300,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_summary_that_cannot_be_written_ends_the_run_first(arguments, tmp_path):
+    flags = ["--print_model_summary", f"--mixture_input_path={tmp_path}"]
+    done = run([*arguments, *flags], ">/dev/full", ["main.py"])
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: cannot write to standard output: No space left on device"
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout"])
+def test_a_stream_of_samples_needs_both_ends(name, arguments, capsys, monkeypatch):
+    monkeypatch.setattr(sys, name, None)
+    arguments = [flag for flag in arguments if "--output_path" not in flag][:-1]
+    assert program.main([*arguments, "--mixture_input_path=-"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: --mixture_input_path - needs stdin and stdout to be open\n"
+
+
+def test_stdout_gets_names_that_are_no_text(capsysbinary):
+    standard_streams.write("a\udcff\n")
+    assert capsysbinary.readouterr().out == b"a\\udcff\n"
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
+def test_samples_that_cannot_be_written_are_named(monkeypatch):
+    with pathlib.Path("/dev/full").open("w", buffering=-1) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        sink = standard_streams.BinaryStdout()
+        sink.write(b"1234")
+        with pytest.raises(standard_streams.UserError, match="to standard output: No"):
+            sink.flush()
+    assert os.fstat(1)
