@@ -1,27 +1,29 @@
-"""Fragments of a MUSDB18 tree: drawn, augmented where asked, mixed, with targets.
+"""Fragments of data sets: drawn, augmented where asked, mixed, with targets.
 
 A fragment is one input of the network: the sum of the stems at one place of one
 track, `Config.input_length` samples. Its targets are the supervised stems cut to the
-padded target field in the fragment's middle.
+padded target field in the fragment's middle; the target of a stem that is not known
+there is NaN, which the losses pass over.
 
-Conventions: stems are float32 of shape (stems, frames), rows in the order of
-`Task.stems`; all randomness comes from the generator that is passed in.
+Conventions: audio is float32; all randomness comes from the generator that is passed
+in. The rows of a track are the stems that it knows and, where it does not know all of
+them, the sum of the others: together they are the mixture.
 
 Reference: Lluis, Pons, Serra, arXiv 1810.12187, section 3.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import fft
 
 from sswavenet.config.session import Config
+from sswavenet.musdb import augmentation
 from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb.augmentation import Track
 from sswavenet.musdb.check import Report, check_dataset, part_of, split_tracks
 from util import UserError
 
@@ -29,36 +31,18 @@ __all__ = ["Dataset", "Report", "check_dataset", "split_tracks"]
 
 logger = logging.getLogger(__name__)
 
-# Samples around a fragment that hide the ends of what augmentation filters.
-AUGMENTATION_MARGIN = 256
+# How often a place is drawn again whose rows do not fit what a mixed fragment has.
+MAX_TRIES = 100
 
-# The mean level of mixtures under `augmentation.level_db`, in dB of full scale, and how
-# far what is quieter is raised at most.
-LEVEL_DB = -20.0
-MAX_RAISE_DB = 20.0
-
-
-@dataclasses.dataclass(frozen=True)
-class _Track:
-    """One track: its stems, in memory or mapped, and its voiced segments."""
-
-    name: str
-    stems: np.ndarray  # (stems, frames)
-    segments: Sequence[Sequence[int]]
-
-    def read(self, row: int, start: int, length: int) -> np.ndarray:
-        """A piece of one stem, with zeros where it lies outside the track."""
-        before = min(max(-start, 0), length)
-        piece = self.stems[row, max(start, 0) : max(start + length, 0)]
-        return np.pad(piece, (before, length - before - len(piece)))
+Part = tuple[Track, int, int]  # track, row, and where in it the fragment starts
 
 
 class Dataset:
-    """Fragments of a MUSDB18 tree for one task.
+    """Fragments of one data set or several for one task.
 
     Args:
         config: the session's configuration.
-        cache_folder: where decoded tracks go. Defaults to a folder inside the data
+        cache_folder: where decoded tracks go. Defaults to a folder inside each data
             set or, where that cannot be written, in the user's cache folder.
     """
 
@@ -68,7 +52,16 @@ class Dataset:
         """Remember the settings; nothing is read before `load`."""
         self.config = config
         self.cache_folder = cache_folder
-        self._tracks: dict[str, list[_Track]] = {}
+        self._tracks: dict[str, list[Track]] = {}
+        # Of each data set, the first of its tracks and the one after its last.
+        self._ranges: dict[str, list[tuple[int, int]]] = {}
+        shares = np.cumsum([share for _, share in config.datasets])
+        self._thresholds = (shares / shares[-1])[:-1]
+        start = config.receptive_field_length // 2 - config.target_padding
+        self._field = slice(start, start + config.padded_target_field_length)
+        self._unknown = np.full(
+            config.padded_target_field_length, np.nan, dtype=np.float32
+        )
 
     def load(
         self, subsets: Sequence[str] = ("train", "validation"), progress: bool = True
@@ -85,38 +78,61 @@ class Dataset:
         Raises:
             UserError: the check found errors; it is the first, the others are logged.
         """
-        config = self.config
-        folder = self.cache_folder or dataset_cache.default_cache_folder(config)
-        report = check_dataset(
-            config, subsets=subsets, cache_folder=folder, progress=progress
-        )
-        for line in report.table.splitlines():
-            logger.info("%s", line)
-        for warning in report.warnings:
-            logger.warning("%s: %s", config.dataset_path, warning)
-        if report.errors:
-            first, *others = report.errors
+        places: dict[str, list] = {subset: [] for subset in subsets}
+        errors = []
+        for path, share in self.config.datasets:
+            config = self.config.replace(datasets=path)
+            folder = self._cache_of(config)
+            report = check_dataset(
+                config, subsets=subsets, cache_folder=folder, progress=progress
+            )
+            if len(self.config.datasets) > 1:
+                logger.info("%s, share %g:", path, share)
+            for line in report.table.splitlines():
+                logger.info("%s", line)
+            for warning in report.warnings:
+                logger.warning("%s: %s", path, warning)
+            errors.extend(report.errors)
+            for subset in subsets:
+                parent = folder / config.task_name / part_of(config, subset)
+                places[subset].append([(parent, f) for f in report.tracks[subset]])
+        if errors:
+            first, *others = errors
             for error in others:
                 logger.error("%s", error)
             raise UserError(first)
-        places = [
-            (subset, facts) for subset in subsets for facts in report.tracks[subset]
-        ]
-        order = np.random.default_rng(config.seed).permutation(len(places))
-        num_in_memory = round(config.in_memory_percentage * len(places))
+        self._open(places)
+
+    def _cache_of(self, config: Config) -> pathlib.Path:
+        """Where the decoded tracks of a configuration's only data set go."""
+        if self.cache_folder is None:
+            return dataset_cache.default_cache_folder(config)
+        if len(self.config.datasets) == 1:
+            return self.cache_folder
+        return self.cache_folder / dataset_cache.name_of_place(config)
+
+    def _open(self, places: dict[str, list]) -> None:
+        """Open the decoded tracks of each subset and data set: (folder, facts)."""
+        count = sum(len(tracks) for sets in places.values() for tracks in sets)
+        order = np.random.default_rng(self.config.seed).permutation(count)
+        num_in_memory = round(self.config.in_memory_percentage * count)
         in_memory = set(order[:num_in_memory].tolist())
-        self._tracks.update({subset: [] for subset in subsets})
-        for k, (subset, facts) in enumerate(places):
-            path = dataset_cache.audio_path(
-                folder, config.task_name, part_of(config, subset), facts.name
-            )
-            stems = np.load(path, mmap_mode=None if k in in_memory else "r")
-            self._tracks[subset].append(_Track(facts.name, stems, facts.segments))
+        number = 0
+        for subset, sets in places.items():
+            opened: list[Track] = []
+            ranges: list[tuple[int, int]] = []
+            for tracks in sets:
+                ranges.append((len(opened), len(opened) + len(tracks)))
+                for folder, facts in tracks:
+                    path = folder / f"{facts.name}.npy"
+                    stems = np.load(path, mmap_mode="r")
+                    if number in in_memory:
+                        stems = np.array(stems)
+                    opened.append(Track(facts.name, stems, facts.rows, facts.segments))
+                    number += 1
+            self._tracks[subset], self._ranges[subset] = opened, ranges
         logger.info(
-            "%d of %d tracks in memory, the rest read from %s",
-            num_in_memory,
-            len(places),
-            folder,
+            "%d of %d tracks in memory, the rest read when drawn", num_in_memory, count
         )
 
     def tracks(self, subset: str) -> list[str]:
@@ -135,29 +151,46 @@ class Dataset:
 
         Returns:
             Inputs of shape (batch, input_length) and, for each supervised stem,
-            targets of shape (batch, padded_target_field_length); float32.
+            targets of shape (batch, padded_target_field_length), NaN for fragments
+            in which the stem is not known; float32.
         """
-        config = self.config
-        augments = subset == "train" and (
-            config.augmentation_mix > 0
-            or config.augmentation_gain_db > 0
-            or config.augmentation_polarity > 0
-            or config.augmentation_resample > 0
-            or config.augmentation_tilt > 0
-            or config.augmentation_level_db > 0
-        )
-        draw = self._draw_augmented if augments else self._draw
-        fragments = np.stack([draw(subset, rng) for _ in range(batch_size)])
-        start = config.receptive_field_length // 2 - config.target_padding
-        field = slice(start, start + config.padded_target_field_length)
-        rows = [config.task.stems.index(stem) for stem in config.task.supervised]
-        return fragments.sum(axis=1), [fragments[:, row, field] for row in rows]
+        fragments = [self.draw_fragment(subset, rng) for _ in range(batch_size)]
+        inputs = np.stack([mixture for mixture, _ in fragments])
+        return inputs, [np.stack(k) for k in zip(*(t for _, t in fragments))]
 
-    def _draw_place(self, subset: str, rng: np.random.Generator) -> tuple[_Track, int]:
+    def draw_fragment(
+        self, subset: str, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """As `draw_batch`, one fragment without the axis of the batch."""
+        config = self.config
+        if subset == "train" and augmentation.changes_fragments(config):
+            places = self._draw_augmented(subset, rng)
+            parts = np.stack(
+                [
+                    augmentation.draw_part(track, row, start, config, rng)
+                    for track, row, start in places
+                ]
+            )
+            parts = augmentation.level(parts, config, rng)
+        else:
+            track, start = self._draw_place(subset, rng)
+            places = self._all_rows(track, start)
+            parts = track.stems[:, start : start + config.input_length]
+        known = {
+            track.rows[row][0]: part[self._field]
+            for (track, row, _), part in zip(places, parts)
+            if len(track.rows[row]) == 1
+        }
+        targets = [known.get(stem, self._unknown) for stem in config.task.supervised]
+        return parts.sum(axis=0), targets
+
+    def _draw_place(self, subset: str, rng: np.random.Generator) -> tuple[Track, int]:
         """A track and where in it a fragment starts."""
         length = self.config.input_length
-        tracks = self._tracks[subset]
-        track = tracks[rng.integers(len(tracks))]
+        ranges, number = self._ranges[subset], 0
+        if len(ranges) > 1:
+            number = int(np.searchsorted(self._thresholds, rng.random(), "right"))
+        track = self._tracks[subset][rng.integers(*ranges[number])]
         num_frames = track.stems.shape[1]
         start, stop = 0, num_frames
         wants_voice = rng.random() < self.config.extract_voice_percentage
@@ -170,76 +203,36 @@ class Dataset:
         middle = (start + stop - length) // 2
         return track, min(max(middle, 0), num_frames - length)
 
-    def _draw(self, subset: str, rng: np.random.Generator) -> np.ndarray:
-        """The stems of one fragment, shape (stems, input_length)."""
-        track, start = self._draw_place(subset, rng)
-        return track.stems[:, start : start + self.config.input_length]
+    def _all_rows(self, track: Track, start: int) -> list[Part]:
+        return [(track, row, start) for row in range(len(track.rows))]
 
-    def _draw_augmented(self, subset: str, rng: np.random.Generator) -> np.ndarray:
-        """As `_draw`, each stem changed on its own, the stems mixed across tracks."""
-        num_stems = len(self.config.task.stems)
-        places = [self._draw_place(subset, rng)] * num_stems
+    def _draw_augmented(self, subset: str, rng: np.random.Generator) -> list[Part]:
+        """What a training fragment is made of, mixed across tracks or not."""
+        unmixed = self._all_rows(*self._draw_place(subset, rng))
         if rng.random() < self.config.augmentation_mix:
-            places = [self._draw_place(subset, rng) for _ in range(num_stems)]
-        stems = np.stack(
-            [
-                self._augmented(track, row, start, rng)
-                for row, (track, start) in enumerate(places)
-            ]
-        )
-        return (
-            self._levelled(stems, rng) if self.config.augmentation_level_db else stems
-        )
+            return self._draw_mixed(subset, rng) or unmixed
+        return unmixed
 
-    def _levelled(self, stems: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """All stems by the factor that brings their sum to a drawn level."""
-        level = np.mean(np.square(stems.sum(axis=0)))
-        if level == 0:
-            return stems
-        spread = self.config.augmentation_level_db
-        wanted = LEVEL_DB + rng.uniform(-spread, spread)
-        raised = min(wanted - 10 * np.log10(level), MAX_RAISE_DB)
-        return stems * np.float32(10 ** (raised / 20))
+    def _draw_mixed(self, subset: str, rng: np.random.Generator) -> list[Part]:
+        """Rows of places that are drawn apart and hold each stem once.
 
-    def _augmented(
-        self, track: _Track, row: int, start: int, rng: np.random.Generator
-    ) -> np.ndarray:
-        """One stem of a fragment with changed speed, timbre, level and polarity."""
-        config = self.config
-        length = config.input_length
-        speed, tilt, gain_db = rng.uniform(-1, 1, 3) * (
-            config.augmentation_resample,
-            config.augmentation_tilt,
-            config.augmentation_gain_db,
-        )
-        flips = rng.random() < config.augmentation_polarity
-        piece = track.read(row, start, length)
-        if speed:
-            piece = _at_speed(track, row, start, length, 1 + speed)
-        if tilt:
-            level = np.sqrt(np.mean(np.square(piece)))
-            piece[1:] += np.float32(tilt) * piece[:-1]
-            changed = np.sqrt(np.mean(np.square(piece)))
-            piece *= level / changed if changed > 0 else 1
-        return piece * np.float32((-1 if flips else 1) * 10 ** (gain_db / 20))
-
-
-def _at_speed(
-    track: _Track, row: int, start: int, length: int, speed: float
-) -> np.ndarray:
-    """`length` samples around a fragment's middle, played `speed` times as fast.
-
-    The piece is resampled by cutting or padding its spectrum, with faded margins
-    against the wrap-around. Lengths are rounded to such that the transform is fast
-    for, which rounds the speed by some tenths of a percent.
-    """
-    num_out = fft.next_fast_len(length + 2 * AUGMENTATION_MARGIN)
-    num_in = fft.next_fast_len(round(num_out * speed))
-    piece = track.read(row, start + (length - num_in) // 2, num_in)
-    ramp = np.linspace(0, 1, AUGMENTATION_MARGIN // 2, dtype=np.float32)
-    piece[: len(ramp)] *= ramp
-    piece[-len(ramp) :] *= ramp[::-1]
-    spectrum = fft.rfft(piece)
-    played = fft.irfft(spectrum, num_out) * np.float32(num_out / num_in)
-    skipped = (num_out - length) // 2
-    return played[skipped : skipped + length]
+        Each stem in turn draws a place, and the row that holds it there comes with
+        all that it is the sum of: the drums of a track that knows its drums leave the
+        bass to be drawn, those of one that does not are its whole accompaniment. A row
+        that holds a stem that there is already does not fit, and another place is
+        drawn. Empty where none fits.
+        """
+        parts: list[Part] = []
+        missing, tries = list(self.config.task.stems), MAX_TRIES
+        while missing and tries:
+            track, start = self._draw_place(subset, rng)
+            row, stems = next(
+                (row, stems)
+                for row, stems in enumerate(track.rows)
+                if missing[0] in stems
+            )
+            if all(stem in missing for stem in stems):
+                parts.append((track, row, start))
+                missing = [stem for stem in missing if stem not in stems]
+            tries -= 1
+        return [] if missing else parts

@@ -18,11 +18,21 @@ except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL = ".sswavenet-partial-"  # begins the names of temporary folders
+# What network drives, archivers and file systems leave among the files of others.
+FOREIGN = ("@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "lost+found")
 MAX_JSON_BYTES = 16 * 2**20
 
 
 class UserError(ValueError):
     """What the user gave cannot be used; the message is one line for stderr."""
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file or folder is hidden, or left behind by another program.
+
+    Such names are passed over wherever a folder is searched.
+    """
+    return name.startswith(".") or name in FOREIGN
 
 
 def cache_folder() -> pathlib.Path:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import json
+import logging
 import os
 import pathlib
 import signal
@@ -23,9 +24,9 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import corpus_song
 import tqdm
-from corpus_sources import RATE, SPLITS
+from corpus import recorded, song
+from corpus.sources import RATE, SPLITS
 
 import util
 from sswavenet.console import pools, signals
@@ -37,6 +38,8 @@ CACHE = pathlib.Path("data/cache")
 LONGEST = 3600  # seconds of a song
 MOST = 100_000  # songs at a time
 
+logger = logging.getLogger("make_corpus")
+
 
 def write_manifest(folder: pathlib.Path) -> None:
     """Collects the records of all finished songs into FOLDER/manifest.json.
@@ -45,8 +48,7 @@ def write_manifest(folder: pathlib.Path) -> None:
         UserError: A record cannot be read, or the manifest not be written.
     """
     records = [
-        util.read_json(path)
-        for path in sorted(folder.glob(f"[!.]*/*/{corpus_song.RECORD}"))
+        util.read_json(path) for path in sorted(folder.glob(f"[!.]*/*/{song.RECORD}"))
     ]
     text = json.dumps({"sample_rate": RATE, "songs": records}, indent=1)
     util.write_bytes(folder / MANIFEST, f"{text}\n".encode())
@@ -82,6 +84,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=300.0,
         help="seconds of speech analysed per speaker; more adds little",
     )
+    add(
+        "--instruments",
+        type=pathlib.Path,
+        help="folder of the recorded instruments of data/CORPUS.md, for training songs",
+    )
     add("-j", "--jobs", type=int, default=1, help="processes, default 1")
     options = parser.parse_args(argv)
     if options.split == "real" and options.source != "music":
@@ -108,16 +115,16 @@ def _prepare() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _write(job: corpus_song.Job, folder: pathlib.Path) -> None:
+def _write(job: song.Job, folder: pathlib.Path) -> None:
     """Makes a song in a process of the pool."""
     try:
-        corpus_song.write(job, folder)
+        song.write(job, folder)
     except SystemExit:  # the pool would take it for an error of this song alone
         os._exit(1)
 
 
 def make_songs(
-    jobs: Sequence[corpus_song.Job], folder: pathlib.Path, processes: int
+    jobs: Sequence[song.Job], folder: pathlib.Path, processes: int
 ) -> Iterator[None]:
     """Makes songs, and yields after each one.
 
@@ -127,7 +134,7 @@ def make_songs(
     """
     if processes == 1:
         for job in jobs:
-            corpus_song.write(job, folder)
+            song.write(job, folder)
             yield
         return
     with pools.process_pool(
@@ -149,16 +156,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         jobs = [
-            corpus_song.Job(
+            song.Job(
                 options.source,
                 options.split,
                 seed,
                 options.seconds,
                 options.cache,
                 options.speech,
+                options.instruments,
             )
             for seed in range(options.first, options.first + options.count)
         ]
+        if not recorded.available(options.instruments):
+            logger.warning(
+                "no --instruments: bass, guitar and percussion are all played by "
+                "banks and formulas"
+            )
         for folder in (options.out / options.split, options.cache):
             for place in (folder, *folder.parents):
                 if place.exists() and not place.is_dir():

@@ -42,14 +42,14 @@ def load(name):
 
 
 mido = load("mido")
-corpus_mix = load("corpus_mix")
-corpus_scores = load("corpus_scores")
-corpus_singer = load("corpus_singer")
-corpus_song = load("corpus_song")
-corpus_sources = load("corpus_sources")
-corpus_speakers = load("corpus_speakers")
-corpus_synth = load("corpus_synth")
-corpus_voices = load("corpus_voices")
+corpus_mix = load("corpus.mix")
+corpus_scores = load("corpus.scores")
+corpus_singer = load("corpus.singer")
+corpus_song = load("corpus.song")
+corpus_sources = load("corpus.sources")
+corpus_speakers = load("corpus.speakers")
+corpus_synth = load("corpus.synth")
+corpus_voices = load("corpus.voices")
 make_corpus = load("make_corpus")
 
 RATE, STEMS = corpus_sources.RATE, corpus_sources.STEMS

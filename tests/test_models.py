@@ -12,11 +12,13 @@ from networks import (
     tiny_config,
 )
 
+import layers
 import models
 import util
 from sswavenet.backend import compat
 from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
+from sswavenet.training import losses
 
 
 @pytest.mark.parametrize("merged_head", [False, True])
@@ -31,6 +33,33 @@ def test_outputs_equal_those_of_2018(task_name, merged_head):
     for k, output in enumerate(outputs):
         np.testing.assert_allclose(
             output, golden[f"data_output_{k + 1}"], rtol=0, atol=1e-6
+        )
+
+
+@pytest.mark.keras3
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_products_of_gathered_taps_train_as_in_2018(task_name):
+    config = golden_config(task_name)
+    weights = checkpoints.read_checkpoint(golden_checkpoint(task_name), config).weights
+    golden = np.load(GOLDEN / task_name / "training.npz")
+    model = models.build_wavenet(config, gathered=True)
+    assert any(isinstance(layer, layers.GatheredConv1D) for layer in model.layers)
+    models.load_weights(model, config, weights)
+    model.compile(
+        optimizer=compat.make_optimizer(config.learning_rate, config.epsilon),
+        **losses.compile_arguments(config),
+    )
+    for fragment, targets, metrics in zip(
+        golden["data_input"], golden["targets"], golden["metrics"]
+    ):
+        logs = compat.train_on_batch(model, fragment, list(targets))
+        assert float(logs["loss"]) == pytest.approx(metrics[0], rel=1e-5)
+    outputs = model.predict_on_batch(
+        np.load(GOLDEN / task_name / "forward.npz")["data_input"]
+    )
+    for k, output in enumerate(outputs):
+        np.testing.assert_allclose(
+            output, golden[f"after_output_{k + 1}"], rtol=0, atol=1e-5
         )
 
 

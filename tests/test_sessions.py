@@ -96,7 +96,7 @@ def test_a_shipped_network_can_be_trained_again_beside_it(task_name):
     )
     assert again.weight_shapes == shipped.weight_shapes
     assert again.session_path == f"{shipped.session_path}-retrained"
-    for field in ("task_name", "dataset_path", "losses", "augmentation_mix"):
+    for field in ("task_name", "datasets", "losses", "augmentation_mix"):
         assert getattr(again, field) == getattr(shipped, field)
 
 
@@ -110,7 +110,7 @@ def test_a_shipped_network_can_be_grown_into_the_papers(task_name, rng):
     )
     assert grown.weight_shapes == papers.weight_shapes
     assert grown.session_path == f"{shipped.session_path}-grown"
-    for field in ("task_name", "dataset_path", "losses", "augmentation_mix"):
+    for field in ("task_name", "datasets", "losses", "augmentation_mix"):
         assert getattr(grown, field) == getattr(shipped, field)
     path = checkpoints.find_latest(folder)
     weights = checkpoints.read_checkpoint(path, shipped).weights

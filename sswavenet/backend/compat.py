@@ -30,6 +30,10 @@ if IS_KERAS_3:
     square = ops.square
     tanh = ops.tanh
     sigmoid = ops.sigmoid
+    total = ops.sum
+    maximum = ops.maximum
+    isnan = ops.isnan
+    where = ops.where
 
     def pad_time(x: Any, left: int, right: int) -> Any:
         """Zeros before and after axis 1 of (batch, time, channels)."""
@@ -37,6 +41,7 @@ if IS_KERAS_3:
 
 else:
     from keras import backend
+    from theano import tensor
 
     # Theano follows a graph by recursion, and 40 blocks with their gradients are deep.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 10_000))
@@ -49,6 +54,10 @@ else:
     square = backend.square
     tanh = backend.tanh
     sigmoid = backend.sigmoid
+    total = backend.sum
+    maximum = backend.maximum
+    isnan = tensor.isnan
+    where = tensor.switch
 
     def pad_time(x: Any, left: int, right: int) -> Any:
         """Zeros before and after axis 1 of (batch, time, channels)."""
@@ -186,6 +195,13 @@ def is_jax_on_cpu() -> bool:
     if not IS_KERAS_3 or backend_name() != "jax":
         return False
     return devices()[0].platform == "cpu"
+
+
+def is_jax_on_gpu() -> bool:
+    """Whether JAX runs, on a GPU."""
+    if not IS_KERAS_3 or backend_name() != "jax":
+        return False
+    return devices()[0].platform == "gpu"
 
 
 def num_cores() -> int:

@@ -149,6 +149,8 @@ def to_document(config: Config) -> dict:
         place = document
         for section in sections:
             place = place.setdefault(section, {})
+        if name == "dataset.path":
+            value = dict(value) if len(value) > 1 else value[0][0]
         if name == "training.loss":
             value = {
                 f"out_{k}": dataclasses.asdict(loss) for k, loss in enumerate(value, 1)

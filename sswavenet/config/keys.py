@@ -109,6 +109,19 @@ def _text(value: Any) -> str:
     return value
 
 
+def _datasets(value: Any) -> tuple[tuple[str, float], ...]:
+    """Folders and their shares; a path is all there is.
+
+    In the order of their names: that of an object's keys means nothing.
+    """
+    if not isinstance(value, dict):
+        return ((_text(value), 1),)
+    if not value:
+        raise ValueError
+    positive = _number(above=0)
+    return tuple((_text(path), positive(value[path])) for path in sorted(value))
+
+
 def _dilations(value: Any) -> tuple[int, ...]:
     """An int n means 1, 2, 4, ..., 2**n; a list is taken as it is."""
     if isinstance(value, (list, tuple)):
@@ -158,7 +171,11 @@ _channels = _integer(1, 10**7)
 _share = _number(0, 1)
 
 KEYS: dict[str, Key] = {
-    "dataset.path": Key("dataset_path", _text, "a folder's path"),
+    "dataset.path": Key(
+        "datasets",
+        _datasets,
+        "a folder's path, or an object of such paths and their shares, numbers above 0",
+    ),
     "dataset.type": Key("dataset_type", _choice("musdb18"), '"musdb18"', "musdb18"),
     "dataset.sample_rate": Key(
         "sample_rate", _integer(100, 768000), "a whole number of Hz, 100 to 768000"

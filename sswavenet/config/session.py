@@ -17,6 +17,7 @@ from typing import Any
 
 from sswavenet.config.keys import KEYS
 from sswavenet.config.tasks import TASKS, OutputLoss, Task
+from util import UserError
 
 # Facts that the 2018 program writes into a session's config.json, too.
 DERIVED = (
@@ -31,7 +32,7 @@ DERIVED = (
 class Config:
     """A session's settings under the program's own names; `KEYS` maps the JSON's."""
 
-    dataset_path: str
+    datasets: tuple[tuple[str, float], ...]  # folders and their shares
     dataset_type: str
     sample_rate: int
     extract_voice_percentage: float
@@ -69,6 +70,21 @@ class Config:
     tensorboard: bool
     seed: int
     verbosity: int
+
+    @property
+    def dataset_path(self) -> str:
+        """The data set's folder.
+
+        Raises:
+            UserError: there are several.
+        """
+        if len(self.datasets) > 1:
+            raise UserError(
+                "expected one data set, got "
+                f"{', '.join(path for path, _ in self.datasets)}; --dataset_path "
+                "chooses one"
+            )
+        return self.datasets[0][0]
 
     @property
     def task(self) -> Task:

@@ -26,7 +26,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
     if args.jobs is not None and "bss" not in args.metrics:
         logger.warning("--jobs is for BSS Eval: without it, it changes nothing")
     if args.dataset_path is not None:
-        config = config.replace(dataset_path=args.dataset_path)
+        config = config.replace(datasets=args.dataset_path)
     startup.choose_backend()
 
     def make_separate(lengths: Sequence[int]) -> Any:

@@ -1,8 +1,8 @@
-"""Decoded MUSDB18 tracks on disk, made once and made anew when a source changes.
+"""Decoded tracks on disk, made once and made anew when a source changes.
 
-What training reads of a track is one float32 `.npy` file of shape (stems, frames),
-rows in the order of `Task.stems`, which NumPy maps into memory, so that a fragment
-costs one seek for each stem. Beside it, a JSON file holds the track's facts and what
+What training reads of a track is one float32 `.npy` file of shape (rows, frames), rows
+as `TrackFacts.rows` says, which NumPy maps into memory, so that a fragment costs one
+seek for each row. Beside it, a JSON file holds the track's facts and what
 they were computed from: version, rate, size and modification time of each source. Both
 files are written to a temporary name and renamed.
 
@@ -31,7 +31,7 @@ from sswavenet.musdb import track as dataset_tracks
 from sswavenet.musdb.track import TrackFacts
 from util import UserError
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 MAX_DECODERS = 8  # each holds one decoded stereo stem
 
 
@@ -41,8 +41,13 @@ def default_cache_folder(config: Config) -> pathlib.Path:
     name = f".cache-{config.sample_rate}"
     if os.access(dataset_folder, os.W_OK):
         return dataset_folder / name
-    place = hashlib.sha256(os.fsencode(dataset_folder.resolve())).hexdigest()[:16]
-    return util.cache_folder() / "datasets" / place / name
+    return util.cache_folder() / "datasets" / name_of_place(config) / name
+
+
+def name_of_place(config: Config) -> str:
+    """A folder's name that tells the configuration's data set from any other."""
+    place = pathlib.Path(config.dataset_path).resolve()
+    return hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
 
 
 def track_names(folder: pathlib.Path) -> list[str]:
@@ -57,7 +62,7 @@ def track_names(folder: pathlib.Path) -> list[str]:
         raise UserError(
             f"{folder}: expected a folder of tracks, got {error.strerror or error}"
         ) from None
-    names = sorted(name for name in names if not name.startswith("."))
+    names = sorted(name for name in names if not util.is_foreign(name))
     if not names:
         raise UserError(f"{folder}: expected folders of tracks, got none")
     return names
@@ -73,7 +78,7 @@ def audio_path(
 def _sources(folder: pathlib.Path, task: Task) -> dict[str, list[int]]:
     """Size and modification time of the files that the task reads and that exist."""
     sources = {}
-    for name in dataset_tracks.source_names(task):
+    for name in dataset_tracks.source_names(folder, task):
         path = folder / f"{name}.wav"
         if path.is_file():
             state = path.stat()
@@ -82,16 +87,19 @@ def _sources(folder: pathlib.Path, task: Task) -> dict[str, list[int]]:
 
 
 def _cached_facts(
-    path: pathlib.Path, key: dict[str, Any], num_stems: int
+    path: pathlib.Path, key: dict[str, Any], task: Task
 ) -> TrackFacts | None:
     """The facts written earlier, where they and the audio are still good."""
     try:
         document = util.read_json(path.with_suffix(".json"))
         facts = TrackFacts(**document["facts"])
-        expected = 4 * num_stems * facts.num_frames
-        if document["key"] == key and path.stat().st_size > expected:
-            return facts
-    except (OSError, UserError, KeyError, TypeError):
+        dataset_tracks.check_facts(facts, path.stem, task)
+        # Mapping looks at the header and the size, and reads no audio.
+        audio = np.lib.format.open_memmap(path, mode="r")
+        expected = (len(facts.rows), facts.num_frames)
+        if document["key"] == key and audio.shape == expected:
+            return facts if audio.dtype == np.float32 else None
+    except (ArithmeticError, KeyError, OSError, TypeError, ValueError):
         pass
     return None
 
@@ -118,7 +126,7 @@ def prepare_track(
         "sample_rate": sample_rate,
         "sources": _sources(folder, task),
     }
-    facts = _cached_facts(path, key, len(task.stems))
+    facts = _cached_facts(path, key, task)
     if facts is not None:
         return facts, []
     stems, facts, errors = dataset_tracks.decode_track(folder, task, sample_rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -97,7 +98,7 @@ def _notes(facts: TrackFacts) -> list[str]:
         notes.append("silent mixture")
     if facts.silent_stems:
         notes.append(f"silent {', '.join(facts.silent_stems)}")
-    if not facts.segments and "vocals" not in facts.silent_stems:
+    if not facts.segments and "vocals" in {*facts.known} - {*facts.silent_stems}:
         notes.append("no voiced segment")
     if facts.difference_db is not None and facts.difference_db > MAX_DIFFERENCE_DB:
         notes.append("mixture is not the sum of the stems")
@@ -106,9 +107,14 @@ def _notes(facts: TrackFacts) -> list[str]:
     return notes
 
 
+def _known(facts: TrackFacts) -> str:
+    """Which stems a track knows: `all`, or their names."""
+    return "all" if len(facts.known) == len(facts.rows) else ", ".join(facts.known)
+
+
 def _row(name: str, subset: str, facts: TrackFacts | None, rate: int) -> list[str]:
     if facts is None:
-        return [name, subset, "", "", "", "", "", "ERROR"]
+        return [name, subset, "", "", "", "", "", "", "ERROR"]
     voiced = sum(stop - start for start, stop in facts.segments) / facts.num_frames
     difference = facts.difference_db
     return [
@@ -118,12 +124,16 @@ def _row(name: str, subset: str, facts: TrackFacts | None, rate: int) -> list[st
         "/".join(map(str, facts.source_rates)),
         f"{facts.level_db:.1f}",
         "" if difference is None else f"{difference:.1f}",
-        f"{voiced:.0%}",
+        f"{voiced:.0%}" if "vocals" in facts.known else "",
+        _known(facts),
         "; ".join(_notes(facts)),
     ]
 
 
-COLUMNS = ("track", "subset", "s", "Hz", "dBFS", "mix-sum dB", "voiced", "notes")
+COLUMNS = (
+    *("track", "subset", "s", "Hz", "dBFS", "mix-sum dB", "voiced", "known", "notes"),
+)
+LEFT_ALIGNED = {"track", "subset", "known", "notes"}
 
 
 def _table(rows: list[list[str]]) -> str:
@@ -132,8 +142,8 @@ def _table(rows: list[list[str]]) -> str:
     lines = []
     for row in rows:
         cells = [
-            cell.ljust(width) if k in (0, 1, 7) else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths))
+            cell.ljust(width) if name in LEFT_ALIGNED else cell.rjust(width)
+            for name, cell, width in zip(COLUMNS, row, widths)
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
@@ -202,8 +212,14 @@ def check_dataset(
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         warnings.append(f"{note}: {', '.join(places[:3])}{more}")
     counts = ", ".join(f"{len(facts)} {subset}" for subset, facts in tracks.items())
+    known = collections.Counter(_known(f) for facts in tracks.values() for f in facts)
+    stems = "".join(
+        f"; {count} of them know {names}"
+        for names, count in sorted(known.items())
+        if names != "all"
+    )
     table = (
-        f"{_table(rows)}\n{counts}; {seconds / 60:.1f} minutes; "
+        f"{_table(rows)}\n{counts}{stems}; {seconds / 60:.1f} minutes; "
         f"{len(errors)} errors, {len(warnings)} warnings"
     )
     return Report(table, errors, warnings, tracks)

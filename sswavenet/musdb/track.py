@@ -1,7 +1,10 @@
-"""One MUSDB18 track: its WAV files read as mono stems, and what is known of them.
+"""One track: its WAV files read as mono stems, and what is known of them.
 
-A track is a folder of WAV files, `mixture.wav` and one for each stem. The
-accompaniment of the singing-voice task is the mixture minus the vocals.
+A track is a folder of WAV files: `mixture.wav` and one for each stem that is known,
+at least one. What is left of the mixture without these is the sum of the others; where
+that is a single stem, it is known as well. So the accompaniment of the singing-voice
+task is the mixture minus the vocals. `accompaniment.wav` is read where there is no
+`vocals.wav`, which it stands for.
 
 Conventions: frames are samples at the training rate.
 """
@@ -9,6 +12,7 @@ Conventions: frames are samples at the training rate.
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -29,22 +33,53 @@ class TrackFacts:
 
     Args:
         name: the track's folder.
+        rows: the stems that each row of its audio is the sum of; one where it is
+            known alone.
         num_frames: length of every stem, samples at the training rate.
         source_rates: distinct sample rates of its files, Hz, ascending.
         level_db: mean power of the mixture, dB of full scale.
         difference_db: power of mixture minus sum of stems, dB of the mixture's; None
-            where the task reads the mixture and the vocals only, or both are silent.
-        silent_stems: names of stems below `SILENCE_DB`.
-        segments: voiced segments of the vocals, (start, stop) in frames.
+            where a row is what the others leave of the mixture, or both are silent.
+        silent_stems: names of known stems below `SILENCE_DB`.
+        segments: voiced segments of the vocals, (start, stop) in frames; none where
+            the vocals are not known.
     """
 
     name: str
+    rows: Sequence[Sequence[str]]
     num_frames: int
     source_rates: Sequence[int]
     level_db: float
     difference_db: float | None
     silent_stems: Sequence[str]
     segments: Sequence[Sequence[int]]
+
+    @property
+    def known(self) -> list[str]:
+        """The stems that are known alone."""
+        return [row[0] for row in self.rows if len(row) == 1]
+
+
+def check_facts(facts: TrackFacts, name: str, task: Task) -> None:
+    """Refuse facts, read back from a file, that cannot be those of a track.
+
+    Raises:
+        TypeError, ValueError: they are not.
+    """
+    pairs = np.array(facts.segments, dtype=np.int64).reshape(-1, 2)
+    if (
+        facts.name != name
+        or sorted(stem for row in facts.rows for stem in row) != sorted(task.stems)
+        or not set(facts.known) & set(task.supervised)
+        or not isinstance(facts.num_frames, int)
+        or (len(pairs) and not 0 <= pairs.min() <= pairs.max() <= facts.num_frames)
+        or (pairs[:, 0] >= pairs[:, 1]).any()
+        or not all(isinstance(rate, int) for rate in facts.source_rates)
+        or not set(facts.silent_stems) <= set(task.stems)
+        or not isinstance(facts.level_db, float)
+        or not isinstance(facts.difference_db, (float, type(None)))
+    ):
+        raise ValueError(name)
 
 
 def voiced_segments(vocals: np.ndarray) -> list[list[int]]:
@@ -83,9 +118,21 @@ def _power_db(audio: np.ndarray) -> float:
     return float(10 * np.log10(power + 1e-20))
 
 
-def source_names(task: Task) -> list[str]:
-    """Names of the WAV files that the task reads, without extension."""
-    return ["mixture", *(stem for stem in task.stems if stem != "accompaniment")]
+def source_names(folder: pathlib.Path, task: Task) -> list[str]:
+    """Names of the WAV files that the task reads in a track, without extension.
+
+    They are those that are there, but for the mixture, which has to be.
+    """
+    names = [stem for stem in task.stems if _is_there(folder, stem)]
+    if "vocals" in names:
+        return ["mixture", *(name for name in names if name != "accompaniment")]
+    if _is_there(folder, "accompaniment") and "accompaniment" not in names:
+        names = ["accompaniment", *names]
+    return ["mixture", *names]
+
+
+def _is_there(folder: pathlib.Path, name: str) -> bool:
+    return os.path.lexists(folder / f"{name}.wav")
 
 
 def _is_cut_short(path: pathlib.Path) -> bool:
@@ -121,12 +168,20 @@ def decode_track(
         sample_rate: rate wanted, Hz.
 
     Returns:
-        Stems of shape (stems, frames), float32, in the order of `task.stems`, the
+        Audio of shape (rows, frames), float32, in the order of `task.stems`, the
         track's facts (both None where the track cannot be used), and one line per
         error, which names the file.
     """
     audio, rates, errors = {}, set(), []
-    for name in source_names(task):
+    names = source_names(folder, task)
+    if not set(names) & {*task.supervised, "accompaniment"}:
+        errors.append(
+            f"{folder}: expected at least one of "
+            f"{', '.join(f'{stem}.wav' for stem in task.supervised)}"
+            f"{'' if 'accompaniment' in task.stems else ', accompaniment.wav'}; "
+            f"got none"
+        )
+    for name in names:
         try:
             audio[name], rate = _read_source(folder / f"{name}.wav", sample_rate)
             rates.add(rate)
@@ -144,22 +199,31 @@ def decode_track(
     )
     if errors:
         return None, None, errors
-    mixture = audio.pop("mixture")[:num_frames]
-    if "accompaniment" in task.stems:
-        audio["accompaniment"] = mixture - audio["vocals"][:num_frames]
-    stems = np.stack([audio.pop(stem)[:num_frames] for stem in task.stems])
+    audio = {name: samples[:num_frames] for name, samples in audio.items()}
+    mixture = audio.pop("mixture")
+    if "accompaniment" in audio and "accompaniment" not in task.stems:
+        audio["vocals"] = mixture - audio.pop("accompaniment")
+    by_row: dict[tuple[str, ...], np.ndarray]
+    by_row = {(stem,): samples for stem, samples in audio.items()}
+    others = tuple(stem for stem in task.stems if stem not in audio)
+    if others:
+        by_row[others] = mixture - sum(audio.values())
+    rows = sorted(by_row, key=lambda row: task.stems.index(row[0]))
+    stems = np.stack([by_row.pop(row) for row in rows])
     level, difference = _power_db(mixture), None
-    if "accompaniment" not in task.stems and level > SILENCE_DB:
+    if not others and level > SILENCE_DB:
         difference = _power_db(mixture - stems.sum(axis=0)) - level
+    alone = {row[0]: samples for row, samples in zip(rows, stems) if len(row) == 1}
     facts = TrackFacts(
         name=folder.name,
+        rows=rows,
         num_frames=num_frames,
         source_rates=sorted(rates),
         level_db=level,
         difference_db=difference,
         silent_stems=[
-            stem for stem, row in zip(task.stems, stems) if _power_db(row) <= SILENCE_DB
+            stem for stem, samples in alone.items() if _power_db(samples) <= SILENCE_DB
         ],
-        segments=voiced_segments(stems[task.stems.index("vocals")]),
+        segments=voiced_segments(alone["vocals"]) if "vocals" in alone else [],
     )
     return stems, facts, []

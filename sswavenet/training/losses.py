@@ -1,10 +1,13 @@
 """Losses and metrics on the padded target field.
 
 Conventions: estimates and targets have shape (batch, padded target field); the
-value of a loss is the mean over both axes. The formulas are the paper's: a weighted
-mean of absolute or squared errors of each stem; for singing-voice the one estimate
-is also compared with the accompaniment, with a small negative weight (the
-dissimilarity term).
+value of a loss is the mean over both axes, but only over those fragments of the batch
+that know the stem: the target of one that does not is NaN. Where none knows it, the
+value is 0.
+
+The formulas are the paper's: a weighted mean of absolute or squared errors of each
+stem; for singing-voice the one estimate is also compared with the accompaniment, with
+a small negative weight (the dissimilarity term).
 
 Reference: Lluis, Pons, Serra, arXiv 1810.12187.
 """
@@ -18,6 +21,22 @@ from sswavenet.config.session import Config
 from sswavenet.config.tasks import OutputLoss
 
 
+def _error(target: Any, estimate: Any) -> Any:
+    """Estimate minus target, zero and without a gradient where that is not known."""
+    return estimate - compat.where(compat.isnan(target), estimate, target)
+
+
+def _mean_of_known(value: Any, target: Any) -> Any:
+    """Scale values, (batch,), so that their mean is that of the known fragments.
+
+    Keras takes the mean over the whole batch, to which the others contribute zero.
+    """
+    known = compat.where(compat.isnan(target[:, 0]), 0.0, 1.0)
+    count = compat.total(known)
+    # With all of them known, the factor is exactly one.
+    return value * (compat.total(0.0 * known + 1.0) / compat.maximum(count, 1.0))
+
+
 def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:
     """Make the loss weight * (l1 * mean |error| + l2 * mean error^2).
 
@@ -25,11 +44,12 @@ def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:
         terms: the three factors.
 
     Returns:
-        A function of (target, estimate) to the loss of each fragment, (batch,).
+        A function of (target, estimate) to the loss of each fragment, (batch,), whose
+        mean is the loss of the batch.
     """
 
     def loss(target: Any, estimate: Any) -> Any:
-        error = estimate - target
+        error = _error(target, estimate)
         value = 0.0
         if terms.l1:
             value = value + terms.l1 * compat.mean(compat.absolute(error), axis=-1)
@@ -37,14 +57,15 @@ def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:
             value = value + terms.l2 * compat.mean(compat.square(error), axis=-1)
         if not terms.l1 and not terms.l2:
             value = 0.0 * compat.mean(error, axis=-1)
-        return terms.weight * value
+        return _mean_of_known(terms.weight * value, target)
 
     return loss
 
 
 def mean_absolute_error(target: Any, estimate: Any) -> Any:
-    """Mean |error| of each fragment: (batch,)."""
-    return compat.mean(compat.absolute(estimate - target), axis=-1)
+    """Mean |error| of each fragment, (batch,), scaled as the losses are."""
+    error = compat.mean(compat.absolute(_error(target, estimate)), axis=-1)
+    return _mean_of_known(error, target)
 
 
 def valid_mean_absolute_error(target: Any, estimate: Any) -> Any:

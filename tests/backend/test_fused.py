@@ -207,7 +207,7 @@ def test_training_without_bfloat16_is_refused(monkeypatch, tmp_path):
         Trainer(wide_config("multi-instrument"), None, tmp_path, "bfloat16")
     # Before the data set is looked at, which is not there.
     config = wide_config("multi-instrument").replace(
-        dataset_path=str(tmp_path / "none"), session_path=str(tmp_path / "session")
+        datasets=str(tmp_path / "none"), session_path=str(tmp_path / "session")
     )
     with pytest.raises(UserError, match="AVX512_BF16, a C"):
         training.train(config, precision="bfloat16")

@@ -36,7 +36,11 @@ def two_losses(**changes):
 
 # Of each key that is read: a value, what becomes of it, and values that are refused.
 VALUES = {
-    "dataset.path": ("some/where", "some/where", NOT_PATHS),
+    "dataset.path": (
+        {"some/where": 2, "else/where": 0.5},
+        (("else/where", 0.5), ("some/where", 2)),
+        [*NOT_PATHS, {}, {"": 1}, {"a": 0}, {"a": -1}, {"a": "1"}, {"a": True}, ["a"]],
+    ),
     "dataset.type": ("musdb18", "musdb18", ("MUSDB18", "dsd100", 18, None, [])),
     "dataset.sample_rate": (44100, 44100, (99, 768001, 16000.5, "16000", True, None)),
     "dataset.extract_voice_percentage": (0.5, 0.5, NOT_SHARES),

@@ -388,7 +388,7 @@ def test_museval_reads_the_results(tmp_path, tree):
 
 def test_the_remainder_is_scored_like_any_stem(multi_instrument, tree):
     config = golden_config("multi-instrument")
-    config = config.replace(dataset_path=str(tree))
+    config = config.replace(datasets=str(tree))
     settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
 
     def separate(mixture):
@@ -402,7 +402,7 @@ def test_the_remainder_is_scored_like_any_stem(multi_instrument, tree):
 
 
 def test_scores_are_reused_until_what_they_depend_on_changes(tree):
-    config = golden_config("singing-voice").replace(dataset_path=str(tree))
+    config = golden_config("singing-voice").replace(datasets=str(tree))
     separated = []
 
     def make_separate(lengths):
@@ -600,7 +600,7 @@ def test_bad_silent_and_short_tracks_are_counted(multi_instrument, tree, rng, ca
 
 
 def test_a_network_that_diverged_is_counted(multi_instrument, tree):
-    config = golden_config("multi-instrument").replace(dataset_path=str(tree))
+    config = golden_config("multi-instrument").replace(datasets=str(tree))
     settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
     summary = evaluate.evaluate(
         config,
@@ -617,7 +617,7 @@ def test_validation_tracks_are_those_of_training(tmp_path, rng):
     for k in range(26):
         stems = make_stems(rng, seconds=0.1)
         write_track(tmp_path / "train" / f"track {k:02}", stems)
-    config = golden_config("multi-instrument").replace(dataset_path=str(tmp_path))
+    config = golden_config("multi-instrument").replace(datasets=str(tmp_path))
     names = {}
     for subset in ("train", "validation"):
         settings = evaluate.Settings(tmp_path / "out", subset, ("si_sdr",))

@@ -367,7 +367,7 @@ def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
 def test_a_session_of_2018_goes_on_with_a_fresh_optimizer(tree, tmp_path, caplog):
     caplog.set_level("INFO")
     config = golden_config("multi-instrument").replace(
-        dataset_path=str(tree),
+        datasets=str(tree),
         session_path=str(tmp_path / "s"),
         num_epochs=3,
         target_field_length=31,
@@ -632,7 +632,7 @@ def test_a_checkpoint_that_names_no_backend_needs_the_convention(tree, tmp_path)
     with h5py.File(source, "r+") as file:
         del file.attrs["backend"], file["model_weights"].attrs["backend"]
     config = golden_config("multi-instrument").replace(
-        dataset_path=str(tree),
+        datasets=str(tree),
         session_path=str(tmp_path / "s"),
         num_epochs=1,
         target_field_length=31,

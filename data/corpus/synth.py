@@ -16,9 +16,10 @@ import dataclasses
 import random
 
 import numpy as np
-from corpus_scores import Event, is_onset
-from corpus_sources import RATE
 from scipy.signal import butter, lfilter, sosfilt
+
+from corpus.scores import Event, is_onset
+from corpus.sources import RATE
 
 RELEASE = 0.08  # seconds that a note sounds on after its end
 

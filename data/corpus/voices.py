@@ -22,9 +22,10 @@ from collections.abc import Iterator
 import numpy as np
 import pyworld
 import soundfile
-from corpus_sources import RATE, SHARE, MissingPackageError, need_program
-from corpus_speakers import SPEAKERS
 from scipy.signal import resample_poly
+
+from corpus.sources import RATE, SHARE, MissingPackageError, need_program
+from corpus.speakers import SPEAKERS
 
 FRAME = 0.005  # seconds
 FFT = 1024  # WORLD's transform at 16 kHz, for f0 of 60 Hz and more
@@ -194,7 +195,7 @@ def load(name: str, cache: pathlib.Path, speech: float) -> list[Clip]:
     """Reads a speaker's clips, analysing them first where the cache lacks them.
 
     Args:
-        name: One of `corpus_speakers.SPEAKERS`.
+        name: One of `speakers.SPEAKERS`.
         cache: Folder of the analysed voices.
         speech: Seconds of speech to analyse.
 

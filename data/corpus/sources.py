@@ -2,7 +2,7 @@
 
 Everything comes from Debian packages (`corpus-packages.txt`). The tables below are
 explicit where the split is by hand (banks, kits, loops, kept-out tracks; speakers
-are in `corpus_speakers`)
+are in `corpus.speakers`)
 and hashed by name where there are many (grooves by library file, scores, tracks), so
 that a source lands on the same side on every machine. `CORPUS.md` names licences.
 """

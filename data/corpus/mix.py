@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from corpus_sources import RATE, STEMS
+from scipy.ndimage import minimum_filter1d
 from scipy.signal import butter, fftconvolve, lfilter, sosfilt
+
+from corpus.sources import RATE, STEMS
 
 # Level of a stem while it plays, dB: mean and deviation.
 LEVELS = {
@@ -22,6 +24,7 @@ LEVELS = {
 # Energy of a stem relative to that of the mixture, dB, in songs that are balanced.
 LOWEST, HIGHEST = -12.0, 3.0
 PEAK = 0.95
+MASTERED = 1 / 3  # of the training songs
 DRAWS = 200
 
 
@@ -163,6 +166,43 @@ def bus_compression(mixture: np.ndarray, rng: random.Random) -> np.ndarray:
     return np.minimum(1.0, (level / threshold) ** (1 / ratio - 1))
 
 
+def limiter(mixture: np.ndarray, ceiling: float, reach: float) -> np.ndarray:
+    """The gain over time of a limiter that looks ahead on the mixture.
+
+    Applied to each stem, it keeps their sum below the ceiling.
+
+    Args:
+        mixture: (samples,).
+        ceiling: Largest magnitude that is left.
+        reach: Seconds in which the gain falls before a peak, and comes back.
+
+    Returns:
+        Gain (samples,), at most 1.
+    """
+    count = int(reach * RATE)
+    needed = np.minimum(1.0, ceiling / np.maximum(np.abs(mixture), 1e-9))
+    # A mean of minima that all reach the sample in question is no larger than what it
+    # needs, so smoothing cannot let a peak through.
+    held = minimum_filter1d(np.pad(needed, count, mode="edge"), 2 * count + 1)
+    window = np.hanning(2 * count + 3)[1:-1]
+    return fftconvolve(held, window / window.sum(), mode="valid")
+
+
+def mastered(stems: np.ndarray, rng: random.Random) -> tuple[np.ndarray, float] | None:
+    """Draws whether a song is mastered to be loud.
+
+    Returns:
+        The stems (stems, samples), limited as their sum is, and the peak to scale them
+        to; None for a song that is not.
+    """
+    if rng.random() >= MASTERED:
+        return None
+    mixture = stems.sum(axis=0)
+    ceiling = np.abs(mixture).max() * 10 ** (-rng.uniform(4, 12) / 20)
+    gain = limiter(mixture, ceiling, rng.uniform(0.004, 0.06))
+    return stems * gain, 10 ** (-rng.uniform(0.1, 1.0) / 20)
+
+
 def quantise(stems: np.ndarray, peak: float) -> tuple[np.ndarray, np.ndarray]:
     """Scales to a peak and rounds to 16 bits.
 
@@ -181,7 +221,10 @@ def quantise(stems: np.ndarray, peak: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mix(
-    stems: np.ndarray, rng: random.Random, strict: bool
+    stems: np.ndarray,
+    rng: random.Random,
+    strict: bool,
+    master: random.Random | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Balances the stems (4, samples) and adds them up, as `quantise` returns them.
 
@@ -189,6 +232,7 @@ def mix(
         stems: In the order of `STEMS`; an unused one is zero.
         rng: Draws the gains, the compression and the peak.
         strict: Whether the song must be balanced.
+        master: Draws whether the song is mastered; None for a song that is not.
     """
     stems = stems * draw_gains(stems, rng, strict)[:, None]
     if rng.random() < 0.4:
@@ -196,4 +240,6 @@ def mix(
         playing = np.abs(stems).max(axis=1) > 0
         if not strict or balanced(relative_levels(compressed)[playing]):
             stems = compressed
-    return quantise(stems, PEAK * 10 ** (-rng.uniform(0, 12) / 20))
+    peak = PEAK * 10 ** (-rng.uniform(0, 12) / 20)
+    loud = master and mastered(stems, master)
+    return quantise(*loud) if loud else quantise(stems, peak)

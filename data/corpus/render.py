@@ -12,16 +12,17 @@ import ctypes
 import pathlib
 import random
 
-import corpus_sources
 import fluidsynth
 import mido
 import numpy as np
 import soundfile
-from corpus_scores import Event, is_onset
-from corpus_sources import RATE
-from corpus_synth import synthetic_kit
-from corpus_voices import to_rate
 from scipy.signal import resample_poly
+
+from corpus import sources
+from corpus.scores import Event, is_onset
+from corpus.sources import RATE
+from corpus.synth import synthetic_kit
+from corpus.voices import to_rate
 
 # The synthesizer interpolates without an anti-aliasing filter: render at twice the
 # rate, so that most of what folds lies above the filter of the decimation.
@@ -104,9 +105,9 @@ def send(
 
 def draw_bank(rng: random.Random, stem: str, test: bool) -> str:
     """Draws a sound bank of the split; banks of drums alone serve drums alone."""
-    banks = dict(corpus_sources.BANKS)
+    banks = dict(sources.BANKS)
     if stem == "drums":
-        banks.update(corpus_sources.DRUM_BANKS)
+        banks.update(sources.DRUM_BANKS)
     return rng.choice(
         sorted(name for name, held_out in banks.items() if held_out == test)
     )
@@ -138,8 +139,8 @@ def play_bank(
     silence_log(2, None, None)  # the warnings about presets that a bank lacks
     synth = fluidsynth.Synth(gain=0.4, samplerate=float(rate), **settings)
     try:
-        loaded = synth.sfload(corpus_sources.bank_path(bank))
-        if bank in corpus_sources.DRUM_BANKS:  # they hold one preset: bank 0, program 0
+        loaded = synth.sfload(sources.bank_path(bank))
+        if bank in sources.DRUM_BANKS:  # they hold one preset: bank 0, program 0
             synth.program_select(9, loaded, 0, 0)
         elif stem == "drums":
             there = synth.sfpreset_name(loaded, 128, drum_program)
@@ -179,7 +180,7 @@ def draw_kit(rng: random.Random, test: bool) -> tuple[str, dict[str, list[np.nda
     Returns:
         Its name and its hits by kind.
     """
-    names = [name for name, held_out in corpus_sources.KITS.items() if held_out == test]
+    names = [name for name, held_out in sources.KITS.items() if held_out == test]
     choice = rng.random()
     if choice < 0.3 and not test:
         return "synthetic", synthetic_kit(rng)
@@ -189,7 +190,7 @@ def draw_kit(rng: random.Random, test: bool) -> tuple[str, dict[str, list[np.nda
         chosen = dict.fromkeys(MIX_LEVEL, rng.choice(names))
     hits = {}
     for kind, name in chosen.items():
-        paths = corpus_sources.kit(name).get(kind, ())
+        paths = sources.kit(name).get(kind, ())
         if paths:
             speed = rng.uniform(0.85, 1.2)
             drawn = rng.sample(paths, min(len(paths), rng.randint(1, 3)))
@@ -230,13 +231,11 @@ def play_loop(rng: random.Random, seconds: float, test: bool) -> tuple[str, np.n
     Returns:
         Its name and the waveform.
     """
-    names = [
-        name for name, held_out in corpus_sources.LOOPS.items() if held_out == test
-    ]
+    names = [name for name, held_out in sources.LOOPS.items() if held_out == test]
     name = rng.choice(names)
-    path = corpus_sources.SONIC_PI / f"{name}.flac"
+    path = sources.SONIC_PI / f"{name}.flac"
     if not path.exists():
-        raise corpus_sources.MissingPackageError(f"{path} (sonic-pi-samples)")
+        raise sources.MissingPackageError(f"{path} (sonic-pi-samples)")
     loop = to_rate(*soundfile.read(path))
     speed, count = rng.uniform(0.8, 1.25), int(seconds * RATE)
     position = (np.arange(count) * speed) % len(loop)

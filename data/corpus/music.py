@@ -5,13 +5,13 @@ from __future__ import annotations
 import pathlib
 import random
 
-import corpus_sources
 import numpy as np
 import soundfile
-from corpus_scores import Chord, chords_of
-from corpus_sources import RATE
-from corpus_voices import to_rate
 
+from corpus import sources
+from corpus.scores import Chord, chords_of
+from corpus.sources import RATE
+from corpus.voices import to_rate
 from util import UserError
 
 GUITAR = "guitar.ogg"  # lies beside the song of a Frets on Fire song, and is not in it
@@ -59,7 +59,7 @@ def draw_piece(
     Raises:
         UserError: No track is that long.
     """
-    tracks = [p for p in corpus_sources.music_tracks(split) if length(p) > seconds]
+    tracks = [p for p in sources.music_tracks(split) if length(p) > seconds]
     if not tracks:
         raise UserError(f"no track of the split {split} is longer than {seconds} s")
     for _ in range(DRAWS):
@@ -70,7 +70,7 @@ def draw_piece(
         music = read_track(path, start, seconds)
         if audible(music):
             break
-    return corpus_sources.track_name(path), start, music
+    return sources.track_name(path), start, music
 
 
 def draw_guitar(rng: random.Random, seconds: float) -> tuple[str, np.ndarray]:
@@ -79,11 +79,11 @@ def draw_guitar(rng: random.Random, seconds: float) -> tuple[str, np.ndarray]:
     Returns:
         Its name and the waveform.
     """
-    songs = corpus_sources.SHARE / corpus_sources.FRETS
+    songs = sources.SHARE / sources.FRETS
     for _ in range(DRAWS):
-        path = songs / rng.choice(corpus_sources.GUITARS) / GUITAR
+        path = songs / rng.choice(sources.GUITARS) / GUITAR
         if not path.exists():
-            raise corpus_sources.MissingPackageError(path)
+            raise sources.MissingPackageError(path)
         start = rng.uniform(0, max(0.0, length(path) - seconds))
         guitar = read_piece(path, start, seconds)
         if audible(guitar):

@@ -14,19 +14,12 @@ import pathlib
 import random
 import shutil
 
-import corpus_mix
-import corpus_music
-import corpus_render
-import corpus_scores
-import corpus_singer
-import corpus_speakers
-import corpus_synth
-import corpus_voices
 import numpy as np
 import sound_files
-from corpus_sources import RATE, STEMS
-from corpus_speakers import REAL_SPEAKERS, SPEAKERS
 
+from corpus import mix, music, recorded, render, scores, singer, speakers, synth, voices
+from corpus.sources import RATE, STEMS
+from corpus.speakers import REAL_SPEAKERS, SPEAKERS
 from util import UserError
 
 RECORD = "song.json"
@@ -38,11 +31,13 @@ class Job:
 
     Attributes:
         source: "scores" (four stems) or "music" (vocals over a produced track).
-        split: One of `corpus_sources.SPLITS`; "real" with "music" only.
+        split: One of `sources.SPLITS`; "real" with "music" only.
         seed: From 0 on.
         seconds: Length.
         cache: Folder of the analysed voices.
         speech: Seconds of speech analysed per speaker.
+        instruments: Folder of the recorded instruments, for training songs; None for
+            songs without them.
     """
 
     source: str
@@ -51,6 +46,7 @@ class Job:
     seconds: float
     cache: pathlib.Path
     speech: float
+    instruments: pathlib.Path | None = None
 
     def rng(self, part: str) -> random.Random:
         """The generator of one part of the song."""
@@ -82,7 +78,7 @@ def draw_plan(job: Job) -> Plan:
     if job.source == "scores":
         kind = "mma" if rng.random() < 0.7 else "doom"
     style = rng.choice(("said", "both")) if rng.random() < 0.4 else "sung"
-    names = corpus_speakers.speakers(job.split)
+    names = speakers.speakers(job.split)
     if style != "sung":
         names = [name for name in names if SPEAKERS[name].phrases]
     if job.split == "real":  # recorded people, as they were recorded
@@ -90,21 +86,21 @@ def draw_plan(job: Job) -> Plan:
     return Plan(kind, rng.choice(names), style)
 
 
-def make_drums(job: Job, events: list[corpus_scores.Event]) -> tuple[str, np.ndarray]:
+def make_drums(job: Job, events: list[scores.Event]) -> tuple[str, np.ndarray]:
     """Plays the drums on a bank, a kit or as a loop; returns what on, and them."""
     rng = job.rng("drums")
     choice = rng.random()
     if choice < 0.07:
-        return corpus_render.play_loop(rng, job.seconds, job.held_out)
+        return render.play_loop(rng, job.seconds, job.held_out)
     if choice < 0.55:
-        name, hits = corpus_render.draw_kit(rng, job.held_out)
-        return name, corpus_render.play_hits(events, rng, job.seconds, hits)
-    bank = corpus_render.draw_bank(rng, "drums", job.held_out)
-    return bank, corpus_render.play_bank(events, rng, "drums", job.seconds, bank)
+        name, hits = render.draw_kit(rng, job.held_out)
+        return name, render.play_hits(events, rng, job.seconds, hits)
+    bank = render.draw_bank(rng, "drums", job.held_out)
+    return bank, render.play_bank(events, rng, "drums", job.seconds, bank)
 
 
 def make_pitched(
-    job: Job, stem: str, events: list[corpus_scores.Event]
+    job: Job, stem: str, events: list[scores.Event]
 ) -> tuple[str, np.ndarray]:
     """Plays bass or the rest on a bank or on a drawn instrument.
 
@@ -113,33 +109,74 @@ def make_pitched(
     rng = job.rng(stem)
     choice = rng.random()
     if not job.held_out and choice < {"bass": 0.35, "other": 0.12}[stem]:
-        return "synthetic", corpus_synth.play_patch(events, rng, stem, job.seconds)
+        return "synthetic", synth.play_patch(events, rng, stem, job.seconds)
     if not job.held_out and stem == "other" and choice < 0.18:
-        return corpus_music.draw_guitar(rng, job.seconds)
-    bank = corpus_render.draw_bank(rng, stem, job.held_out)
-    return bank, corpus_render.play_bank(events, rng, stem, job.seconds, bank)
+        return music.draw_guitar(rng, job.seconds)
+    bank = render.draw_bank(rng, stem, job.held_out)
+    return bank, render.play_bank(events, rng, stem, job.seconds, bank)
+
+
+def add_recorded(
+    job: Job,
+    part: dict[str, list[scores.Event]],
+    banks: dict[str, str],
+    stems: dict[str, np.ndarray],
+) -> None:
+    """Lets recorded instruments play what they are drawn for, in place of others."""
+    folder = job.instruments
+    if folder is None or job.held_out:
+        return
+    drums = recorded.draw_percussion(
+        job.rng("recorded/drums"), part["drums"], folder, job.seconds
+    )
+    if drums:
+        name, waveform = drums
+        rng = job.rng("recorded/drums/blend")
+        alone = rng.random() < 0.3
+        banks["drums"] = name if alone else f"{banks['drums']}+{name}"
+        stems["drums"] = (
+            waveform if alone else recorded.blend(waveform, stems["drums"], rng, 6)
+        )
+    bass = recorded.draw_bass(
+        job.rng("recorded/bass"), part["bass"], folder, job.seconds
+    )
+    if bass:
+        banks["bass"], stems["bass"] = bass
+    lead = recorded.draw_lead(
+        job.rng("recorded/other"), part["other"], folder, job.seconds
+    )
+    if lead:
+        name, waveform, rest = lead
+        if any(scores.is_onset(event.message) for event in rest):
+            others, accompanying = make_pitched(job, "other", rest)
+            rng = job.rng("recorded/other/blend")
+            waveform = recorded.blend(waveform, accompanying, rng, 6)
+            name = f"{others}+{name}"
+        banks["other"], stems["other"] = name, waveform
 
 
 def make_instruments(
     job: Job, kind: str
-) -> tuple[dict[str, object], dict[str, np.ndarray], list[corpus_scores.Chord], float]:
+) -> tuple[dict[str, object], dict[str, np.ndarray], list[scores.Chord], float]:
     """The song without its singer.
 
     Returns:
         What it was made from (for the manifest), stems, chords and beat.
     """
     if job.source == "music":
-        name, start, music = corpus_music.draw_piece(
+        name, start, piece = music.draw_piece(
             job.rng("track"), job.split, job.seed, job.seconds
         )
         made = {"score": name, "start": round(start, 3)}
-        return made, {"other": music}, corpus_music.audio_chords(music), 0.5
-    score = corpus_scores.draw_score(job.rng("score"), kind, job.seconds, job.split)
+        return made, {"other": piece}, music.audio_chords(piece), 0.5
+    score = scores.draw_score(job.rng("score"), kind, job.seconds, job.split)
     part = {stem: [e for e in score.events if e.stem == stem] for stem in STEMS[1:]}
-    banks, stems = {}, {}
+    banks: dict[str, str] = {}
+    stems: dict[str, np.ndarray] = {}
     banks["drums"], stems["drums"] = make_drums(job, part["drums"])
     for stem in ("bass", "other"):
         banks[stem], stems[stem] = make_pitched(job, stem, part[stem])
+    add_recorded(job, part, banks, stems)
     made = {"score": "+".join(score.names), "banks": banks}
     return made, stems, score.chords, score.beat
 
@@ -153,18 +190,19 @@ def make(job: Job) -> tuple[dict[str, object], np.ndarray, np.ndarray]:
     """
     plan = draw_plan(job)
     made, stems, chords, beat = make_instruments(job, plan.kind)
-    clips = corpus_voices.load(plan.speaker, job.cache, job.speech)
-    stems["vocals"] = corpus_singer.vocals(
+    clips = voices.load(plan.speaker, job.cache, job.speech)
+    stems["vocals"] = singer.vocals(
         clips, job.rng("vocals"), plan.style, chords, beat, job.seconds
     )
     rows = np.zeros((len(STEMS), int(job.seconds * RATE)))
     for row, stem in zip(rows, STEMS):
         if stem in stems:
             produced = job.source == "music" and stem == "other"
-            treat = corpus_mix.polish if produced else corpus_mix.effects
+            treat = mix.polish if produced else mix.effects
             row[:] = treat(stems[stem], job.rng(f"effects/{stem}"), stem)
-    whole, mixture = corpus_mix.mix(rows, job.rng("mix"), strict=job.held_out)
-    levels = corpus_mix.relative_levels(whole)
+    master = None if job.held_out else job.rng("master")
+    whole, mixture = mix.mix(rows, job.rng("mix"), strict=job.held_out, master=master)
+    levels = mix.relative_levels(whole)
     record: dict[str, object] = {
         "name": plan.name(job.seed),
         "split": job.split,
