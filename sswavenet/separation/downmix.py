@@ -23,7 +23,7 @@ LOST = 0.0632
 # The share of the energy that is lost from which on channels are turned over. In parts
 # of songs as they are published it is below 0.04.
 CANCELLED = 0.1
-PART_FRAMES = 64  # looked at together, some 1.5 s
+WINDOWS_OF_PART = 64  # looked at together, some 1.5 s
 
 
 class Downmix:
@@ -31,16 +31,20 @@ class Downmix:
 
     Args:
         sample_rate: Hz.
+        start: frame of a longer signal that this part of it begins with. Behind its
+            first `part_length`, and before its last ones, the part's mean is that of
+            the whole. Defaults to 0.
 
     Attributes:
         num_turned: parts of what was given out in which channels are turned over.
-        part_seconds: how long such a part is.
+        part_length: samples of such a part.
     """
 
-    def __init__(self, sample_rate: int):
+    def __init__(self, sample_rate: int, start: int = 0):
         self.num_turned = 0
         self._windows = Windows(sample_rate)
-        self.part_seconds = PART_FRAMES * self._windows.hop / sample_rate
+        self.part_length = WINDOWS_OF_PART * self._windows.hop
+        self._start = start
 
     def blocks(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The mean of a signal's channels.
@@ -51,10 +55,11 @@ class Downmix:
         Yields:
             Pieces of the mean, shape (frames',), together as long.
         """
-        num_samples = PART_FRAMES * self._windows.hop
-        needed = num_samples + self._windows.length - self._windows.hop
+        overlap = self._windows.length - self._windows.hop
+        needed = self.part_length + overlap
         overlapping = Overlapping(self._windows)
-        lead = self._windows.lead  # silence before the signal
+        # Silence before the signal: windows begin `overlap` before whole parts.
+        lead = (self._start + overlap) % self.part_length
         waiting: np.ndarray | None = None
         for block in blocks:
             if waiting is None:
@@ -62,15 +67,15 @@ class Downmix:
             waiting = np.concatenate([waiting, block])
             while len(waiting) >= needed:
                 yield self._part(waiting, overlapping)[lead:]
-                waiting, lead = waiting[num_samples:], 0
+                waiting, lead = waiting[self.part_length :], 0
         while waiting is not None and len(waiting) > lead:
             padded = np.pad(waiting, ((0, needed), (0, 0)))
             yield self._part(padded, overlapping)[lead : len(waiting)]
-            waiting, lead = waiting[num_samples:], 0
+            waiting, lead = waiting[self.part_length :], 0
 
     def _part(self, audio: np.ndarray, overlapping: Overlapping) -> np.ndarray:
         """The mean of what the frames of a part finish: shape (frames,)."""
-        spectra = self._windows.spectra(audio, PART_FRAMES)
+        spectra = self._windows.spectra(audio, WINDOWS_OF_PART)
         change = np.zeros(spectra.shape[1:], np.complex64)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever hears it checks
             powers = np.square(np.abs(spectra)).sum(axis=0)
@@ -78,8 +83,7 @@ class Downmix:
             if powers[lost].sum() > CANCELLED * powers.sum():
                 change = _in_phase(spectra) - spectra.mean(axis=0)
                 self.num_turned += 1
-        num_samples = PART_FRAMES * self._windows.hop
-        return to_mono(audio[:num_samples]) + overlapping.add(change)
+        return to_mono(audio[: self.part_length]) + overlapping.add(change)
 
 
 def _in_phase(spectra: np.ndarray) -> np.ndarray:

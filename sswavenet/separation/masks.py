@@ -37,6 +37,9 @@ class NativeStems:
         estimates_rate: the network's, Hz.
         num_stems: remainder included.
         num_channels: of the mixture.
+        start: frame of a longer mixture that this part of it begins with, at which the
+            samples of both rates fall together; what the part shares with the whole
+            is then cut into the same windows. Defaults to 0.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class NativeStems:
         estimates_rate: int,
         num_stems: int,
         num_channels: int,
+        start: int = 0,
     ):
         self._rates = (mixture_rate, estimates_rate)
         self._windows = Windows(mixture_rate)
@@ -56,11 +60,13 @@ class NativeStems:
         # Twice as many frequencies, to interpolate between.
         self._fft_length = fft.next_fast_len(4 * half, real=True)
         self._below, self._fraction, self._high = self._places()
-        self._length = 0  # of the mixture so far
-        self._frame = FIRST_FRAME  # the next one
+        self._end = self._start = start  # of the mixture so far
+        self._frame = start // self._windows.hop + FIRST_FRAME  # the next one
         # Both signals are kept from where its window begins.
-        self._mixture = np.zeros((self._windows.lead, num_channels), np.float32)
-        silence = half - self._center(FIRST_FRAME)
+        silence = start - self._first()
+        self._mixture = np.zeros((silence, num_channels), np.float32)
+        silence = start * estimates_rate // mixture_rate
+        silence -= self._center(self._frame) - half
         self._estimates = np.zeros((num_stems, silence), np.float32)
 
     def push(
@@ -77,7 +83,7 @@ class NativeStems:
             and its stems, shape (stems, frames'', channels), which sum to it;
             frames'' may be 0.
         """
-        self._length += len(mixture)
+        self._end += len(mixture)
         self._mixture = np.concatenate([self._mixture, mixture])
         self._estimates = np.concatenate([self._estimates, estimates], axis=1)
         return self._advance()
@@ -85,12 +91,16 @@ class NativeStems:
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """End the mixture; the rest of it and its stems, as `push` returns them."""
         hop = self._windows.hop
-        end = -(-(self._length + self._windows.length // 2) // hop)
+        end = -(-(self._end + self._windows.length // 2) // hop)
         missing = (end - self._frame + OVERLAP - 1) * hop - len(self._mixture)
         self._mixture = np.pad(self._mixture, ((0, missing), (0, 0)))
         silence = self._window.size + 2
         self._estimates = np.pad(self._estimates, ((0, 0), (0, silence)))
         return self._advance()
+
+    def _first(self) -> int:
+        """The sample of the mixture that the next window begins with."""
+        return self._frame * self._windows.hop - self._windows.length // 2
 
     def _center(self, frame: int) -> int:
         """The sample of the estimates in the middle of a frame."""
@@ -129,8 +139,8 @@ class NativeStems:
         stems = [np.zeros((num_stems, *mixtures[0].shape), np.float32)]
         while (count := min(self._num_ready(), MOST_FRAMES)) > 0:
             # The part of what is finished that lies in the mixture.
-            first = self._frame * hop - self._windows.length // 2
-            part = slice(max(0, -first), max(0, self._length - first))
+            first = self._first()
+            part = slice(max(0, self._start - first), max(0, self._end - first))
             mixture = self._mixture[: count * hop][part]
             spectra = self._windows.spectra(self._mixture, count)
             masked = self._overlapping.add(self._masks(count) * spectra)

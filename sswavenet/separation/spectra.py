@@ -23,14 +23,12 @@ class Windows:
     Attributes:
         hop: samples from one window to the next.
         length: samples of a window.
-        lead: samples before the first one that the first frame's window holds.
     """
 
     def __init__(self, sample_rate: int):
         hop = max(1, round(HOP_SECONDS * sample_rate))
         self.hop: int = fft.next_fast_len(hop, real=True)
         self.length = OVERLAP * self.hop
-        self.lead = self.length // 2 - FIRST_FRAME * self.hop
         self._window = signal.get_window("hann", self.length).astype(np.float32)
 
     def spectra(self, audio: np.ndarray, count: int) -> np.ndarray:

@@ -8,10 +8,10 @@ from sswavenet.separation.downmix import Downmix
 RATE = 44100
 
 
-def downmix(audio, size=50000, rate=RATE):
+def downmix(audio, size=50000, rate=RATE, start=0):
     """The signal that is heard, and in how many parts channels were turned over."""
     audio = np.asarray(audio, np.float32)
-    mix = Downmix(rate)
+    mix = Downmix(rate, start)
     blocks = [audio[k : k + size] for k in range(0, len(audio), size)]
     return np.concatenate(list(mix.blocks(blocks))), mix.num_turned
 
@@ -96,3 +96,15 @@ def test_silence_is_silence():
     assert num_turned == 0
     assert len(heard) == 90000
     assert list(Downmix(RATE).blocks([])) == []
+
+
+@pytest.mark.parametrize("start", [441, 62464, 441 * 150, 441 * 500])
+def test_a_part_is_heard_as_in_the_whole(rng, start):
+    audio = song(rng, 10 * RATE)
+    audio[4 * RATE :, 1] *= -1
+    whole, _ = downmix(audio)
+    part, num_turned = downmix(audio[start:], start=start)
+    assert num_turned
+    length = Downmix(RATE).part_length
+    inner = slice(start + length, None)
+    np.testing.assert_allclose(part[length:], whole[inner], atol=1e-6)

@@ -9,13 +9,14 @@ from sswavenet.separation.masks import NativeStems
 NETWORK_RATE = 16000
 
 
-def share_out(mixture, estimates, rate, sizes=(5000, 3000)):
+def share_out(mixture, estimates, rate, sizes=(5000, 3000), start=0):
     """The stems of a mixture (frames, channels), pushed in blocks of such sizes."""
     native = NativeStems(
         mixture_rate=rate,
         estimates_rate=NETWORK_RATE,
         num_stems=len(estimates),
         num_channels=mixture.shape[1],
+        start=start,
     )
     mixture, estimates = mixture.astype(np.float32), estimates.astype(np.float32)
     num_blocks = max(-(-len(mixture) // sizes[0]), -(-estimates.shape[1] // sizes[1]))
@@ -160,3 +161,14 @@ def test_a_quiet_mixture_is_shared_out_like_a_loud_one(rng):
     loud = share_out(mixture, estimates, 44100)
     quiet = share_out(1e-4 * mixture, 1e-4 * estimates, 44100)
     np.testing.assert_allclose(1e4 * quiet, loud, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "start"), [(44100, 441 * 30), (48000, 30000)])
+def test_a_part_is_shared_out_as_in_the_whole(rng, rate, start):
+    mixture = rng.normal(size=(60000, 2))
+    estimates = rng.normal(size=(3, estimates_length(60000, rate)))
+    whole = share_out(mixture, estimates, rate)
+    first = start * NETWORK_RATE // rate
+    part = share_out(mixture[start:], estimates[:, first:], rate, start=start)
+    inner = 5000  # a window and what the part lacks of the first one
+    np.testing.assert_allclose(part[:, inner:], whole[:, start + inner :], atol=1e-5)
