@@ -26,6 +26,8 @@ WORKS_WITH = {
     "output_path": (FILES, EVALUATION),
     "subtype": (FILES,),
     "stems": (FILES,),
+    "complement": (FILES,),
+    "stem_format": (FILES, EVALUATION),
     "overwrite": (FILES,),
     "skip_existing": (FILES,),
     "verify": (FILES,),

@@ -18,7 +18,7 @@ import numpy as np
 import util
 from util import UserError
 
-SCORES_VERSION = 2
+SCORES_VERSION = 3
 
 
 def fingerprint(weights: dict[str, np.ndarray]) -> str:

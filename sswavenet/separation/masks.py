@@ -88,12 +88,21 @@ class NativeStems:
         self._estimates = np.concatenate([self._estimates, estimates], axis=1)
         return self._advance()
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """End the mixture; the rest of it and its stems, as `push` returns them."""
+    def finish(self, mixture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """End the mixture.
+
+        Args:
+            mixture: what was not pushed yet, shape (frames, channels).
+
+        Returns:
+            The rest of the mixture and its stems, as `push` returns them.
+        """
         hop = self._windows.hop
+        self._end += len(mixture)
         end = -(-(self._end + self._windows.length // 2) // hop)
-        missing = (end - self._frame + OVERLAP - 1) * hop - len(self._mixture)
-        self._mixture = np.pad(self._mixture, ((0, missing), (0, 0)))
+        mixture = np.concatenate([self._mixture, mixture])
+        missing = (end - self._frame + OVERLAP - 1) * hop - len(mixture)
+        self._mixture = np.pad(mixture, ((0, missing), (0, 0)))
         silence = self._window.size + 2
         self._estimates = np.pad(self._estimates, ((0, 0), (0, silence)))
         return self._advance()
@@ -143,7 +152,8 @@ class NativeStems:
             part = slice(max(0, self._start - first), max(0, self._end - first))
             mixture = self._mixture[: count * hop][part]
             spectra = self._windows.spectra(self._mixture, count)
-            masked = self._overlapping.add(self._masks(count) * spectra)
+            with np.errstate(over="ignore", invalid="ignore"):  # whoever writes checks
+                masked = self._overlapping.add(self._masks(count) * spectra)
             masked = masked[..., part].transpose(0, 2, 1)
             remainder = mixture - masked.sum(axis=0)
             mixtures.append(mixture)

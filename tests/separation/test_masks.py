@@ -27,7 +27,7 @@ def share_out(mixture, estimates, rate, sizes=(5000, 3000), start=0):
         )
         for k in range(num_blocks)
     ]
-    parts.append(native.finish())
+    parts.append(native.finish(mixture[num_blocks * sizes[0] :]))
     assert np.array_equal(np.concatenate([part for part, _ in parts]), mixture)
     return np.concatenate([stems for _, stems in parts], axis=1)
 
@@ -46,9 +46,10 @@ def sdr(reference, estimate):
     return 10 * np.log10(np.sum(reference**2) / error)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 8])
-@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 192000])
-@pytest.mark.parametrize("num_frames", [1, 5, 4096, 30011])
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(8000, 1), (11025, 2), (44100, 2), (48000, 8), (192000, 2)]
+)
+@pytest.mark.parametrize("num_frames", [1, 5, 30011])
 def test_stems_sum_to_the_mixture_whatever_the_blocks(rng, rate, channels, num_frames):
     mixture = rng.normal(size=(num_frames, channels))
     estimates = rng.normal(size=(3, estimates_length(num_frames, rate)))

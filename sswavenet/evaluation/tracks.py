@@ -1,0 +1,88 @@
+"""The tracks that are scored: their mixtures and true stems.
+
+Conventions: float32 audio; mono at the network's rate, stems (stems, frames), or at
+the files' own rate and channels, stems (stems, frames, channels). A mixture has the
+shape of a stem.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pathlib
+
+import numpy as np
+import soundfile
+
+from sswavenet.config.session import Config
+from sswavenet.config.tasks import Task
+from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb.check import part_of, subset_names
+from sswavenet.musdb.track import source_names, split_rows
+from sswavenet.sound import reader as sound
+from util import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """One track: its folder, and its decoded stems (stems, frames) in the cache."""
+
+    name: str
+    folder: pathlib.Path
+    stems_path: pathlib.Path
+    num_frames: int
+
+    def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mixture and stems, mono at the network's rate."""
+        mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
+        return mixture[: self.num_frames], np.load(self.stems_path)
+
+    def read_native(self, task: Task) -> tuple[np.ndarray, np.ndarray, int]:
+        """Mixture and stems with the files' own channels, and their own rate.
+
+        Raises:
+            UserError: they differ in rate, channels or length, or cannot be read.
+        """
+        audio, forms = {}, {}
+        for name in source_names(self.folder, task):
+            path = self.folder / f"{name}.wav"
+            audio[name], rate = soundfile.read(path, dtype="float32", always_2d=True)
+            forms[name] = (rate, *audio[name].shape)
+        for name, form in forms.items():
+            if form != forms["mixture"]:
+                raise UserError(
+                    f"{name}.wav: expected rate, frames and channels of the mixture, "
+                    f"{forms['mixture']}, got {form}"
+                )
+        rows, _ = split_rows(audio, task)
+        return audio["mixture"], np.stack(list(rows.values())), forms["mixture"][0]
+
+
+def find_tracks(config: Config, subset: str) -> tuple[list[Track], dict[str, str]]:
+    """The usable tracks, decoded, and why each of the others is not, by name."""
+    part = part_of(config, subset)
+    dataset_folder = pathlib.Path(config.dataset_path)
+    cache_folder = dataset_cache.default_cache_folder(config)
+    names = sorted(subset_names(config, subset))
+    tracks, failed = [], {}
+    results = dataset_cache.prepare_tracks(
+        config, part, names, cache_folder, title=f"{subset} tracks", progress=True
+    )
+    for name, (facts, errors) in zip(names, results):
+        folder = dataset_folder / part / name
+        if facts is None:
+            reason = "; ".join(errors)
+        elif not facts.num_frames:
+            reason = f"{name}: expected audio, got 0 samples"
+        elif len(facts.rows) < len(config.task.stems):
+            known = ", ".join(facts.known)
+            reason = f"{folder}: expected all stems, to score them, got {known}"
+        else:
+            path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
+            tracks.append(Track(name, folder, path, facts.num_frames))
+            continue
+        failed[name] = reason
+        logger.error("%s", reason)
+    return tracks, failed
