@@ -117,6 +117,8 @@ else
 endif
 
 corpus: .venv/corpus-installed songs ## render the whole procedural corpus (data/CORPUS.md)
+	$(if $(INSTRUMENTS),,@echo "make: no INSTRUMENTS=FOLDER: banks and formulas play" \
+		"what recorded instruments would (data/CORPUS.md)" >&2)
 	$(MAKE_CORPUS) data/cache/corpus --split train --count 1000
 	$(MAKE_CORPUS) data/cache/corpus --split validation --count 30
 	$(MAKE_CORPUS) data/cache/corpus --split test --count 70

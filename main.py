@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 if everything asked for was done, 1 if a file failed, 2
         if the arguments, the config or the checkpoint cannot be used, 130 after an
-        interrupt, 143 after SIGTERM.
+        interrupt, 143 after SIGTERM, 129 after SIGHUP.
     """
     args = flags.parse(build_parser(), argv)
 

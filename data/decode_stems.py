@@ -93,7 +93,7 @@ def _decode_streams(
                 for part in resamplers[k].resample(frame):
                     files[k].write(part.to_ndarray().reshape(-1, files[k].channels))
         for file, stream in zip(files, streams):
-            expected = float((stream.duration or 0) * stream.time_base)
+            expected = float((stream.duration or 0) * (stream.time_base or 0))
             seconds = file.frames / file.samplerate
             if seconds < expected - MISSING_SECONDS:
                 raise UserError(

@@ -24,6 +24,7 @@ import matplotlib.figure
 import numpy as np
 
 import util
+from sswavenet.console import places
 from sswavenet.console import run as command_line
 from sswavenet.sound import reader as sound
 from util import UserError
@@ -93,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         if options.out.suffix != ".png":
             raise UserError(f"expected a picture's name in .png, got {options.out}")
-        util.check_not_among([options.out], options.files, "an input")
-        util.check_place(options.out)
+        places.check_not_among([options.out], options.files, "an input")
+        places.check_place(options.out)
         figure, picture = draw(options.files), io.BytesIO()
         with warnings.catch_warnings():
             # The font lacks the letters of some names; boxes stand for them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -240,3 +241,21 @@ def test_borders_divide_a_song_evenly():
 def test_commands_are_told_from_functions():
     assert isinstance(teachers.find(f"{sys.executable} a:b"), teachers.Command)
     assert teachers.find("math:sqrt").vocals is not None
+
+
+@pytest.mark.parametrize("missing", ["pyworld", "mido", "fluidsynth"])
+def test_the_maker_without_its_python_packages_is_one_line(missing, tmp_path):
+    program = (
+        f"import sys; sys.path[:0] = [{str(DATA)!r}, {str(DATA.parent)!r}]\n"
+        f"sys.modules[{missing!r}] = None\n"  # as if it were not installed
+        f"import make_corpus\n"
+        f"sys.exit(make_corpus.main([{str(tmp_path / 'out')!r}, '--count', '1']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert missing in line
+    assert "make corpus-packages" in line
+    assert not (tmp_path / "out").exists()

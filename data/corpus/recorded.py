@@ -15,7 +15,6 @@ import numpy as np
 from corpus import mix, sampler
 from corpus.render import GM_DRUMS
 from corpus.scores import Event, is_onset
-from corpus.sources import RATE
 from corpus.synth import Note, notes_of
 from util import UserError
 
@@ -71,25 +70,23 @@ PERCUSSION = {
 BASS_SHARE, GUITAR_SHARE, SAXOPHONE_SHARE, PERCUSSION_SHARE = 1 / 2, 1 / 3, 0.1, 0.15
 
 
-def available(folder: pathlib.Path | None) -> bool:
-    """Whether the recorded instruments are there.
+def programs() -> list[Instrument]:
+    """All programs of all instruments."""
+    return [*BASSES.values(), *GUITARS.values(), SAXOPHONE, *PERCUSSION.values()]
 
-    Args:
-        folder: Where they should be; None for nowhere.
+
+def check(folder: pathlib.Path) -> None:
+    """Looks whether the recorded instruments are there.
 
     Raises:
         UserError: Some are missing.
     """
-    if folder is None:
-        return False
-    programs = [*BASSES.values(), *GUITARS.values(), SAXOPHONE, *PERCUSSION.values()]
-    for program in programs:
+    for program in programs():
         if not (folder / program.file).is_file():
             raise UserError(
                 f"{folder}: expected the recorded instruments that data/CORPUS.md "
                 f"lists, got no {program.file}"
             )
-    return True
 
 
 def fold(pitch: int, instrument: Instrument) -> int:
@@ -107,6 +104,7 @@ def perform(
     folder: pathlib.Path,
     rng: random.Random,
     seconds: float,
+    rate: int,
 ) -> np.ndarray:
     """Plays notes on an instrument; see `sampler.play`."""
     force = rng.uniform(0.75, 1.15)  # some play softly, some hard
@@ -123,13 +121,17 @@ def perform(
         folder / instrument.file,
         rng,
         seconds,
-        RATE,
+        rate,
         controllers=instrument.controllers,
     )
 
 
 def draw_bass(
-    rng: random.Random, events: list[Event], folder: pathlib.Path, seconds: float
+    rng: random.Random,
+    events: list[Event],
+    folder: pathlib.Path,
+    seconds: float,
+    rate: int,
 ) -> tuple[str, np.ndarray] | None:
     """Draws whether a song has a recorded bass, and plays it.
 
@@ -140,11 +142,15 @@ def draw_bass(
         return None
     name = rng.choices(list(BASSES), BASS_WEIGHTS)[0]
     notes = notes_of(events, seconds)
-    return name, perform(notes, BASSES[name], folder, rng, seconds)
+    return name, perform(notes, BASSES[name], folder, rng, seconds, rate)
 
 
 def draw_lead(
-    rng: random.Random, events: list[Event], folder: pathlib.Path, seconds: float
+    rng: random.Random,
+    events: list[Event],
+    folder: pathlib.Path,
+    seconds: float,
+    rate: int,
 ) -> tuple[str, np.ndarray, list[Event]] | None:
     """Draws whether a guitar or a saxophone is recorded, and plays it.
 
@@ -179,7 +185,7 @@ def draw_lead(
     if instrument is SAXOPHONE:
         notes = highest(notes)
     rest = [event for event in events if event.message.channel != channel]
-    return name, perform(notes, instrument, folder, rng, seconds), rest
+    return name, perform(notes, instrument, folder, rng, seconds, rate), rest
 
 
 def highest(notes: Sequence[Note]) -> list[Note]:
@@ -196,10 +202,10 @@ def highest(notes: Sequence[Note]) -> list[Note]:
 
 
 def blend(
-    one: np.ndarray, other: np.ndarray, rng: random.Random, spread: float
+    one: np.ndarray, other: np.ndarray, rng: random.Random, spread: float, rate: int
 ) -> np.ndarray:
     """Adds two waveforms of like level, the first drawn up or down by `spread` dB."""
-    levels = [mix.active_rms(y) if y.any() else 0.0 for y in (one, other)]
+    levels = [mix.active_rms(y, rate) if y.any() else 0.0 for y in (one, other)]
     if not all(levels):
         return one + other
     gain = 10 ** (rng.uniform(-spread, spread) / 20)
@@ -207,7 +213,11 @@ def blend(
 
 
 def draw_percussion(
-    rng: random.Random, events: list[Event], folder: pathlib.Path, seconds: float
+    rng: random.Random,
+    events: list[Event],
+    folder: pathlib.Path,
+    seconds: float,
+    rate: int,
 ) -> tuple[str, np.ndarray] | None:
     """Draws whether a song has recorded percussion, and plays what the drums play.
 
@@ -229,4 +239,4 @@ def draw_percussion(
         if kind != left_out:
             velocity = event.message.velocity
             notes.append(Note(event.time, 0.1, kinds[kind], velocity))
-    return name, perform(notes, instrument, folder, rng, seconds)
+    return name, perform(notes, instrument, folder, rng, seconds, rate)

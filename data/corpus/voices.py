@@ -65,13 +65,18 @@ class Clip:
     aperiodicity: np.ndarray
 
 
-def to_rate(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """Resamples mono or (samples, channels) audio to mono at the corpus' rate."""
+def to_rate(waveform: np.ndarray, rate: int, wanted: int = RATE) -> np.ndarray:
+    """Resamples mono or (samples, channels) audio to mono at another rate."""
     mono = waveform.mean(axis=1) if waveform.ndim > 1 else waveform
-    if rate == RATE:
-        return mono
-    divisor = int(np.gcd(rate, RATE))
-    return resample_poly(mono, RATE // divisor, rate // divisor)
+    return resampled(mono, rate, wanted)
+
+
+def resampled(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Resamples (..., samples)."""
+    if rate == wanted:
+        return waveform
+    divisor = int(np.gcd(rate, wanted))
+    return resample_poly(waveform, wanted // divisor, rate // divisor, axis=-1)
 
 
 def read(path: pathlib.Path) -> np.ndarray:

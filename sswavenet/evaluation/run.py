@@ -20,7 +20,6 @@ import functools
 import importlib.util
 import logging
 import pathlib
-import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -200,7 +199,7 @@ def _estimated(
             failed[track.name] = f"{track.folder}: {reason}"
             logger.error("%s", failed[track.name])
             continue
-        yield track.name, (methods, references, mixture, estimates, rate)
+        yield track.name, (methods, references, mixture, estimates, track.rows, rate)
 
 
 def _scored(
@@ -231,8 +230,7 @@ def _scored(
 
         with pools.process_pool(
             min(settings.jobs, total),
-            # Ctrl-C reaches all processes; this one ends the others.
-            functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN),
+            signals.ignore_those_of_the_group,
             broken="a scoring process ended early, probably for want of memory; what "
             "is scored so far is kept; try fewer --jobs",
         ) as pool:

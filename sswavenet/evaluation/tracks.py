@@ -1,8 +1,8 @@
 """The tracks that are scored: their mixtures and true stems.
 
-Conventions: float32 audio; mono at the network's rate, stems (stems, frames), or at
-the files' own rate and channels, stems (stems, frames, channels). A mixture has the
-shape of a stem.
+Conventions: float32 audio; mono at the network's rate, stems (rows, frames), or at the
+files' own rate and channels, stems (rows, frames, channels). A row is a stem, or a sum
+of stems that are not known alone. A mixture has the shape of a row.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import soundfile
@@ -27,11 +28,12 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One track: its folder, and its decoded stems (stems, frames) in the cache."""
+    """One track: its folder, and its decoded stems (rows, frames) in the cache."""
 
     name: str
     folder: pathlib.Path
     stems_path: pathlib.Path
+    rows: Sequence[Sequence[str]]  # the stems that each row is the sum of
     num_frames: int
 
     def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,17 +74,10 @@ def find_tracks(config: Config, subset: str) -> tuple[list[Track], dict[str, str
     )
     for name, (facts, errors) in zip(names, results):
         folder = dataset_folder / part / name
-        if facts is None:
-            reason = "; ".join(errors)
-        elif not facts.num_frames:
-            reason = f"{name}: expected audio, got 0 samples"
-        elif len(facts.rows) < len(config.task.stems):
-            known = ", ".join(facts.known)
-            reason = f"{folder}: expected all stems, to score them, got {known}"
-        else:
-            path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
-            tracks.append(Track(name, folder, path, facts.num_frames))
+        if facts is None or not facts.num_frames:
+            failed[name] = "; ".join(errors) or f"{name}: expected audio, got 0 samples"
+            logger.error("%s", failed[name])
             continue
-        failed[name] = reason
-        logger.error("%s", reason)
+        path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
+        tracks.append(Track(name, folder, path, facts.rows, facts.num_frames))
     return tracks, failed

@@ -25,6 +25,7 @@ import numpy as np
 import tqdm
 
 import util
+from sswavenet.backend import folders
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import Task
 from sswavenet.musdb import track as dataset_tracks
@@ -41,7 +42,7 @@ def default_cache_folder(config: Config) -> pathlib.Path:
     name = f".cache-{config.sample_rate}"
     if os.access(dataset_folder, os.W_OK):
         return dataset_folder / name
-    return util.cache_folder() / "datasets" / name_of_place(config) / name
+    return folders.cache_folder() / "datasets" / name_of_place(config) / name
 
 
 def name_of_place(config: Config) -> str:

@@ -12,10 +12,10 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import util
 from sswavenet.config.session import Config
+from sswavenet.console import places
 from sswavenet.console import streams as standard_streams
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
@@ -32,7 +32,7 @@ def infer(args: argparse.Namespace) -> int:
     if args.mixture_input_path == "-":
         return _separate_stdin(args)
     if args.report is not None:
-        util.check_place(args.report)
+        places.check_place(args.report)
     if args.one_shot and (args.target_field_length or args.batch_size):
         logger.warning(
             "--one_shot takes each file whole: --target_field_length and --batch_size "
@@ -52,7 +52,7 @@ def infer(args: argparse.Namespace) -> int:
     )
     if args.report is not None:
         inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
-        util.check_not_among([args.report], inputs, "an input")
+        places.check_not_among([args.report], inputs, "an input")
         _check_not_a_stem(args, found, config, session)
     startup.choose_backend()
     import models
@@ -114,7 +114,7 @@ def _check_not_a_stem(
         return
     for mixture in found:
         written = mixture.stem_paths(args.output_path, config.task.stems)
-        util.check_not_among([args.report], written.values(), "a stem")
+        places.check_not_among([args.report], written.values(), "a stem")
 
 
 @contextlib.contextmanager
@@ -153,6 +153,7 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         ", ".join(config.task.stems),
         config.context_length,
     )
-    sink: Any = standard_streams.BinaryStdout()
-    streaming.pipe(separator, sys.stdin.buffer, sink)
+    streaming.pipe(
+        separator, standard_streams.BinaryStdin(), standard_streams.BinaryStdout()
+    )
     return 0

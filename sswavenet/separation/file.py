@@ -10,8 +10,9 @@ import collections
 import concurrent.futures
 import contextlib
 import logging
+import os
 import pathlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -51,6 +52,7 @@ def separate_file(
     *,
     subtype: str,
     verify: bool,
+    old: Container[os.PathLike] | None = None,
 ) -> tuple[int, dict[str, StemReport]]:
     """Separate one file; its stems appear together, or not at all.
 
@@ -61,6 +63,7 @@ def separate_file(
         networks: gives the network for a mixture of so many samples.
         subtype: sample type of the stems, a key of `sound_writer.SAMPLE_BITS`.
         verify: read the stems back before they get their names.
+        old: files that stems may replace. Defaults to all.
 
     Returns:
         The mixture's samples at the model's rate, and what was written, by name.
@@ -77,10 +80,8 @@ def separate_file(
         reader = stack.enter_context(MonoReader(mixture.path, sample_rate=rate))
         network = networks(reader.length)
         # All files are whole before the first one gets its name.
-        temporaries = {
-            name: stack.enter_context(util.replacing(path))
-            for name, path in paths.items()
-        }
+        written = util.replacing_all(list(paths.values()), old=old)
+        temporaries = dict(zip(paths, stack.enter_context(written)))
         files = contextlib.ExitStack()
         with files, progress_bar(mixture.path.name, reader.length, config) as bar:
             writers = {

@@ -15,7 +15,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Callable
 
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -221,6 +221,9 @@ def _attempt(
 ) -> FileReport:
     """Separate one file, again with a smaller network while the memory runs out."""
     started = time.monotonic()
+    old: Container[os.PathLike] | None = None if settings.overwrite else ()
+    if settings.skip_existing:  # some stems of this mixture, else it would be skipped
+        old = list(filter(os.path.lexists, paths.values()))
     found = FileReport(str(mixture.path), sample_rate=config.sample_rate)
     while found.status == FAILED:
         try:
@@ -231,6 +234,7 @@ def _attempt(
                 networks,
                 subtype=settings.subtype,
                 verify=settings.verify,
+                old=old,
             )
             found.status = SEPARATED
         except Exception as error:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import soundfile
 
 import util
+from sswavenet.console import places
 from sswavenet.sound.reader import UNKNOWN_FRAMES
 from util import UserError
 
@@ -107,8 +108,8 @@ def _list_folder(
             and not util.is_foreign(name)
             and not _is_same(pathlib.Path(folder, name), output_path)
         ]
-        places = [pathlib.Path(folder, name) for name in folders]
-        links += [place for place in places if place.is_symlink()]
+        inner = [pathlib.Path(folder, name) for name in folders]
+        links += [place for place in inner if place.is_symlink()]
         files += [
             pathlib.Path(folder, name) for name in names if not util.is_foreign(name)
         ]
@@ -160,7 +161,7 @@ def output_folder(path: os.PathLike) -> pathlib.Path:
     """
     folder = pathlib.Path(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        util.make_folder(folder)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
     util.check_folder(folder)
@@ -212,10 +213,10 @@ def check_outputs(
             yield from mixture.stem_paths(folder, names).values()
 
     inputs = [mixture.path for mixture in mixtures]
-    util.check_not_among(paths(stems), inputs, "a mixture")
-    places = set(map(os.path.realpath, inputs))
+    places.check_not_among(paths(stems), inputs, "a mixture")
+    taken = set(map(os.path.realpath, inputs))
     for path in paths(others):
-        if os.path.realpath(path) in places:
+        if os.path.realpath(path) in taken:
             raise UserError(
                 f"{path} lies among the mixtures, but has the name of a stem of one of "
                 "them: expected another --output_path, or only one of both there"

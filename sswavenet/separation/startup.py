@@ -19,7 +19,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
+from sswavenet.backend import environment
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
 from sswavenet.console import packages, signals
@@ -77,9 +78,7 @@ def choose_backend() -> None:
             f"KERAS_BACKEND is {name}, but {name} is not installed: "
             f"{packages.how_to_install(name)} (README.md, Backends, has more)"
         )
-    # What JAX has compiled once need not be compiled by the next run.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(util.cache_folder() / "xla"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    environment.prepare()
     if name == "jax" and "keras" not in sys.modules:
         _import_keras()
 

@@ -25,7 +25,7 @@ from networks import (
 )
 
 import models
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import shapes
 from sswavenet.separation.folder import Settings, separate_all
@@ -603,6 +603,55 @@ def test_a_folder_that_cannot_be_listed_is_refused(folder):
     (folder / "closed").mkdir(mode=stat.S_IWUSR)
     with pytest.raises(UserError, match="cannot list"):
         mixtures.find_mixtures(folder, sample_rate=16000, recursive=True)
+
+
+def test_a_stem_that_appears_during_the_run_is_not_replaced(
+    folder, tmp_path, config, caplog
+):
+    for name in ("a", "b"):
+        soundfile.write(folder / f"{name}.wav", np.ones(10) / 2, 16000)
+    build = halving(config)
+
+    def busy(**shape):
+        predict = build(**shape)
+
+        def wrapped(fragments):
+            for name in ("a_drums.wav", "b_vocals.wav"):  # of this one and the next
+                (tmp_path / "out" / name).write_text("mine")
+            return predict(fragments)
+
+        return wrapped
+
+    assert run(folder, config, tmp_path, busy).num_separated == 0
+    assert names(tmp_path / "out") == ["a_drums.wav", "b_vocals.wav"]
+    assert (tmp_path / "out" / "b_vocals.wav").read_text() == "mine"
+    for name in names(tmp_path / "out"):
+        assert f"{name}: something else has got this name meanwhile" in caplog.text
+
+
+def test_stems_that_cannot_all_be_replaced_stay_old(
+    folder, tmp_path, config, caplog, monkeypatch
+):
+    soundfile.write(folder / "a.wav", np.ones(10) / 2, 16000)
+    run(folder, config, tmp_path)
+    out = tmp_path / "out"
+    before = {name: (out / name).read_bytes() for name in names(out)}
+    replace = pathlib.Path.replace
+
+    def fail(self, target):
+        if target.name == "a_drums.wav" and self.name.startswith("new"):
+            raise PermissionError(1, "Operation not permitted")
+        return replace(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    summary = run(
+        folder, config, tmp_path, halving(config, (0.1, 0.2, 0.3)), overwrite=True
+    )
+    assert summary.num_separated == 0
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno > 30]
+    stem = out / "a_drums.wav"
+    assert line == f"{folder / 'a.wav'}: cannot write {stem}: Operation not permitted"
+    assert before == {name: (out / name).read_bytes() for name in names(out)}
 
 
 def test_each_run_makes_its_own_folder(folder, tmp_path, config):
