@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
 from sswavenet.console import streams as standard_streams
+from sswavenet.console import values
 from util import UserError
 
 
@@ -162,11 +163,45 @@ def build_parser() -> Parser:
         "results of an evaluation (default: <session>/evaluation)",
     )
     inference.add_argument(
+        "--output_name",
+        type=_path,
+        default="{mixture}_{stem}",
+        metavar="NAME",
+        help="names of the stems below that, without extension, folders included, as "
+        "{mixture}/{stem} (default: {mixture}_{stem})",
+    )
+    inference.add_argument(
+        "--format",
+        choices=["wav", "flac", "mp3", "ogg", "opus", "m4a"],
+        default="wav",
+        help="format of the stems (default: wav)",
+    )
+    inference.add_argument(
         "--subtype",
         choices=["PCM_16", "PCM_24", "FLOAT"],
-        default="PCM_16",
-        help="sample type of the stems (default: PCM_16)",
+        help="sample type of the stems in wav, and but for FLOAT in flac "
+        "(default: PCM_16)",
     )
+    inference.add_argument(
+        "--bitrate",
+        type=values.bitrate,
+        metavar="N",
+        help="bits a second of stems in mp3, opus and m4a, as 192k (default: plenty)",
+    )
+    inference.add_argument(
+        "--start",
+        type=values.seconds,
+        default=0.0,
+        metavar="TIME",
+        help="where to begin in each file, in seconds or h:m:s (default: 0)",
+    )
+    inference.add_argument(
+        "--duration",
+        type=values.duration,
+        metavar="TIME",
+        help="how much to separate, likewise (default: to the end)",
+    )
+    add_flag(inference, "--strict", "let a file fail that is damaged or cut short")
     inference.add_argument(
         "--stems",
         type=_names,
