@@ -14,8 +14,7 @@ from typing import Any
 
 from sswavenet.console import streams as standard_streams
 from sswavenet.evaluation import run as evaluate
-from sswavenet.separation import file as stems
-from sswavenet.separation import native, startup
+from sswavenet.separation import memory, startup
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
         build_predict, blocks = startup.network(
             config, checkpoint.weights, whole=False, precision=args.precision
         )
-        separate_heard = stems.make_separate(
+        return memory.make_separate(
             config,
             build_predict,
             lengths,
@@ -47,7 +46,6 @@ def evaluate_session(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             blocks=blocks,
         )
-        return native.make_separate(config, separate_heard)
 
     # Published scores are of the tracks as they are; this project's own, of its
     # sessions, of what the network hears.

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Iterator
-from typing import Callable
 
 import numpy as np
 
 from sswavenet.config.session import Config
 from sswavenet.separation.downmix import Downmix
 from sswavenet.separation.masks import NativeStems
+from sswavenet.separation.spectra import Windows
 from sswavenet.sound.reader import resample
 
 
@@ -97,41 +97,11 @@ class NativeMixture:
         return np.concatenate(parts)
 
 
-def make_separate(
-    config: Config, separate_heard: Callable[[np.ndarray], dict[str, np.ndarray]]
-) -> Callable[[np.ndarray, int], dict[str, np.ndarray]]:
-    """A function that separates mixtures in memory at their own rate.
-
-    Args:
-        config: the session's configuration.
-        separate_heard: separates what the network hears, as `file.make_separate`
-            makes it.
+def margin_of_parts(config: Config, sample_rate: int) -> int:
+    """What a part of a mixture needs on either side, to come out as in the whole.
 
     Returns:
-        A function from a mixture, shape (frames, channels) or (frames,), and its rate
-        in Hz to each stem, the same shape, by name, remainder included. The stems sum
-        to the mixture. Those of a mono mixture at the model's rate are the network's
-        own.
+        Samples at the model's rate, beside those that its stems depend on there.
     """
-
-    def separate(mixture: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-        if sample_rate == config.sample_rate and mixture.size == len(mixture):
-            stems = separate_heard(mixture.ravel())
-            return {name: stem.reshape(mixture.shape) for name, stem in stems.items()}
-        channels = mixture.reshape(len(mixture), -1)
-        native = NativeMixture(
-            config, sample_rate=sample_rate, num_channels=channels.shape[1]
-        )
-        heard = np.concatenate(list(native.heard([channels])))
-        stems = separate_heard(heard)
-        estimates = np.stack([stems[name] for name in config.task.estimates])
-        parts = [part for _, part in native.parts([(heard, estimates)])]
-        estimates = np.concatenate(parts, axis=1)
-        remainder = channels - estimates.sum(axis=0)
-        arrays = [*estimates, remainder]
-        return {
-            name: array.reshape(mixture.shape)
-            for name, array in zip(config.task.stems, arrays)
-        }
-
-    return separate
+    frames = 2 * Windows(sample_rate).length + Downmix(sample_rate).part_length
+    return -(-frames * config.sample_rate // sample_rate)
