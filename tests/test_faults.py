@@ -52,7 +52,7 @@ STEMS = ("vocals", "drums", "bass", "other")
 @pytest.fixture
 def session(tmp_path):
     folder = tmp_path / "session"
-    write_session(folder, *base_session("multi-instrument", False))
+    write_session(folder, *base_session("multi-instrument"))
     return folder
 
 
@@ -498,7 +498,7 @@ def test_the_stems_of_another_task_are_no_mixtures(infer, session, folder):
     assert infer(folder, output=folder) == (0, [])
     before = written(folder)
     shutil.rmtree(session)
-    write_session(session, *base_session("singing-voice", False))
+    write_session(session, *base_session("singing-voice"))
     status, (line,) = infer(folder, output=folder)
     assert status == 2
     assert "song_bass.wav lies among the mixtures, but is a stem" in line
@@ -1087,7 +1087,7 @@ def test_a_missing_gpu_is_said_in_one_line(session, folder, tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ModuleNotFoundError("", name="h5py"), "pip install -r requirements.txt"),
+        (ModuleNotFoundError("", name="h5py"), "make .venv, then run .venv/bin/python"),
         (ModuleNotFoundError("", name="openvino"), "requirements-openvino.txt"),
         (MemoryError(), "out of memory"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9"), "out of mem"),

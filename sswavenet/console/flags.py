@@ -57,7 +57,11 @@ def parse(
     the parser ends the program with a line that names the flag and where it works.
     """
     # What is in the namespace before is not replaced by a default.
-    names = [action.dest for action in parser._actions if action.dest != "help"]
+    names = [
+        action.dest
+        for action in parser._actions
+        if action.dest not in ("help", "version")
+    ]
     blank = argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN))
     args = parser.parse_args(argv, blank)
     given = [name for name in names if getattr(args, name) is not _NOT_GIVEN]

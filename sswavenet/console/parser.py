@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import sys
 from typing import Any, NoReturn
 
 from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
@@ -23,10 +24,13 @@ class Parser(argparse.ArgumentParser):
         """End the program with the message."""
         self.exit(2, f"error: {message}; --help lists the arguments\n")
 
-    def print_help(self, file: Any = None) -> None:
-        """Write the help, and end the program where that cannot be written."""
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help or version, and end the program where that cannot be written."""
+        if file is not sys.stdout:
+            super()._print_message(message, file)
+            return
         try:
-            standard_streams.write(self.format_help())
+            standard_streams.write(message)
         except BrokenPipeError:
             standard_streams.silence_stdout()  # whoever read it is gone
             self.exit(1)
@@ -61,7 +65,8 @@ def _path(text: str) -> str:
     return os.path.expanduser(text)  # noqa: PTH111 - shells leave --flag=~/x alone
 
 
-def _folder(text: str) -> pathlib.Path:
+def path(text: str) -> pathlib.Path:
+    """A path from the command line."""
     return pathlib.Path(_path(text))
 
 
@@ -81,7 +86,6 @@ def add_kernel_convention(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> Parser:
     """The parser of the command line, with the 2018 program's flags and ours."""
     parser = Parser(
-        prog="main.py",
         description="Separate music into stems, train a session, or evaluate one.",
         allow_abbrev=False,
     )
@@ -157,7 +161,7 @@ def build_parser() -> Parser:
     add_flag(inference, "--recursive", "look into the folder's folders, too")
     inference.add_argument(
         "--output_path",
-        type=_folder,
+        type=path,
         metavar="FOLDER",
         help="where the stems go (default: a new <session>/samples/samples_N) or the "
         "results of an evaluation (default: <session>/evaluation)",

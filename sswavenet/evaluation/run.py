@@ -28,10 +28,10 @@ import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sswavenet.config.session import Config
-from sswavenet.console import pools, signals
+from sswavenet.console import packages, pools, signals
 from sswavenet.evaluation import metrics as scores
 from sswavenet.evaluation import summary as score_report
-from sswavenet.evaluation.store import ScoreStore, fingerprint, state_of_files
+from sswavenet.evaluation.store import ScoreStore, fingerprint
 from sswavenet.evaluation.tracks import Track, find_tracks
 from util import UserError
 
@@ -108,6 +108,7 @@ def evaluate(
     store = ScoreStore(
         settings.output_path,
         settings.subset,
+        config.task.stems,
         settings.metrics,
         {
             "task": config.task_name,
@@ -116,7 +117,7 @@ def evaluate(
         weights_hash,
     )
     found: dict[str, dict[str, Any]] = {method: {} for method in methods}
-    files = {track.name: state_of_files(track.folder) for track in tracks}
+    files = {track.name: track.files for track in tracks}
     to_do = []
     for track in tracks:
         missing = []
@@ -159,14 +160,14 @@ def _check(settings: Settings) -> None:
             f"--metrics must be some of {','.join(scores.METRICS)}, got "
             f"{','.join(settings.metrics)}"
         )
-    packages = {"matplotlib": "the box plots"}
+    needed = {"matplotlib": "the box plots"}
     if "bss" in settings.metrics:
-        packages["museval"] = "BSS Eval (--metrics si_sdr does without)"
-    for package, purpose in packages.items():
+        needed["museval"] = "BSS Eval (--metrics si_sdr does without)"
+    for package, purpose in needed.items():
         if importlib.util.find_spec(package) is None:
             raise UserError(
-                f"expected the package {package} for {purpose}, found none; install "
-                f"it with: pip install {package}"
+                f"needs the package {package} for {purpose}, which is not installed: "
+                f"{packages.how_to_install(package)}"
             )
 
 

@@ -13,10 +13,10 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-import soundfile
 
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import Task
+from sswavenet.evaluation.store import state_of_files
 from sswavenet.musdb import cache as dataset_cache
 from sswavenet.musdb.check import part_of, subset_names
 from sswavenet.musdb.track import source_names, split_rows
@@ -35,23 +35,32 @@ class Track:
     stems_path: pathlib.Path
     rows: Sequence[Sequence[str]]  # the stems that each row is the sum of
     num_frames: int
+    files: dict[str, list[int]]  # their state before they were decoded
 
     def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mixture and stems, mono at the network's rate."""
+        """Mixture and stems, mono at the network's rate.
+
+        Raises:
+            UserError: the files are not what they were, or cannot be read.
+        """
         mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
-        return mixture[: self.num_frames], np.load(self.stems_path)
+        stems = np.load(self.stems_path)
+        self._check_files()
+        return mixture[: self.num_frames], stems
 
     def read_native(self, task: Task) -> tuple[np.ndarray, np.ndarray, int]:
         """Mixture and stems with the files' own channels, and their own rate.
 
         Raises:
-            UserError: they differ in rate, channels or length, or cannot be read.
+            UserError: they differ in rate, channels or length, are not what they
+                were, or cannot be read.
         """
         audio, forms = {}, {}
         for name in source_names(self.folder, task):
-            path = self.folder / f"{name}.wav"
-            audio[name], rate = soundfile.read(path, dtype="float32", always_2d=True)
-            forms[name] = (rate, *audio[name].shape)
+            with sound.AudioReader(self.folder / f"{name}.wav") as reader:
+                audio[name] = np.concatenate(list(reader.blocks()))
+                forms[name] = (reader.sample_rate, *audio[name].shape)
+        self._check_files()
         for name, form in forms.items():
             if form != forms["mixture"]:
                 raise UserError(
@@ -61,6 +70,13 @@ class Track:
         rows, _ = split_rows(audio, task)
         return audio["mixture"], np.stack(list(rows.values())), forms["mixture"][0]
 
+    def _check_files(self) -> None:
+        if state_of_files(self.folder) != self.files:
+            raise UserError(
+                "the files have changed since the evaluation began; the same command "
+                "scores them as they are then"
+            )
+
 
 def find_tracks(config: Config, subset: str) -> tuple[list[Track], dict[str, str]]:
     """The usable tracks, decoded, and why each of the others is not, by name."""
@@ -68,16 +84,19 @@ def find_tracks(config: Config, subset: str) -> tuple[list[Track], dict[str, str
     dataset_folder = pathlib.Path(config.dataset_path)
     cache_folder = dataset_cache.default_cache_folder(config)
     names = sorted(subset_names(config, subset))
+    folders = {name: dataset_folder / part / name for name in names}
+    files = {name: state_of_files(folder) for name, folder in folders.items()}
     tracks, failed = [], {}
     results = dataset_cache.prepare_tracks(
         config, part, names, cache_folder, title=f"{subset} tracks", progress=True
     )
     for name, (facts, errors) in zip(names, results):
-        folder = dataset_folder / part / name
         if facts is None or not facts.num_frames:
             failed[name] = "; ".join(errors) or f"{name}: expected audio, got 0 samples"
             logger.error("%s", failed[name])
             continue
         path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
-        tracks.append(Track(name, folder, path, facts.rows, facts.num_frames))
+        tracks.append(
+            Track(name, folders[name], path, facts.rows, facts.num_frames, files[name])
+        )
     return tracks, failed
