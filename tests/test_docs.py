@@ -25,6 +25,9 @@ VALID_INPUTS = {
     "FOLDER": "folder",
     "PATH": "file or folder",
     "N": "whole number from 1",
+    "NAME": "name",
+    "TIME": "seconds or h:m:s",
+    "BITS": "bits a second, as 192k",
     "NAME,...": "names with commas",
     "True|False": "True, False",
 }

@@ -189,7 +189,7 @@ def build_parser() -> Parser:
     inference.add_argument(
         "--bitrate",
         type=values.bitrate,
-        metavar="N",
+        metavar="BITS",
         help="bits a second of stems in mp3, opus and m4a, as 192k (default: plenty)",
     )
     inference.add_argument(
@@ -197,7 +197,7 @@ def build_parser() -> Parser:
         type=values.seconds,
         default=0.0,
         metavar="TIME",
-        help="where to begin in each file, in seconds or h:m:s (default: 0)",
+        help="where to begin in each file, in seconds or h:m:s (default: 0.0)",
     )
     inference.add_argument(
         "--duration",

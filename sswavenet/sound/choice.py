@@ -53,22 +53,19 @@ def open_decoder(path: os.PathLike) -> Decoder:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
             raise UnreadableError("a folder, a pipe or a device")
         decoder = _choose(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except UnreadableError as error:
-        reason = str(error)
-    else:
-        if decoder.is_stored and decoder.declared > decoder.frames:
-            reason = (
-                f"cut short: {decoder.frames / decoder.sample_rate:.2f} of "
-                f"{decoder.declared / decoder.sample_rate:.2f} s are there"
-            )
-        elif decoder.sample_rate > MAX_RATE:
-            reason = f"a sample rate of {decoder.sample_rate} Hz, above {MAX_RATE}"
-        else:
-            return decoder
+    except (OSError, UnreadableError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: expected an audio file, got: {reason}") from None
+    problem, rate = "", decoder.sample_rate
+    if decoder.is_stored and decoder.declared > decoder.frames:
+        there, whole = decoder.frames / rate, decoder.declared / rate
+        problem = f"cut short: {there:.2f} of {whole:.2f} s are there"
+    elif rate > MAX_RATE:
+        problem = f"expected a sample rate of at most {MAX_RATE} Hz, got {rate}"
+    if problem:
         decoder.close()
-    raise UserError(f"{path}: expected an audio file, got: {reason}")
+        raise UserError(f"{path}: {problem}")
+    return decoder
 
 
 def _choose(path: os.PathLike) -> Decoder:

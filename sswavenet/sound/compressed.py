@@ -66,7 +66,7 @@ class FfmpegDecoder:
     def __init__(self, path: os.PathLike):
         self._path = path
         self._container, self._stream, self.is_guess = _open(path)
-        self.errors = self.declared = 0
+        self.errors = self.declared = self.sample_rate = 0
         try:
             self._others = self._other_streams()
             codec = self._stream.codec_context
@@ -187,13 +187,13 @@ class FfmpegDecoder:
             if place < 0:
                 limit = self._edited_seconds()
             try:
-                frames = packet.decode()
-            except av.FFmpegError as error:
+                decoded = list(convert(packet.decode()))
+            except (av.FFmpegError, ValueError) as error:
                 if isinstance(error, (MemoryError, OSError)):
                     raise
                 failed += 1
                 continue
-            for samples in convert(frames):
+            for samples in decoded:
                 self.sample_rate = convert.rate
                 if limit:
                     samples = samples[: max(0, round(limit * convert.rate) - got)]
@@ -202,7 +202,7 @@ class FfmpegDecoder:
                 failed = 0
                 got += len(samples)
                 yield samples
-        if not self.declared and not self.is_guess and self._until():
+        if got and not self.declared and not self.is_guess and self._until():
             missing = max(0.0, self._until() - last_end)
             self.declared = got + round(missing * self.sample_rate)
 

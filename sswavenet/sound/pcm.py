@@ -21,35 +21,28 @@ from util import UserError
 # Formats and subtypes that are stored sample by sample, so that a header tells how
 # many there are, and any of them can be gone to.
 STORED = frozenset(soundfile.available_formats()) - {"OGG", "MP3", "FLAC", "RAW"}
-STORED_AS = frozenset(
-    (
-        "PCM_S8",
-        "PCM_U8",
-        "PCM_16",
-        "PCM_24",
-        "PCM_32",
-        "FLOAT",
-        "DOUBLE",
-        "ULAW",
-        "ALAW",
-    )
-)
+# Bytes of a sample.
+STORED_AS = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4}
+STORED_AS.update({"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1})
 # What libsndfile gives where a FLAC does not say its length is 2**63 - 1.
 UNKNOWN_FRAMES = 2**62
 # Where programs that write to a pipe do not know a size yet they put one of these.
+ENDLESS = 2**60  # bytes
 UNKNOWN_SIZES = (
     (0x7FFFF000, 0x7FFFFFFF),
     (0xFFFFF000, 0xFFFFFFFF),
-    (2**63 - 2**12, 2**64 - 1),
+    (ENDLESS // 2, 2**64),
 )
 # libsndfile reads what is there of a file that was cut, and says so in its log alone:
-# bytes of the samples, of a Wave64 those of the file, of an RF64 frames.
+# bytes of the samples, and what they should be. Of a Wave64 it says the first only,
+# with those of the header.
 _SHORTER = re.compile(
-    r"^ *(?:data|SSND|BODY|Data Size|riff) *: (\d+) \(should be (\d+)", re.MULTILINE
+    r"^ *(?:data|SSND|BODY|Data Size) *: (\d+) \(should be (\d+)", re.MULTILINE
 )
-_FEWER = re.compile(r"frame count \d+ does not match value from .* of (\d+)")
+_WAVE64 = re.compile(r"^data : (\d+)$", re.MULTILINE)
+WAVE64_HEADER = 24
 FULL_LOG = 2000  # characters; libsndfile adds no more
-ENDLESS = 2**60  # bytes
+SMALL = 2**12  # frames
 
 # libsndfile keeps one message for all files that fail to open at the same time.
 _OPENING = threading.Lock()
@@ -120,8 +113,7 @@ class PcmDecoder:
         except (RuntimeError, TypeError) as error:
             if _begins(path, b"caff") and _promised(path):
                 raise UserError(
-                    f"{path}: expected an audio file, got: cut short: fewer samples "
-                    "than its header says"
+                    f"{path}: cut short: fewer samples than its header says"
                 ) from None
             raise UnreadableError(getattr(error, "error_string", str(error))) from None
         self.sample_rate, self.channels = int(file.samplerate), int(file.channels)
@@ -130,12 +122,26 @@ class PcmDecoder:
         self.is_stored = file.format in STORED and file.subtype in STORED_AS
         self.is_exact = self.is_stored or file.format == "FLAC"
         self.is_certain = self.is_stored and self.frames > 0
-        self.declared = self.frames if self.is_exact else 0
-        if self.is_stored and len(file.extra_info) < FULL_LOG:
-            self.declared = _declared(file.extra_info, self.frames)
-        elif self.is_stored:
-            # A long header: the log does not go so far.
-            self.declared = max(self.frames, _promised(path))
+        self.declared = self._declared() if self.is_stored else 0
+        if file.format == "FLAC":
+            self.declared = self.frames
+
+    def _declared(self) -> int:
+        """Frames that the header promises; 0 where it does not say."""
+        log, form, frames = self._file.extra_info, self._file.format, self.frames
+        width = self.channels * STORED_AS[self._file.subtype]
+        if form == "RF64" or len(log) > FULL_LOG:  # the log does not tell
+            return max(frames, _promised(self._path, width))
+        if form == "W64" and (only := _WAVE64.search(log)):
+            size = int(only.group(1)) - WAVE64_HEADER
+            # Some programs count the bytes that make it a multiple of 8.
+            return 0 if _is_unknown(size) else max(frames, (size - 7) // width)
+        if found := _SHORTER.search(log):
+            said, there = map(int, found.groups())
+            # The size has some bytes more than the samples in an AIFF.
+            whole = -(-frames * said // max(1, there))
+            return 0 if _is_unknown(said) else max(frames, whole)
+        return frames
 
     def close(self) -> None:
         """Close the file."""
@@ -165,6 +171,8 @@ class PcmDecoder:
         if self.is_stored:
             self._file.seek(min(start, self.frames))
             start = 0
+        else:  # of a piece with an error nothing is left
+            size = min(size, SMALL)
         while True:
             try:
                 # Not SoundFile.blocks, which fills up what is missing with anything.
@@ -184,25 +192,14 @@ def _begins(path: os.PathLike, mark: bytes) -> bool:
         return file.read(len(mark)) == mark
 
 
-def _promised(path: os.PathLike) -> int:
-    """Frames that a header promises, whatever is there; 0 where it does not say."""
+def _promised(path: os.PathLike, width: int = 1) -> int:
+    """Frames of `width` bytes that a header promises; 0 where it does not say."""
     try:
         with _Endless(path) as whole, soundfile.SoundFile(whole) as file:
-            size = file.frames * file.channels  # bytes, or more of them
-            return int(file.frames) if size < min(min(UNKNOWN_SIZES)) else 0
+            return 0 if _is_unknown(file.frames * width) else int(file.frames)
     except RuntimeError:
         return 0
 
 
-def _declared(log: str, frames: int) -> int:
-    """Frames that a header promises of which there are `frames`; 0 where it does not.
-
-    Of a Wave64 about, since its header counts other bytes, too.
-    """
-    if found := _SHORTER.search(log):
-        said, there = map(int, found.groups())
-        if any(low <= said <= high for low, high in UNKNOWN_SIZES):
-            return 0
-        return max(frames, -(-frames * said // max(1, there)))
-    found = _FEWER.search(log)
-    return max(frames, int(found.group(1))) if found else frames
+def _is_unknown(size: int) -> bool:
+    return any(low <= size <= high for low, high in UNKNOWN_SIZES)

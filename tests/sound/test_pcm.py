@@ -51,7 +51,7 @@ def test_a_file_with_less_than_its_header_announces_is_refused(name, share, tmp_
     write_form(path, name, 50000)
     assert len(read_mono(path, sample_rate=16000)) == 50000
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(UserError, match="song: expected "):
+    with pytest.raises(UserError, match=r"song: (cut short|expected \d+ frames)"):
         read_mono(path, sample_rate=16000)
 
 
