@@ -1,6 +1,5 @@
 """What happens when: the rows of docs/what-happens-when.md that no other file tests."""
 
-import ast
 import contextlib
 import hashlib
 import json
@@ -1514,27 +1513,3 @@ def test_estimates_of_memory_grow_with_the_network(monkeypatch):
     for check in (shapes.check_network, shapes.check_training):
         with pytest.raises(UserError, match="needs about"):
             check(large)
-
-
-# The table.
-
-
-def names_of_tests(path):
-    tree = ast.parse(path.read_text("utf-8"))
-    return {
-        f"{path.stem}::{node.name}"
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    }
-
-
-def test_every_row_of_the_table_names_tests_that_exist():
-    text = (ROOT / "docs" / "what-happens-when.md").read_text("utf-8")
-    known = set().union(*map(names_of_tests, (ROOT / "tests").rglob("test_*.py")))
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
-    rows = [row for row in rows if not row.startswith(("| Given", "| ---"))]
-    assert len(rows) > 60
-    for row in rows:
-        named = re.findall(r"`(test_\w+::test_\w+)`", row)
-        assert named, row
-        assert set(named) <= known, set(named) - known
