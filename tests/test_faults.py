@@ -36,7 +36,7 @@ from sswavenet.config.document import parse_config
 from sswavenet.separation import file as stems
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
-from sswavenet.separation import shapes, verify
+from sswavenet.separation import shapes, source, verify
 from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.framing import Framing
 from sswavenet.sound import reader as sound
@@ -854,16 +854,17 @@ def test_verification_finds_a_wrong_sum_and_what_is_not_finite(tmp_path):
         )
         with expectation:
             verify.verify_stems(
-                tmp_path / "mixture.wav",
+                source.open_source(
+                    tmp_path / "mixture.wav", tiny_config(), native=True
+                ),
                 stems,
                 digests,
-                sample_rate=16000,
                 encoding=Encoding(subtype="FLOAT"),
                 excerpt=Excerpt(),
                 margin=0,
                 frames=100,
                 lost=0,
-                sums=True,
+                sums=[("a", "b")],
             )
 
 
