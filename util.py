@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 try:
@@ -18,6 +19,8 @@ except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL = ".sswavenet-partial-"  # begins the names of temporary folders
+# What network drives, archivers and file systems leave among the files of others.
+FOREIGN = ("@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "lost+found")
 MAX_JSON_BYTES = 16 * 2**20
 
 
@@ -25,20 +28,31 @@ class UserError(ValueError):
     """What the user gave cannot be used; the message is one line for stderr."""
 
 
-def cache_folder() -> pathlib.Path:
-    """Where what is slow to make is kept for the next run.
+def is_foreign(name: str) -> bool:
+    """Whether a file or folder is hidden, or left behind by another program.
+
+    Such names are passed over wherever a folder is searched.
+    """
+    return name.startswith(".") or name in FOREIGN
+
+
+def make_folder(folder: pathlib.Path, *, mode: int = 0o777) -> None:
+    """Make a folder and those above it, however many there are.
+
+    Args:
+        folder: which one; it may be there.
+        mode: permissions of those that are made, less the umask. Defaults to all.
 
     Raises:
-        UserError: the user has no home folder.
+        OSError: one of them cannot be made.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return pathlib.Path(base).expanduser() / "sswavenet"
-    except (RuntimeError, KeyError):  # the latter before Python 3.10
-        raise UserError(
-            f"cannot find the home folder for the cache {base}: set HOME, or "
-            "XDG_CACHE_HOME to a folder"
-        ) from None
+    missing = []
+    # Not mkdir(parents=True), which climbs by recursion and forgets the mode.
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for place in reversed(missing):
+        place.mkdir(mode, exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -49,20 +63,94 @@ def replacing(path: os.PathLike) -> Iterator[pathlib.Path]:
     writers that look at it, and is gone after an error.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or the file not get its name.
     """
-    path = pathlib.Path(path)
+    with replacing_all([path]) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def replacing_all(
+    paths: Sequence[os.PathLike], *, old: Container[os.PathLike] | None = None
+) -> Iterator[list[pathlib.Path]]:
+    """`replacing` for several files: all get their names, or none does.
+
+    They lie in one file system; until then all of them are beside the first.
+
+    Args:
+        paths: the files.
+        old: those that may be replaced; the others must be new. Defaults to all.
+
+    Raises:
+        UserError: the folder cannot be written, or one of the files, which is named,
+            not get its name.
+    """
+    finals = list(map(pathlib.Path, paths))
     with contextlib.ExitStack() as stack:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            folder = stack.enter_context(_held_folder(path.parent))
+            for place in {path.parent for path in finals}:
+                make_folder(place)
+            folder = stack.enter_context(_held_folder(finals[0].parent))
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-        temporary = folder / f"new{path.suffix}"
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+            raise _cannot_write(finals[0], error) from None
+        temporaries = [folder / f"new{k}{path.suffix}" for k, path in enumerate(finals)]
+        yield temporaries
+        for temporary in temporaries:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        # Always in the same order: of two runs for the same names, one gets them all.
+        pairs = sorted(zip(finals, temporaries))
+        with contextlib.ExitStack() as undo:
+            for path, temporary in pairs:
+                try:
+                    if old is None or path in old:
+                        _replace(path, temporary, undo, last=path == pairs[-1][0])
+                    else:
+                        _link(path, temporary)
+                        undo.callback(path.unlink)
+                except OSError as error:
+                    raise _cannot_write(path, error) from None
+            undo.pop_all()
+
+
+def _replace(
+    path: pathlib.Path,
+    temporary: pathlib.Path,
+    undo: contextlib.ExitStack,
+    *,
+    last: bool,
+) -> None:
+    """Give a file its name; what had it is kept until the last one has its own."""
+    if not last and os.path.lexists(path):
+        kept = temporary.with_name(f"old-{temporary.name}")
+        try:
+            os.link(path, kept, follow_symlinks=False)
+        except OSError:  # no hard links here, or not to this file
+            shutil.copy2(path, kept, follow_symlinks=False)
         temporary.replace(path)
+        undo.callback(kept.replace, path)
+    else:
+        temporary.replace(path)
+        undo.callback(path.unlink)
+
+
+def _link(path: pathlib.Path, temporary: pathlib.Path) -> None:
+    """Give a file a name that nothing has."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here: as good as it gets
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        temporary.rename(path)
+
+
+def _cannot_write(path: pathlib.Path, error: OSError) -> UserError:
+    reason = error.strerror or error
+    if isinstance(error, FileExistsError):
+        reason = "something else has got this name meanwhile"
+    return UserError(f"cannot write {path}: {reason}")
 
 
 @contextlib.contextmanager
@@ -89,7 +177,8 @@ def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool | None]:
     place, held = None, None
     try:
         try:
-            place = os.open(folder, os.O_RDONLY)
+            # Else to open a pipe, which may lie there as well, would wait for ever.
+            place = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
             if fcntl is not None:
                 fcntl.flock(place, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 held = True
@@ -111,7 +200,7 @@ def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
         UserError: it cannot be made, or another process, which runs `what`, holds it.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise UserError(f"cannot make {folder}: {error.strerror or error}") from None
     with _locked(folder, wait=False) as held:
@@ -123,6 +212,8 @@ def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
 def remove_leftovers(folder: os.PathLike) -> None:
     """Remove what killed processes left of `replacing` in a folder."""
     for path in pathlib.Path(folder).glob(f"{PARTIAL}*"):
+        if path.is_symlink() or not path.is_dir():
+            continue  # none of ours
         with _locked(path, wait=False) as abandoned:
             if abandoned:
                 shutil.rmtree(path, ignore_errors=True)
@@ -150,7 +241,7 @@ def read_json(path: os.PathLike) -> Any:
                 f"{path}: expected a JSON file of at most {MAX_JSON_BYTES} bytes, "
                 "got more"
             )
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_without_twins)
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_twins)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except RecursionError:
@@ -170,31 +261,6 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict:
     return document
 
 
-def check_place(path: os.PathLike) -> None:
-    """Find out before the work whether a file can be written at its end.
-
-    Raises:
-        UserError: it is a folder, a pipe or a device, the folder to hold it can neither
-            be written nor made, or its name is too long.
-    """
-    path = pathlib.Path(path)
-    if path.exists() and not path.is_file():
-        raise UserError(
-            f"cannot write {path}: expected a file or nothing there, got a folder, a "
-            "pipe or a device"
-        )
-    folder = pathlib.Path(os.path.realpath(path)).parent
-    while not os.path.lexists(folder):  # `replacing` makes it, with those above it
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(
-            f"cannot write {path}: expected {folder} to be a folder that can be written"
-        )
-    most = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    if len(os.fsencode(path.name)) > most:
-        raise UserError(f"cannot write {path}: expected a name of at most {most} bytes")
-
-
 def check_folder(folder: pathlib.Path) -> None:
     """Find out before the work whether files can be written in a folder, by trying.
 
@@ -210,23 +276,16 @@ def check_folder(folder: pathlib.Path) -> None:
         ) from None
 
 
-def check_not_among(
-    outputs: Iterable[os.PathLike], inputs: Iterable[os.PathLike], kind: str
-) -> None:
-    """Find out before the work whether a file to be written is one that is read.
-
-    Args:
-        outputs: the files to be written.
-        inputs: those that are read.
-        kind: what an input is called, for the message.
-
-    Raises:
-        UserError: one is.
-    """
-    places = set(map(os.path.realpath, inputs))
-    for path in outputs:
-        if os.path.realpath(path) in places:
-            raise UserError(f"{path} is {kind} and would be overwritten")
+def printable(text: str) -> str:
+    """Text on one line that a terminal shows and does not obey, whatever is in it."""
+    return "".join(
+        character
+        if character.isprintable()
+        else " "
+        if character.isspace()
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def is_out_of_memory(error: Exception) -> bool:

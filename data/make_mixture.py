@@ -23,6 +23,7 @@ import numpy as np
 import sound_files
 
 import util
+from sswavenet.console import places
 from sswavenet.console import run as command_line
 from util import UserError
 
@@ -109,7 +110,7 @@ def make_mixture(
     ]
     files.insert(0, (out, mixture, SAMPLE_RATE))
     for path, _, _ in files:
-        util.check_place(path)
+        places.check_place(path)
     # What is entered first gets its name last: the mixture, when its stems have theirs.
     with contextlib.ExitStack() as stack:
         for path, samples, sample_rate in files:

@@ -20,7 +20,7 @@ from networks import (
 )
 
 from main import main
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.tasks import TASKS
 from sswavenet.console.parser import build_parser
 from sswavenet.separation import folder as separate
@@ -116,6 +116,15 @@ def test_the_flags_of_2018_have_their_defaults():
     assert {name: args[name] for name in expected} == expected
 
 
+def test_paths_may_begin_with_the_home_folder(monkeypatch):
+    """Shells put it in for ~/x, and most of them not for --flag=~/x."""
+    monkeypatch.setenv("HOME", "/home/me")
+    names = ["config", "load_checkpoint", "mixture_input_path", "output_path"]
+    names += ["report", "dataset_path"]
+    args = vars(build_parser().parse_args([f"--{name}=~/x" for name in names]))
+    assert {str(args[name]) for name in names} == {"/home/me/x"}
+
+
 @pytest.mark.parametrize(
     "flag", ["print_model_summary", "one_shot", "recursive", "original_framing"]
 )
@@ -139,6 +148,10 @@ def test_booleans_work_bare_and_with_a_value(flag, values, expected):
         (["--target_field_length", "-5"], "whole number of at least 1, got '-5'"),
         (["--target_field_length", "1.5"], "whole number of at least 1, got '1.5'"),
         (["--subtype", "PCM_8"], "--subtype: invalid choice: 'PCM_8'"),
+        (["--format", "aiff"], "--format: invalid choice: 'aiff'"),
+        (["--bitrate", "fast"], "--bitrate: expected 8k to 2000k bits a second"),
+        (["--start", "1:70"], "--start: expected seconds, m:s or h:m:s"),
+        (["--duration", "0"], "--duration: expected more than nothing"),
         (["--kernel_convention", "x"], "--kernel_convention: invalid choice: 'x'"),
         *(
             ([flag, ""], f"{flag}: expected a path, got an empty text")

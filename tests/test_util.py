@@ -1,5 +1,6 @@
 """Files: all or nothing; JSON: clear errors."""
 
+import errno
 import os
 import pathlib
 import stat
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 import util
+from sswavenet.console import run as command_line
 from util import UserError
 
 
@@ -28,6 +30,105 @@ def test_replacing_renames_on_success_only(tmp_path):
         fail_halfway()
     assert path.read_text() == "first"
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
+
+
+NAMES = ("a.wav", "b.wav", "c.wav")
+
+
+@pytest.fixture(params=["hard links", "no hard links"])
+def links(request, monkeypatch):
+    """File systems of both kinds."""
+
+    def link(*_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if request.param == "no hard links":
+        monkeypatch.setattr(os, "link", link)
+
+
+def put(folder, text, **options):
+    """Write files of the three names, backwards, which take them in order."""
+    finals = [folder / name for name in reversed(NAMES)]
+    with util.replacing_all(finals, **options) as temporaries:
+        for path in temporaries:
+            path.write_text(text)
+
+
+def texts(folder):
+    """What each file of a folder holds, hidden folders' too."""
+    return {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_set_replaces_what_is_there(links, tmp_path):
+    (tmp_path / "a.wav").write_text("old")
+    (tmp_path / "b.wav").symlink_to("nowhere")
+    put(tmp_path, "new")
+    assert texts(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_set_stays_old_where_one_file_cannot_be_replaced(
+    name, links, tmp_path, monkeypatch
+):
+    (tmp_path / "a.wav").symlink_to("nowhere")
+    for old in ("b.wav", name):
+        (tmp_path / old).unlink(missing_ok=True)
+        (tmp_path / old).write_text("old")
+    before = {path: path.lstat() for path in tmp_path.iterdir()}
+    replace = pathlib.Path.replace
+
+    def fail(self, target):
+        if target.name == name and self.name.startswith("new"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return replace(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    with pytest.raises(UserError, match=f"cannot write .*{name}: Operation not perm"):
+        put(tmp_path, "new")
+    after = {path: path.lstat() for path in tmp_path.iterdir()}
+    assert after.keys() == before.keys()
+    for path, state in before.items():
+        assert (after[path].st_mode, after[path].st_mtime_ns, after[path].st_size) == (
+            state.st_mode,
+            state.st_mtime_ns,
+            state.st_size,
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_set_of_new_names_replaces_nothing(name, links, tmp_path):
+    def appears():
+        finals = [tmp_path / name for name in NAMES]
+        with util.replacing_all(finals, old=()) as temporaries:
+            for path in temporaries:
+                path.write_text("new")
+            (tmp_path / name).write_text("mine")
+
+    with pytest.raises(UserError, match=f"{name}: something else has got this name"):
+        appears()
+    assert texts(tmp_path) == {name: "mine"}
+    (tmp_path / name).unlink()
+    put(tmp_path, "new", old=())
+    assert texts(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
+def test_of_two_runs_for_the_same_names_one_gets_all(links, tmp_path):
+    def both():
+        finals = [tmp_path / name for name in NAMES]
+        with util.replacing_all(finals, old=()) as temporaries:
+            put(tmp_path, "first", old=())
+            for path in temporaries:
+                path.write_text("second")
+
+    with pytest.raises(UserError, match=r"a\.wav: something else has got this name"):
+        both()
+    assert texts(tmp_path) == dict.fromkeys(NAMES, "first")
+
+
+def test_what_was_there_may_be_replaced_what_comes_may_not(links, tmp_path):
+    (tmp_path / "b.wav").write_text("old")
+    put(tmp_path, "new", old=[tmp_path / "b.wav"])
+    assert texts(tmp_path) == dict.fromkeys(NAMES, "new")
 
 
 def test_leftovers_of_killed_processes_are_removed_and_others_are_not(tmp_path):
@@ -66,6 +167,23 @@ with util.replacing(sys.argv[1]) as temporary:
     util.remove_leftovers(tmp_path / "none")
 
 
+def test_what_is_called_like_a_leftover_but_is_none_stops_nothing(tmp_path):
+    os.mkfifo(tmp_path / f"{util.PARTIAL}pipe")  # to open it would wait for ever
+    (tmp_path / f"{util.PARTIAL}file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    (tmp_path / f"{util.PARTIAL}link").symlink_to(tmp_path / "mine")
+    before = sorted(tmp_path.rglob("*"))
+    remove = "import sys, util; util.remove_leftovers(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", remove, str(tmp_path)],
+        cwd=pathlib.Path(__file__).parents[1],
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_folder_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
     real, made = util.tempfile.mkdtemp, []
 
@@ -101,6 +219,12 @@ def test_json_is_read_back(tmp_path):
     document = {"b": [1, 2.5], "a": {"é": None}}
     util.write_json(tmp_path / "a.json", document)
     assert util.read_json(tmp_path / "a.json") == document
+
+
+def test_a_byte_order_mark_is_no_part_of_json(tmp_path):
+    """Editors on Windows put one before what they save as UTF-8."""
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert util.read_json(tmp_path / "a.json") == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -142,14 +266,36 @@ def test_what_has_no_end_is_refused(name, message, tmp_path):
         util.read_json(path)
 
 
-def test_a_user_without_a_home_folder_is_told(monkeypatch):
-    def no_entry(_):
-        raise KeyError
+def test_folders_of_any_depth_are_made(tmp_path):
+    folder = tmp_path / "/".join("d" * 1500)
+    util.make_folder(folder)
+    assert folder.is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="File exists"):
+        util.make_folder(tmp_path / "file" / "deep")
+    while folder != tmp_path:  # pytest itself would climb by recursion
+        folder.rmdir()
+        folder = folder.parent
 
-    for name in ("HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("pwd.getpwuid", no_entry)
-    with pytest.raises(UserError, match="set HOME, or XDG_CACHE_HOME"):
-        util.cache_folder()
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert util.cache_folder() == pathlib.Path("/somewhere/sswavenet")
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Café 東京 1", "Café 東京 1"),
+        ("a\nb\tc\u2028d", "a b c d"),
+        ("\x1b[2J\x07\x7f", r"\x1b[2J\x07\x7f"),
+        ("\x9b31m\u202egpj.exe", r"\x9b31m\u202egpj.exe"),
+        ("no text \udc80", r"no text \udc80"),
+    ],
+)
+def test_what_is_shown_cannot_command_a_terminal(text, expected):
+    assert util.printable(text) == expected
+    assert util.printable(text).isprintable()
+
+
+def test_the_programs_messages_are_printable(capsys):
+    def fail():
+        raise UserError("song\x9b2J\udc80: no audio")
+
+    assert command_line.run(fail) == 2
+    assert capsys.readouterr().err == "error: song\\x9b2J\\udc80: no audio\n"

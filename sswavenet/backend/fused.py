@@ -26,8 +26,7 @@ from typing import Any
 
 import numpy as np
 
-import util
-from sswavenet.backend import compat
+from sswavenet.backend import compat, folders
 from sswavenet.config.session import Config
 
 logger = logging.getLogger(__name__)
@@ -82,8 +81,12 @@ def _registered() -> list:
 def _library() -> pathlib.Path:
     """The compiled library, made now unless it is in the cache folder.
 
+    The name ends with a hash of the content: to load a library that was cut short ends
+    the process.
+
     Raises:
-        OSError: there is no compiler, or no room for its output.
+        OSError: there is no compiler, no room for its output, or others can write into
+            the cache folder.
         subprocess.CalledProcessError: it failed.
     """
     import jax
@@ -92,23 +95,34 @@ def _library() -> pathlib.Path:
     flags += ["-fPIC", "-shared", "-w", "-pthread"]
     made_of = [SOURCE.read_bytes(), *flags, jax.__version__, _processor()]
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-    folder = util.cache_folder()
-    path = folder / f"fused-{key}.so"
-    if path.exists():
-        return path
+    folder = folders.code_folder()
+    for path in folder.glob(f"fused-{key}-*.so"):
+        if path == _named(path, key):
+            return path
+        path.unlink()
     names = (os.environ.get("CXX", "c++"), "g++", "clang++")
     compiler = next(filter(None, map(shutil.which, names)), None)
     if compiler is None:
         raise OSError("there is no C++ compiler (c++, or CXX in the environment)")
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = pathlib.Path(scratch, path.name)
+        made = pathlib.Path(scratch, "fused.so")
         command = [compiler, *flags, f"-I{jax.ffi.include_dir()}", str(SOURCE)]
         subprocess.run(
-            [*command, "-o", str(made)], check=True, capture_output=True, text=True
+            [*command, "-o", str(made)],
+            check=True,
+            capture_output=True,
+            text=True,
+            errors="replace",
         )
-        made.replace(path)
-    return path
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        return made.replace(folder / _named(made, key).name)
+
+
+def _named(library: pathlib.Path, key: str) -> pathlib.Path:
+    """What a library must be called, for what is in it."""
+    digest = hashlib.sha256(library.read_bytes()).hexdigest()[:16]
+    return library.with_name(f"fused-{key}-{digest}.so")
 
 
 def _processor() -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from typing import Callable
@@ -25,9 +24,7 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        text = f"{record.levelname.lower()}: {record.getMessage()}"
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-        return re.sub(r"[\x00-\x1f\x7f]", " ", text)
+        return util.printable(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 @contextlib.contextmanager
@@ -73,7 +70,7 @@ def run(work: Callable[[], int]) -> int:
     Returns:
         That status; 1 where nobody reads stdout any more, 2 if something that was
         given cannot be used or written, or the memory runs out, 130 after SIGINT, 143
-        after SIGTERM.
+        after SIGTERM, 129 after SIGHUP.
     """
     with standard_streams.opened(), _logging_to_stderr():
         try:
@@ -83,9 +80,9 @@ def run(work: Callable[[], int]) -> int:
         except KeyboardInterrupt:
             logger.error("interrupted")
             return 130
-        except signals.Terminated:
+        except signals.Terminated as error:
             logger.error("terminated")
-            return 143
+            return 128 + error.number
         except BrokenPipeError:
             standard_streams.silence_stdout()  # whoever read it is gone
             return 1

@@ -1,67 +1,94 @@
-"""SIGINT and SIGTERM as exceptions, raised where they can be heard.
+"""SIGINT, SIGTERM and SIGHUP as exceptions, which unwind and clean up.
 
-A signal's handler runs wherever the program happens to be. An exception that it raises
-in a finalizer or in a callback of the garbage collector is lost, and one that it raises
-while a library with compiled code is being loaded can crash it. So it waits, or is
-raised again, until it is on its way.
+An exception that a signal's handler raises in a finalizer or in a callback of the
+garbage collector (JAX has one) is lost; it is raised again a moment later.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
-AGAIN = 0.05  # seconds until a signal that has to wait is looked at again
-HAS_TIMER = hasattr(signal, "setitimer")  # else none waits
-# Functions that run when an object goes, those of the standard library among them.
-FINALIZERS = ("__del__", "_remove", "remove", "weakref_cb")
+# Seconds in which another signal does not disturb the cleaning up: a hangup comes from
+# the terminal and once more from the shell, and people press Ctrl-C twice.
+DEAF = 2.0
+AGAIN = 0.02  # seconds until what was lost is raised again
+HAS_TIMER = hasattr(signal, "setitimer")  # else the next signal has to do
 _waiting = 0  # how many contexts want signals to wait
+_pending: int | None = None  # the signal that waits
 
 
 class Terminated(BaseException):
-    """SIGTERM came; like KeyboardInterrupt, it unwinds and cleans up."""
+    """SIGTERM or SIGHUP came; like KeyboardInterrupt, it unwinds and cleans up.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
-EXCEPTIONS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+def heard() -> list[int]:
+    """The signals that end the program: not those it was started to ignore (nohup)."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one is not everywhere
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [each for each in numbers if signal.getsignal(each) != signal.SIG_IGN]
+
+
+def _raise(number: int) -> None:
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGINT and `Terminated` at SIGTERM, once.
+    """Raise KeyboardInterrupt at SIGINT, `Terminated` at SIGTERM and SIGHUP.
 
     In other threads than the main one, which get no signals, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    pending: list = []
+    quiet_until, lost_number = 0.0, signal.SIGINT
 
-    def note(number: int, frame: Any) -> None:
-        for each in EXCEPTIONS:  # once is enough: cleaning up has begun
-            signal.signal(each, signal.SIG_IGN)
-        pending.append(number)
-        try_again(number, frame)
-
-    def try_again(_number: int, frame: Any) -> None:
-        if not pending:
+    def note(number: int, _frame: Any) -> None:
+        nonlocal quiet_until
+        global _pending
+        now = time.monotonic()
+        if now < quiet_until:
             return
+        if _waiting:
+            _pending = number
+            return
+        quiet_until = now + DEAF
+        _raise(number)
+
+    def raise_again(unraisable: Any) -> None:
+        nonlocal quiet_until, lost_number
+        error = unraisable.exc_value
+        if not isinstance(error, (KeyboardInterrupt, Terminated)):
+            hook(unraisable)
+            return
+        quiet_until = 0.0
+        lost_number = getattr(error, "number", signal.SIGINT)
         if HAS_TIMER:
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
-            if _waiting or _in_callback(frame) or _is_on_its_way():
-                return
-        raise EXCEPTIONS[pending[0]]
 
-    before = {number: signal.signal(number, note) for number in EXCEPTIONS}
+    hook, sys.unraisablehook = sys.unraisablehook, raise_again
+    before = {number: signal.signal(number, note) for number in heard()}
     if HAS_TIMER:
-        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, try_again)
+        alarm = signal.signal(signal.SIGALRM, lambda _, frame: note(lost_number, frame))
+        before[signal.SIGALRM] = alarm
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         if HAS_TIMER:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
@@ -70,27 +97,20 @@ def raising() -> Iterator[None]:
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-    """Let signals wait while it lasts; also a decorator."""
-    global _waiting
+    """Let signals wait while it lasts, where an exception would do harm."""
+    global _waiting, _pending
     _waiting += 1
     try:
         yield
     finally:
         _waiting -= 1
+        if _pending is not None and not _waiting:
+            number, _pending = _pending, None
+            _raise(number)
 
 
-def _is_on_its_way() -> bool:
-    """Whether what runs here cleans up after one of the exceptions."""
-    error = sys.exc_info()[1]
-    while error is not None and not isinstance(error, tuple(EXCEPTIONS.values())):
-        error = error.__context__
-    return error is not None
-
-
-def _in_callback(frame: Any) -> bool:
-    codes = [getattr(callback, "__code__", None) for callback in gc.callbacks]
-    while frame is not None:
-        if frame.f_code in codes or frame.f_code.co_name in FINALIZERS:
-            return True
-        frame = frame.f_back
-    return False
+def ignore_those_of_the_group() -> None:
+    """Ignore what a terminal sends to the parent, too, which then ends this process."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

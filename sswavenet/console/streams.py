@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import select
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -42,23 +43,53 @@ def write(text: str) -> None:
     if sys.stdout is None:  # closed by whoever started the program
         return
     encoding = sys.stdout.encoding or "utf-8"
+    data = text.encode(encoding, "backslashreplace")
     with _naming_stdout():
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        sys.stdout.flush()
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.flush()
+            _write_all(sys.stdout.buffer, data)
+        else:  # a text in memory
+            sys.stdout.write(data.decode(encoding))
 
 
 class BinaryStdout:
     """What `sys.stdout.buffer` takes; errors as those of `write`."""
 
-    def write(self, data: bytes) -> int:
-        """Write all of the data."""
+    def write(self, data: bytes) -> None:
+        """Write all of the data, at once."""
         with _naming_stdout():
-            return sys.stdout.buffer.write(data)
+            _write_all(sys.stdout.buffer, data)
 
-    def flush(self) -> None:
-        """Hand over what is buffered."""
-        with _naming_stdout():
-            sys.stdout.buffer.flush()
+
+class BinaryStdin:
+    """What `sys.stdin.buffer` gives."""
+
+    def read1(self, size: int) -> bytes:
+        """What has come in, at most `size` bytes; none at the end alone."""
+        file = _unbuffered(sys.stdin.buffer)
+        while (data := file.read(size)) is None:
+            select.select([file], [], [])
+        return data
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    """Write all of the data, however little a call takes.
+
+    Without Python's buffer (PYTHONUNBUFFERED), a full disk or a pipe takes a part of it
+    and says how much; a pipe that does not block takes nothing while it is full.
+    """
+    file = _unbuffered(file)
+    rest = memoryview(data)
+    while rest:
+        count = file.write(rest)
+        if count is None:
+            select.select([], [file], [])
+        rest = rest[count or 0 :]
+
+
+def _unbuffered(file: Any) -> Any:
+    """The file below Python's buffer, which says how much it takes and gives."""
+    return getattr(file, "raw", file)
 
 
 @contextlib.contextmanager

@@ -12,14 +12,16 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import util
 from sswavenet.config.session import Config
+from sswavenet.console import places
 from sswavenet.console import streams as standard_streams
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
-from sswavenet.separation import report, startup
+from sswavenet.separation import naming, report, startup
+from sswavenet.separation.excerpt import Excerpt
+from sswavenet.sound.formats import FORMATS, Encoding
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def infer(args: argparse.Namespace) -> int:
     if args.mixture_input_path == "-":
         return _separate_stdin(args)
     if args.report is not None:
-        util.check_place(args.report)
+        places.check_place(args.report)
     if args.one_shot and (args.target_field_length or args.batch_size):
         logger.warning(
             "--one_shot takes each file whole: --target_field_length and --batch_size "
@@ -43,16 +45,26 @@ def infer(args: argparse.Namespace) -> int:
             "--recursive looks into folders: with the file %s it changes nothing",
             args.mixture_input_path,
         )
+    naming.check_template(args.output_name)
+    encoding = _encoding(args)
+    excerpt = Excerpt(args.start, args.duration)
+    if args.original_framing and not excerpt.is_whole:
+        raise UserError(
+            "--original_framing depends on where the fragments begin, so that no part "
+            "comes out as in the whole: expected it without --start and --duration"
+        )
     config, session, checkpoint = startup.load_session(args)
     found = mixtures.find_mixtures(
         args.mixture_input_path,
         sample_rate=config.sample_rate,
         recursive=args.recursive,
         output_path=args.output_path or session / "samples",
+        template=args.output_name,
+        extension=args.format,
     )
     if args.report is not None:
         inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
-        util.check_not_among([args.report], inputs, "an input")
+        places.check_not_among([args.report], inputs, "an input")
         _check_not_a_stem(args, found, config, session)
     startup.choose_backend()
     import models
@@ -65,14 +77,18 @@ def infer(args: argparse.Namespace) -> int:
         precision=args.precision,
     )
     if args.output_path is not None:
-        for place in {args.output_path / mixture.name.parent for mixture in found}:
+        stems = config.task.stems
+        paths = [mixture.stem_paths(args.output_path, stems) for mixture in found]
+        for place in {path.parent for stem in paths for path in stem.values()}:
             util.remove_leftovers(place)
     if args.print_model_summary:
         models.print_summary(models.build_wavenet(config))
     settings = separate.Settings(
         output_path=args.output_path,
         stems=args.stems,
-        subtype=args.subtype,
+        encoding=encoding,
+        excerpt=excerpt,
+        strict=args.strict,
         overwrite=args.overwrite,
         skip_existing=args.skip_existing,
         verify=args.verify,
@@ -96,6 +112,30 @@ def infer(args: argparse.Namespace) -> int:
     return 0 if done == summary.num_files else 1
 
 
+def _encoding(args: argparse.Namespace) -> Encoding:
+    """How the stems are stored; refuses what a format does not have."""
+    form = FORMATS[args.format]
+    if args.subtype is not None and args.subtype not in form.subtypes:
+        having = [name for name, other in FORMATS.items() if other.subtypes]
+        raise UserError(
+            f"--subtype {args.subtype}: --format {form.name} holds "
+            f"{' or '.join(form.subtypes)}"
+            if form.subtypes
+            else f"--subtype works with --format {' and '.join(having)}, not with "
+            f"{form.name}"
+        )
+    if args.bitrate is not None and not form.muxer:
+        having = [name for name, other in FORMATS.items() if other.muxer]
+        raise UserError(
+            f"--bitrate works with --format {', '.join(having)}, not with {form.name}"
+        )
+    if form.is_lossy:
+        logger.info("%s is lossy: the stems sum to the mixture only nearly", form.name)
+        return Encoding(form.name, bitrate=args.bitrate)
+    args.subtype = args.subtype or "PCM_16"
+    return Encoding(form.name, args.subtype)
+
+
 def _check_not_a_stem(
     args: argparse.Namespace,
     found: Sequence[mixtures.Mixture],
@@ -114,7 +154,7 @@ def _check_not_a_stem(
         return
     for mixture in found:
         written = mixture.stem_paths(args.output_path, config.task.stems)
-        util.check_not_among([args.report], written.values(), "a stem")
+        places.check_not_among([args.report], written.values(), "a stem")
 
 
 @contextlib.contextmanager
@@ -153,6 +193,7 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         ", ".join(config.task.stems),
         config.context_length,
     )
-    sink: Any = standard_streams.BinaryStdout()
-    streaming.pipe(separator, sys.stdin.buffer, sink)
+    streaming.pipe(
+        separator, standard_streams.BinaryStdin(), standard_streams.BinaryStdout()
+    )
     return 0

@@ -3,7 +3,8 @@
 The network comes as a function `build_predict(target_field_length=...,
 target_padding=..., input_length=...)` that returns what `framing` calls `predict`.
 
-Convention: stems are `<output folder>/<mixture name>_<stem>.wav`.
+Convention: stems are `<output folder>/<mixture name>_<stem>.wav`, unless asked for
+under other names and in another format.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Callable
 
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -24,6 +25,7 @@ import util
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
 from sswavenet.separation.engine import NetworkSource
+from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.file import progress_bar, separate_file
 from sswavenet.separation.framing import Predict
 from sswavenet.separation.inputs import (
@@ -36,6 +38,7 @@ from sswavenet.separation.inputs import (
 )
 from sswavenet.separation.report import FAILED, SEPARATED, SKIPPED, FileReport
 from sswavenet.separation.shapes import Blocks
+from sswavenet.sound.formats import Encoding
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -50,7 +53,9 @@ class Settings:
     Args:
         output_path: folder for the stems. Defaults to a new one in the session.
         stems: names of those to write. Defaults to all.
-        subtype: `PCM_16`, `PCM_24` or `FLOAT`. Defaults to `PCM_16`.
+        encoding: how the stems are stored. Defaults to WAV files, `PCM_16`.
+        excerpt: which part of each mixture to separate. Defaults to all.
+        strict: let a damaged mixture fail. Defaults to False.
         overwrite: replace stems that are there. Defaults to False.
         skip_existing: leave out mixtures whose stems are all there. Defaults to False.
         verify: read the stems back before they get their names. Defaults to False.
@@ -64,7 +69,9 @@ class Settings:
 
     output_path: pathlib.Path | None = None
     stems: Sequence[str] | None = None
-    subtype: str = "PCM_16"
+    encoding: Encoding = Encoding()  # noqa: RUF009 (it is frozen)
+    excerpt: Excerpt = Excerpt()  # noqa: RUF009
+    strict: bool = False
     overwrite: bool = False
     skip_existing: bool = False
     verify: bool = False
@@ -130,10 +137,15 @@ def separate_all(
     files = [] if files is None else files
     stems = _chosen_stems(config, settings)
     mixtures, done = _to_do(mixtures, settings, stems)
+
+    def length(mixture: Mixture) -> int:
+        excerpt, rate = settings.excerpt, config.sample_rate
+        return excerpt.length(mixture.length - round(excerpt.start * rate), rate)
+
     networks = NetworkSource(
         config,
         build_predict,
-        [mixture.length for mixture in mixtures if mixture not in done],
+        [length(mixture) for mixture in mixtures if mixture not in done],
         original_framing=settings.original_framing,
         one_shot=settings.one_shot,
         target_field_length=settings.target_field_length,
@@ -146,15 +158,17 @@ def separate_all(
         folder = output_folder(settings.output_path)
     else:
         folder = settings.output_path  # nothing is written
-    total = sum(mixture.length for mixture in mixtures)
+    total = sum(map(length, mixtures))
     with logging_redirect_tqdm(), progress_bar("all files", total, config) as bar:
         for mixture in mixtures:
             if mixture in done:
                 files.append(FileReport(str(mixture.path), SKIPPED))
             else:
                 paths = mixture.stem_paths(folder, stems)
-                files.append(_attempt(mixture, paths, config, networks, settings))
-            bar.update(mixture.length / config.sample_rate)
+                files.append(
+                    _attempt(mixture, paths, folder, config, networks, settings)
+                )
+            bar.update(length(mixture) / config.sample_rate)
     separated = [file for file in files if file.status == SEPARATED]
     if not separated and not settings.output_path:
         with contextlib.suppress(OSError):  # folders in it stay
@@ -215,22 +229,29 @@ def _to_do(
 def _attempt(
     mixture: Mixture,
     paths: dict[str, pathlib.Path],
+    output: pathlib.Path,
     config: Config,
     networks: NetworkSource,
     settings: Settings,
 ) -> FileReport:
     """Separate one file, again with a smaller network while the memory runs out."""
     started = time.monotonic()
+    old: Container[os.PathLike] | None = None if settings.overwrite else ()
+    if settings.skip_existing:  # some stems of this mixture, else it would be skipped
+        old = list(filter(os.path.lexists, paths.values()))
     found = FileReport(str(mixture.path), sample_rate=config.sample_rate)
     while found.status == FAILED:
         try:
-            found.frames, found.stems = separate_file(
+            found.frames, found.stems, found.warnings = separate_file(
                 mixture,
                 paths,
                 config,
                 networks,
-                subtype=settings.subtype,
+                encoding=settings.encoding,
+                excerpt=settings.excerpt,
+                strict=settings.strict,
                 verify=settings.verify,
+                old=old,
             )
             found.status = SEPARATED
         except Exception as error:
@@ -242,6 +263,9 @@ def _attempt(
                 raise
             found.message = _one_line(mixture, error)
             logger.error("%s", found.message)
+            for folder in {path.parent for path in paths.values()} - {output}:
+                with contextlib.suppress(OSError):  # there is something in it
+                    folder.rmdir()
             break
     found.seconds = time.monotonic() - started
     return found

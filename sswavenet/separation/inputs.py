@@ -10,24 +10,17 @@ import pathlib
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 
-import soundfile
-
 import util
-from sswavenet.sound.reader import UNKNOWN_FRAMES
+from sswavenet.console import places
+from sswavenet.separation import naming
+from sswavenet.sound import choice
+from sswavenet.sound.reader import AudioReader
 from util import UserError
 
 logger = logging.getLogger(__name__)
 
-# libsndfile's formats by the extensions in use; RAW has no header, hence no rate.
-EXTENSIONS = frozenset(
-    {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
-    | {".aif", ".aifc", ".bwf", ".iff", ".mp3", ".oga", ".opus", ".snd", ".sph"}
-)
-# Audio that it does not read: who has some in a folder should know that it stays there.
-UNREADABLE = frozenset(
-    {".aac", ".ac3", ".amr", ".ape", ".dff", ".dsf", ".m4a", ".m4b", ".mka", ".mp4"}
-    | {".ra", ".tta", ".webm", ".wma", ".wv"}
-)
+# By these a folder's files are known for audio; and for audio that cannot be read here.
+EXTENSIONS, UNREADABLE = choice.extensions()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,22 +29,27 @@ class Mixture:
 
     Args:
         path: the file.
-        name: path of the stems below the output folder, up to `_<stem>.wav`.
+        name: its path below the folder of mixtures, without extension.
         length: samples at the model's rate, from the header; 0 if that does not say.
         description: rate and channels, for logs.
+        template: of the stems' names. Defaults to `naming.DEFAULT`.
+        extension: of the stems' files. Defaults to `wav`.
     """
 
     path: pathlib.Path
     name: pathlib.PurePath
     length: int
     description: str
+    template: str = naming.DEFAULT
+    extension: str = "wav"
 
     def stem_paths(
         self, folder: pathlib.Path, stems: Sequence[str]
     ) -> dict[str, pathlib.Path]:
         """Where the stems go, by their names."""
         return {
-            stem: folder / self.name.parent / f"{self.name.name}_{stem}.wav"
+            stem: folder
+            / naming.stem_path(self.template, self.name, stem, self.extension)
             for stem in stems
         }
 
@@ -62,15 +60,19 @@ def find_mixtures(
     sample_rate: int,
     recursive: bool = False,
     output_path: os.PathLike | None = None,
+    template: str = naming.DEFAULT,
+    extension: str = "wav",
 ) -> list[Mixture]:
     """List the mixtures at `path` in sorted order, and read their headers.
 
     Args:
         path: a file, taken whatever its name is, or a folder, of which every file
-            with an extension that libsndfile knows is taken, but for hidden ones.
+            with an extension of audio or video is taken, but for hidden ones.
         sample_rate: the model's, Hz.
         recursive: whether to look into a folder's folders. Defaults to False.
         output_path: a folder that is not looked into, for it holds stems.
+        template: of the stems' names. Defaults to `naming.DEFAULT`.
+        extension: of the stems' files. Defaults to `wav`.
 
     Raises:
         UserError: there are none, or two would write the same stems.
@@ -82,14 +84,23 @@ def find_mixtures(
         raise UserError(f"{root}: expected an audio file or a folder, got a device")
     files = _list_folder(root, recursive, output_path) if root.is_dir() else [root]
     names: dict[pathlib.PurePath, pathlib.Path] = {}
+    taken: dict[pathlib.PurePath, pathlib.Path] = {}
     for file in files:
         name = pathlib.PurePath(file.stem)
         if root.is_dir():
             name = file.parent.relative_to(root) / name
-        if name in names:
-            raise UserError(f"{names[name]} and {file} would write the same stems")
-        names[name] = file
-    return [_read_header(file, name, sample_rate) for name, file in names.items()]
+        stems = naming.stem_path(template, name, "stem", extension)
+        if stems in taken:
+            raise UserError(f"{taken[stems]} and {file} would write the same stems")
+        taken[stems] = names[name] = file
+    return [
+        dataclasses.replace(
+            _read_header(file, name, sample_rate),
+            template=template,
+            extension=extension,
+        )
+        for name, file in names.items()
+    ]
 
 
 def _list_folder(
@@ -104,12 +115,14 @@ def _list_folder(
             name
             for name in folders
             if recursive
-            and name[0] != "."
+            and not util.is_foreign(name)
             and not _is_same(pathlib.Path(folder, name), output_path)
         ]
-        places = [pathlib.Path(folder, name) for name in folders]
-        links += [place for place in places if place.is_symlink()]
-        files += [pathlib.Path(folder, name) for name in names if name[0] != "."]
+        inner = [pathlib.Path(folder, name) for name in folders]
+        links += [place for place in inner if place.is_symlink()]
+        files += [
+            pathlib.Path(folder, name) for name in names if not util.is_foreign(name)
+        ]
     _warn_of(links, "links to folders are not followed")
     unreadable = [file for file in files if file.suffix.lower() in UNREADABLE]
     _warn_of(unreadable, "files of formats that cannot be read are left out")
@@ -141,12 +154,9 @@ def _read_header(
     """A mixture as its header describes it: its length is 0 if unknown."""
     length, description = 0, "unreadable"
     # A file that cannot be read fails when its turn comes, with its reason.
-    with contextlib.suppress(OSError, RuntimeError, TypeError, ZeroDivisionError):
-        info = soundfile.info(os.fsencode(path))
-        # A FLAC that was written to a pipe does not say it, and has some 2**63.
-        frames = info.frames if info.frames < UNKNOWN_FRAMES else 0
-        length = -(-frames * sample_rate // info.samplerate)
-        description = f"{info.samplerate} Hz, mean of {info.channels} channel(s)"
+    with contextlib.suppress(UserError), AudioReader(path) as reader:
+        length = -(-reader.rough_frames * sample_rate // reader.sample_rate)
+        description = f"{reader.sample_rate} Hz, mean of {reader.channels} channel(s)"
     return Mixture(path, name, length, description)
 
 
@@ -158,7 +168,7 @@ def output_folder(path: os.PathLike) -> pathlib.Path:
     """
     folder = pathlib.Path(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        util.make_folder(folder)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
     util.check_folder(folder)
@@ -210,10 +220,10 @@ def check_outputs(
             yield from mixture.stem_paths(folder, names).values()
 
     inputs = [mixture.path for mixture in mixtures]
-    util.check_not_among(paths(stems), inputs, "a mixture")
-    places = set(map(os.path.realpath, inputs))
+    places.check_not_among(paths(stems), inputs, "a mixture")
+    taken = set(map(os.path.realpath, inputs))
     for path in paths(others):
-        if os.path.realpath(path) in places:
+        if os.path.realpath(path) in taken:
             raise UserError(
                 f"{path} lies among the mixtures, but has the name of a stem of one of "
                 "them: expected another --output_path, or only one of both there"

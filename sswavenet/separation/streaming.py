@@ -7,7 +7,7 @@ then, `Config.context_length` samples late; `stream_keras` says how.
 from __future__ import annotations
 
 import concurrent.futures
-from typing import BinaryIO, Callable
+from typing import Callable, Protocol
 
 import numpy as np
 
@@ -196,7 +196,21 @@ class StreamingSeparator:
         return np.concatenate([estimates, remainder[None]])
 
 
-def pipe(separator: StreamingSeparator, source: BinaryIO, sink: BinaryIO) -> None:
+class Source(Protocol):
+    """Where bytes come from."""
+
+    def read1(self, size: int, /) -> bytes:
+        """What has come in, at most `size` bytes; none at the end alone."""
+
+
+class Sink(Protocol):
+    """Where bytes go."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of the data."""
+
+
+def pipe(separator: StreamingSeparator, source: Source, sink: Sink) -> None:
     """Separate raw samples as they come.
 
     Args:
@@ -214,10 +228,9 @@ def pipe(separator: StreamingSeparator, source: BinaryIO, sink: BinaryIO) -> Non
         if not np.isfinite(stems).all():
             raise UserError("the network's output has NaN or infinity")
         sink.write(np.ascontiguousarray(stems.T).tobytes())
-        sink.flush()
 
     rest = b""
-    while chunk := source.read1(4 * separator.block_length):  # type: ignore[attr-defined]
+    while chunk := source.read1(4 * separator.block_length):
         data = rest + chunk
         whole = len(data) // 4 * 4
         data, rest = data[:whole], data[whole:]

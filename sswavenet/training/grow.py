@@ -22,7 +22,7 @@ import sys
 import numpy as np
 
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
@@ -175,7 +175,8 @@ def _write_session(session: pathlib.Path, big: Config, arrays: dict) -> pathlib.
 def _check_session(session: pathlib.Path, big: Config) -> None:
     """Refuse a session with a checkpoint, or with the config of another network."""
     files = (session / "checkpoints").glob("*.hdf5")
-    if any(not path.name.startswith(".") for path in files):
+    found = any(not path.name.startswith(".") for path in files)
+    if found or checkpoints.find_stopped(session):
         raise UserError(f"{session} has checkpoints; choose a new training.path")
     checkpoints.check_session(session, big)
 
@@ -187,12 +188,12 @@ def _build_parser() -> arguments.Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "small_config", type=pathlib.Path, help="of the trained network"
+        "small_config", type=arguments.path, help="of the trained network"
     )
-    parser.add_argument("big_config", type=pathlib.Path, help="of the larger one")
+    parser.add_argument("big_config", type=arguments.path, help="of the larger one")
     parser.add_argument(
         "--load_checkpoint",
-        type=pathlib.Path,
+        type=arguments.path,
         metavar="FILE",
         help="weights to grow (default: the newest of the small session)",
     )
@@ -211,7 +212,7 @@ def main() -> int:
     Returns:
         The exit status: 0 if the session is written, 1 if nobody reads stdout, 2 if
         the arguments, a config, the checkpoint or the session cannot be used, 130
-        after an interrupt, 143 after SIGTERM.
+        after an interrupt, 143 after SIGTERM, 129 after SIGHUP.
     """
     args = _build_parser().parse_args()
     return command_line.run(lambda: _grow(**vars(args)))

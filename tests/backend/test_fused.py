@@ -324,12 +324,12 @@ def test_says_that_there_is_no_compiler(afresh, monkeypatch, caplog):
     with caplog.at_level("INFO"):
         assert not fused.available(wide_config("multi-instrument"))
     assert "no C++ compiler" in caplog.text
-    assert not afresh.exists()
+    assert not list(afresh.iterdir())
 
 
 def test_says_that_the_compiler_failed(afresh, monkeypatch, caplog, tmp_path):
     compiler = tmp_path / "c++"
-    compiler.write_text("#!/bin/sh\necho 'fused.cc:1: error: too old' >&2\nexit 1\n")
+    compiler.write_text("#!/bin/sh\nprintf '\\377 error: too old\\n' >&2\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     with caplog.at_level("INFO"):
@@ -338,8 +338,46 @@ def test_says_that_the_compiler_failed(afresh, monkeypatch, caplog, tmp_path):
     assert not list(afresh.iterdir())
 
 
-def test_what_was_compiled_once_is_kept(afresh, monkeypatch):
+@pytest.fixture
+def quick_compiler(monkeypatch, tmp_path):
+    """Takes no time, and writes the same bytes each time."""
+    compiler = tmp_path / "c++"
+    compiler.write_text('#!/bin/sh\nfor last; do :; done\nseq 999 >"$last"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+
+
+def test_what_was_compiled_once_is_kept(afresh, quick_compiler, monkeypatch):
     library = fused._library()
+    monkeypatch.setenv("CXX", "absent")
     monkeypatch.setenv("PATH", "")  # no compiler any more
     assert fused._library() == library
+    assert list(afresh.iterdir()) == [library]
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_library_that_was_cut_short_is_made_anew(size, afresh, quick_compiler):
+    """To load one ends the process with SIGBUS."""
+    library = fused._library()
+    content = library.read_bytes()
+    os.truncate(library, size)
+    assert fused._library() == library
+    assert library.read_bytes() == content
+    assert list(afresh.iterdir()) == [library]
+
+
+@pytest.mark.parametrize("whose", ["writable", "another's"])
+def test_nothing_is_loaded_from_a_folder_that_others_write_into(
+    whose, afresh, quick_compiler, monkeypatch, caplog
+):
+    library = fused._library()  # so it could be planted
+    if whose == "writable":
+        afresh.chmod(0o777)
+    else:
+        owner = afresh.stat().st_uid
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    monkeypatch.setattr(fused.ctypes, "CDLL", lambda *_: pytest.fail("it was loaded"))
+    with caplog.at_level("INFO"):
+        assert not fused.available(wide_config("multi-instrument"))
+    assert "expected a folder that belongs to this user" in caplog.text
     assert list(afresh.iterdir()) == [library]

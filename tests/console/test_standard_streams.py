@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 import soundfile
@@ -26,7 +27,7 @@ with without_network() as run:
 @pytest.fixture
 def arguments(tmp_path):
     session = tmp_path / "session"
-    write_session(session, *base_session("multi-instrument", False))
+    write_session(session, *base_session("multi-instrument"))
     soundfile.write(tmp_path / "song.wav", [0.5] * 100, 16000)
     return [
         "--mode=inference",
@@ -36,11 +37,12 @@ def arguments(tmp_path):
     ]
 
 
-def run(arguments, redirections, program=("-c", RUN)):
+def run(arguments, redirections, program=("-c", RUN), **environment):
     shell = ["sh", "-c", f'exec "$@" {redirections}', "sh"]
     return subprocess.run(
         [*shell, sys.executable, *program, *arguments],
         cwd=ROOT,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -76,8 +78,9 @@ def test_a_full_stdout_is_named(arguments, tmp_path):
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
-def test_help_that_cannot_be_written_is_named():
-    done = run(["--help"], ">/dev/full", ["main.py"])
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_that_cannot_be_written_is_named(flag):
+    done = run([flag], ">/dev/full", ["main.py"])
     assert done.returncode == 2
     said = "error: cannot write to standard output: No space left on device\n"
     assert done.stderr == said
@@ -124,11 +127,88 @@ def test_stdout_gets_names_that_are_no_text(capsysbinary):
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
-def test_samples_that_cannot_be_written_are_named(monkeypatch):
-    with pathlib.Path("/dev/full").open("w", buffering=-1) as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        sink = standard_streams.BinaryStdout()
-        sink.write(b"1234")
-        with pytest.raises(standard_streams.UserError, match="to standard output: No"):
-            sink.flush()
-    assert os.fstat(1)
+@pytest.mark.parametrize("buffering", ["", "1"])
+def test_samples_that_cannot_be_written_are_named(buffering):
+    code = (
+        "from sswavenet.console import streams as s; s.BinaryStdout().write(bytes(9))"
+    )
+    done = run(["-c", code], ">/dev/full", [], PYTHONUNBUFFERED=buffering)
+    assert done.returncode == 1
+    assert "UserError: cannot write to standard output: No space left" in done.stderr
+
+
+# Streams that take and give a part at a time.
+
+DATA = bytes(range(256)) * 4000  # many times what a pipe holds
+WRITERS = {
+    "samples": "s.BinaryStdout().write(data)",
+    "text": "s.write(data.hex())",
+}
+
+
+@pytest.mark.parametrize("buffering", ["", "1"])
+@pytest.mark.parametrize("what", WRITERS)
+def test_a_pipe_that_does_not_block_gets_everything(what, buffering):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    code = (
+        "from sswavenet.console import streams as s; data = bytes(range(256)) * 4000; "
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code + WRITERS[what]],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": buffering},
+        stdout=writer,
+    )
+    os.close(writer)
+    time.sleep(1)  # the pipe is full by now
+    with os.fdopen(reader, "rb") as file:
+        got = file.read()
+    assert child.wait(60) == 0
+    assert got == {"samples": DATA, "text": DATA.hex().encode()}[what]
+
+
+@pytest.mark.parametrize("buffering", ["", "1"])
+@pytest.mark.parametrize("what", WRITERS)
+def test_a_disk_that_fills_on_the_last_write_is_named(what, buffering, tmp_path):
+    """A limit on the size of files: the system takes what fits of a write."""
+    code = f"""
+import resource
+from sswavenet.console import streams as s
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+data = bytes(1600)
+{WRITERS[what]}
+"""
+    flow = f">{tmp_path / 'out'}"
+    done = run(["-c", code], flow, [], PYTHONUNBUFFERED=buffering)
+    assert done.returncode == 1
+    assert "UserError: cannot write to standard output: File too large" in done.stderr
+    assert (tmp_path / "out").stat().st_size == 1000
+
+
+@pytest.mark.parametrize("buffering", ["", "1"])
+def test_an_empty_pipe_that_does_not_block_is_not_the_end(buffering):
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    code = """
+import sys
+from sswavenet.console import streams
+source, got = streams.BinaryStdin(), b""
+while data := source.read1(999):
+    got += data
+sys.stdout.buffer.write(got)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": buffering},
+        stdin=reader,
+        stdout=subprocess.PIPE,
+    )
+    os.close(reader)
+    for _ in range(3):
+        time.sleep(0.3)
+        os.write(writer, bytes(2000))
+    os.close(writer)
+    assert len(child.communicate(timeout=60)[0]) == 6000
+    assert child.returncode == 0

@@ -25,12 +25,13 @@ from networks import (
 )
 
 import models
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import shapes
 from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_stems
 from sswavenet.sound import writer as sound_writer
+from sswavenet.sound.formats import Encoding
 from util import UserError
 
 
@@ -79,7 +80,7 @@ def test_original_framing_gives_the_stems_of_2018(
         lambda **shape: models.build_predict(config, weights, **shape),
         Settings(
             output_path=tmp_path,
-            subtype="FLOAT",
+            encoding=Encoding(subtype="FLOAT"),
             original_framing=True,
             target_field_length=field,
             batch_size=batch_size,
@@ -156,7 +157,11 @@ def test_stems_are_as_long_as_the_mixture_from_one_sample_on(
         mixtures.find_mixtures(tmp_path / "in", sample_rate=16000),
         config,
         lambda **shape: models.build_predict(config, weights, **shape),
-        Settings(output_path=tmp_path / "out", subtype=subtype, target_field_length=40),
+        Settings(
+            output_path=tmp_path / "out",
+            encoding=Encoding(subtype=subtype),
+            target_field_length=40,
+        ),
         tmp_path,
     )
     assert summary.num_separated == len(lengths)
@@ -287,7 +292,13 @@ def test_written_stems_sum_to_the_mixture(
     config = tiny_config(task_name)
     audio = rng.uniform(-0.9, 0.9, 999).astype(np.float32)
     soundfile.write(folder / "a.wav", audio, 16000, "FLOAT")
-    run(folder, config, tmp_path, halving(config, (0.3, 0.11, 0.7)), subtype=subtype)
+    run(
+        folder,
+        config,
+        tmp_path,
+        halving(config, (0.3, 0.11, 0.7)),
+        encoding=Encoding(subtype=subtype),
+    )
     stems = stems_of(tmp_path, "a", config)
     assert len(stems) == len(config.task.estimates) + 1
     total = sum(stem.astype(np.float64) for stem in stems.values())
@@ -313,7 +324,7 @@ def test_the_remainder_makes_up_for_clipped_estimates(folder, tmp_path, config, 
 
 def test_floats_are_not_clipped(folder, tmp_path, config, caplog):
     soundfile.write(folder / "loud.wav", np.array([3.0, -2.0]), 16000, "FLOAT")
-    run(folder, config, tmp_path, subtype="FLOAT")
+    run(folder, config, tmp_path, encoding=Encoding(subtype="FLOAT"))
     assert stems_of(tmp_path, "loud", config)["vocals"].tolist() == [1.5, -1]
     assert "clipped" not in caplog.text
 
@@ -430,7 +441,7 @@ def test_a_failing_pass_ends_its_file_only(error, folder, tmp_path, config, capl
 
 def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeypatch):
     soundfile.write(folder / "a.wav", np.ones(100) / 2, 16000)
-    write, written = sound_writer.MonoWriter.write, []
+    write, written = sound_writer.AudioWriter.write, []
 
     def interrupted(self, audio):
         write(self, audio)
@@ -438,7 +449,7 @@ def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeyp
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sound_writer.MonoWriter, "write", interrupted)
+    monkeypatch.setattr(sound_writer.AudioWriter, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(folder, config, tmp_path)
     assert names(tmp_path / "out") == []
@@ -603,6 +614,55 @@ def test_a_folder_that_cannot_be_listed_is_refused(folder):
     (folder / "closed").mkdir(mode=stat.S_IWUSR)
     with pytest.raises(UserError, match="cannot list"):
         mixtures.find_mixtures(folder, sample_rate=16000, recursive=True)
+
+
+def test_a_stem_that_appears_during_the_run_is_not_replaced(
+    folder, tmp_path, config, caplog
+):
+    for name in ("a", "b"):
+        soundfile.write(folder / f"{name}.wav", np.ones(10) / 2, 16000)
+    build = halving(config)
+
+    def busy(**shape):
+        predict = build(**shape)
+
+        def wrapped(fragments):
+            for name in ("a_drums.wav", "b_vocals.wav"):  # of this one and the next
+                (tmp_path / "out" / name).write_text("mine")
+            return predict(fragments)
+
+        return wrapped
+
+    assert run(folder, config, tmp_path, busy).num_separated == 0
+    assert names(tmp_path / "out") == ["a_drums.wav", "b_vocals.wav"]
+    assert (tmp_path / "out" / "b_vocals.wav").read_text() == "mine"
+    for name in names(tmp_path / "out"):
+        assert f"{name}: something else has got this name meanwhile" in caplog.text
+
+
+def test_stems_that_cannot_all_be_replaced_stay_old(
+    folder, tmp_path, config, caplog, monkeypatch
+):
+    soundfile.write(folder / "a.wav", np.ones(10) / 2, 16000)
+    run(folder, config, tmp_path)
+    out = tmp_path / "out"
+    before = {name: (out / name).read_bytes() for name in names(out)}
+    replace = pathlib.Path.replace
+
+    def fail(self, target):
+        if target.name == "a_drums.wav" and self.name.startswith("new"):
+            raise PermissionError(1, "Operation not permitted")
+        return replace(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    summary = run(
+        folder, config, tmp_path, halving(config, (0.1, 0.2, 0.3)), overwrite=True
+    )
+    assert summary.num_separated == 0
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno > 30]
+    stem = out / "a_drums.wav"
+    assert line == f"{folder / 'a.wav'}: cannot write {stem}: Operation not permitted"
+    assert before == {name: (out / name).read_bytes() for name in names(out)}
 
 
 def test_each_run_makes_its_own_folder(folder, tmp_path, config):

@@ -1,0 +1,53 @@
+"""Whether files can be written where they are to be, found out before the work."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterable
+
+from util import UserError
+
+
+def check_place(path: os.PathLike) -> None:
+    """Find out before the work whether a file can be written at its end.
+
+    Raises:
+        UserError: it is a folder, a pipe or a device, the folder to hold it can neither
+            be written nor made, or its name is too long.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(
+            f"cannot write {path}: expected a file or nothing there, got a folder, a "
+            "pipe or a device"
+        )
+    folder = pathlib.Path(os.path.realpath(path)).parent
+    while not os.path.lexists(folder):  # `replacing` makes it, with those above it
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            f"cannot write {path}: expected {folder} to be a folder that can be written"
+        )
+    most = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    if len(os.fsencode(path.name)) > most:
+        raise UserError(f"cannot write {path}: expected a name of at most {most} bytes")
+
+
+def check_not_among(
+    outputs: Iterable[os.PathLike], inputs: Iterable[os.PathLike], kind: str
+) -> None:
+    """Find out before the work whether a file to be written is one that is read.
+
+    Args:
+        outputs: the files to be written.
+        inputs: those that are read.
+        kind: what an input is called, for the message.
+
+    Raises:
+        UserError: one is.
+    """
+    places = set(map(os.path.realpath, inputs))
+    for path in outputs:
+        if os.path.realpath(path) in places:
+            raise UserError(f"{path} is {kind} and would be overwritten")
