@@ -1,6 +1,6 @@
 """The command line: separate mixtures with a session, train or evaluate one.
 
-`python main.py --help` lists the arguments; README.md explains them.
+`python main.py --help` lists the arguments; docs/usage.md explains them.
 """
 
 from __future__ import annotations

@@ -53,6 +53,11 @@ def infer(args: argparse.Namespace) -> int:
             "--original_framing depends on where the fragments begin, so that no part "
             "comes out as in the whole: expected it without --start and --duration"
         )
+    if args.original_framing and args.stem_format == "native":
+        raise UserError(
+            "--original_framing gives stems at the model's rate: expected it without "
+            "--stem_format native"
+        )
     config, session, checkpoint = startup.load_session(args)
     found = mixtures.find_mixtures(
         args.mixture_input_path,
@@ -86,6 +91,8 @@ def infer(args: argparse.Namespace) -> int:
     settings = separate.Settings(
         output_path=args.output_path,
         stems=args.stems,
+        complements=args.complement,
+        native=args.stem_format != "model",
         encoding=encoding,
         excerpt=excerpt,
         strict=args.strict,
@@ -152,8 +159,9 @@ def _check_not_a_stem(
                 "or --output_path"
             )
         return
+    stems = [*config.task.stems, *map(naming.complement, config.task.stems)]
     for mixture in found:
-        written = mixture.stem_paths(args.output_path, config.task.stems)
+        written = mixture.stem_paths(args.output_path, stems)
         places.check_not_among([args.report], written.values(), "a stem")
 
 

@@ -156,7 +156,7 @@ def _read_header(
     # A file that cannot be read fails when its turn comes, with its reason.
     with contextlib.suppress(UserError), AudioReader(path) as reader:
         length = -(-reader.rough_frames * sample_rate // reader.sample_rate)
-        description = f"{reader.sample_rate} Hz, mean of {reader.channels} channel(s)"
+        description = f"{reader.sample_rate} Hz, {reader.channels} channel(s)"
     return Mixture(path, name, length, description)
 
 
@@ -250,13 +250,14 @@ def stems_among(
     """Which files are stems of others, as those of an earlier run into their folder.
 
     Only where all stems of a mixture are there: else one of them may be a mixture that
-    happens to have such a name.
+    happens to have such a name. Their complements may be there, too.
     """
     _, complete = with_stems(mixtures, folder, stems)
+    names = [*stems, *map(naming.complement, stems)]
     made = {
         os.path.realpath(path)
         for mixture in complete
-        for path in mixture.stem_paths(folder, stems).values()
+        for path in mixture.stem_paths(folder, names).values()
     }
     return [mixture for mixture in mixtures if os.path.realpath(mixture.path) in made]
 

@@ -109,7 +109,7 @@ def choose_backend() -> None:
     if importlib.util.find_spec(name) is None:
         raise UserError(
             f"KERAS_BACKEND is {name}, but {name} is not installed: "
-            f"{packages.how_to_install(name)} (README.md, Backends, has more)"
+            f"{packages.how_to_install(name)} (docs/usage.md, Backends, has more)"
         )
     environment.prepare()
     if name == "jax" and "keras" not in sys.modules:

@@ -163,7 +163,7 @@ def build_streams(
         )
     logger.info(
         "computing in bfloat16 on OpenVINO %s: expect stems 40 to 55 dB from those of "
-        "float32 (README.md, Speed)",
+        "float32 (docs/speed.md, Precision)",
         openvino.__version__,
     )
     compiled = core().compile_model(

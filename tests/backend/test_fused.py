@@ -125,6 +125,7 @@ def test_block_and_its_gradients_are_those_of_the_formula(
             precision=precision,
         )
 
+    @jax.jit
     def formula(*inputs):
         return block_by_formula(product, *inputs, dilation, skip_crop)
 
@@ -133,7 +134,7 @@ def test_block_and_its_gradients_are_those_of_the_formula(
             out, skip = function(*inputs)
             return (out * out_part).sum() + (skip * skip_part).sum()
 
-        return jax.grad(value, argnums=(0, 1, 2, 3))
+        return jax.jit(jax.grad(value, argnums=(0, 1, 2, 3)))
 
     inputs = (x, skips, filters, mixing)
     for got, expected in zip(compiled(*inputs), formula(*inputs)):
@@ -163,6 +164,7 @@ def test_head_and_its_gradients_are_those_of_the_formula(
     def compiled(skips, first, last):
         return fused.head(skips, first=first, last=last, precision=precision)
 
+    @jax.jit
     def formula(skips, first, last):
         padded = jnp.pad(jnp.maximum(skips, 0), ((0, 0), (1, 1), (0, 0)))
         sums = sum(product(padded[:, k : k + time], first[k]) for k in range(3))
@@ -171,7 +173,7 @@ def test_head_and_its_gradients_are_those_of_the_formula(
     inputs = (skips, first, last)
     assert_close(compiled(*inputs), formula(*inputs), precision)
     gradients = [
-        jax.grad(lambda *a, f=f: (f(*a) * part).sum(), argnums=(0, 1, 2))(*inputs)
+        jax.jit(jax.grad(lambda *a, f=f: (f(*a) * part).sum(), (0, 1, 2)))(*inputs)
         for f in (compiled, formula)
     ]
     for got, expected in zip(*gradients):

@@ -1,4 +1,4 @@
-"""README's examples with files of one's own do what it says, on a fake network."""
+"""The examples of docs/usage.md with files of one's own, on a fake network."""
 
 import pathlib
 import subprocess
@@ -10,13 +10,13 @@ from fuzz import base_session, without_network, write_session
 
 ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
 pytest.importorskip("av")
-README = pathlib.Path(__file__).parents[2] / "README.md"
+USAGE = pathlib.Path(__file__).parents[2] / "docs" / "usage.md"
 RATE = 44100
 
 
 def example(part):
-    """The words behind `main.py` of README's command that has `part` in it."""
-    lines = README.read_text("utf-8").splitlines()
+    """The words behind `main.py` of the command there that has `part` in it."""
+    lines = USAGE.read_text("utf-8").splitlines()
     (line,) = [line for line in lines if " main.py " in line and part in line]
     return line.split(" main.py ")[1].split()
 
