@@ -5,7 +5,8 @@
 For each mixture whose reference stems NAME_STEM.flac lie in the second folder and whose
 estimates NAME_STEM.wav lie in the first (such as a session's `samples/samples_1`):
 SI-SDR of each stem and its improvement over the mixture itself as the estimate, in dB,
-as a Markdown table.
+as a Markdown table. What is scored is the mean of an estimate's channels at the rate of
+the references.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sound_files
 from sswavenet.console import run as command_line
 from sswavenet.evaluation import metrics as scores
 from sswavenet.evaluation.tables import markdown_table
+from sswavenet.sound import reader as sound
 from util import UserError
 
 RATE = 16000  # Hz, of the references and of what is scored
@@ -30,8 +32,20 @@ RATE = 16000  # Hz, of the references and of what is scored
 STEMS = ("vocals", "drums", "bass", "other")
 
 
+def read_estimate(path: pathlib.Path) -> np.ndarray:
+    """The mean of an estimate's channels at `RATE`: (frames,), float32.
+
+    Raises:
+        UserError: It cannot be read, or has samples that are not finite.
+    """
+    samples = sound.read_mono(path, sample_rate=RATE)
+    if not np.isfinite(samples).all():
+        raise UserError(f"{path} has samples that are not finite")
+    return samples
+
+
 def read(path: pathlib.Path) -> np.ndarray:
-    """A stem: (frames,), float32.
+    """A reference stem: (frames,), float32.
 
     Raises:
         UserError: It is not mono at `RATE`, or has samples that are not finite.
@@ -62,7 +76,7 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
 
     Args:
         estimates: Folder of NAME_STEM.wav.
-        references: Folder of NAME_STEM.flac, of the same lengths and rate.
+        references: Folder of NAME_STEM.flac, as long as these, mono at `RATE`.
 
     Raises:
         UserError: There is nothing to score, or a file is no stem.
@@ -80,11 +94,11 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
             path = estimates / f"{name}_{stem}.wav"
             if not path.exists():
                 continue
-            estimate = read(path)
+            estimate = read_estimate(path)
             if len(estimate) != len(reference):
                 raise UserError(
-                    f"{path} has {len(estimate)} samples, its reference has "
-                    f"{len(reference)}"
+                    f"{path} has {len(estimate)} samples at {RATE} Hz, its reference "
+                    f"has {len(reference)}"
                 )
             found = scores.si_sdr(reference, estimate)
             better = found - scores.si_sdr(reference, mixture)

@@ -186,7 +186,7 @@ def test_the_example_with_two_devices_trains_a_session_of_its_own():
     assert any(f"--config {name}" in line for line in read_commands(TRAINING))
 
 
-@pytest.mark.parametrize("folder", ["samples", "evaluation"])
+@pytest.mark.parametrize("folder", ["samples", "evaluation", "evaluation-native"])
 def test_what_runs_leave_in_a_shipped_session_is_no_change_to_it(folder):
     path = f"sessions/multi-instrument/{folder}/summary.csv"
     ignored = ["git", "check-ignore", "--quiet", path]
