@@ -3,10 +3,9 @@
     python data/score_stems.py ESTIMATES audio/references
 
 For each mixture whose reference stems NAME_STEM.flac lie in the second folder and whose
-estimates NAME_STEM.wav lie in the first (such as a session's `samples/samples_1`):
-SI-SDR of each stem and its improvement over the mixture itself as the estimate, in dB,
-as a Markdown table. What is scored is the mean of an estimate's channels at the rate of
-the references.
+estimates NAME_STEM.wav lie in the first (such as a session's `samples/samples_1`), as
+the mean of their channels at the references' rate: SI-SDR of each stem and its
+improvement over the mixture itself as the estimate, in dB, as a Markdown table.
 """
 
 from __future__ import annotations
@@ -27,25 +26,13 @@ from sswavenet.evaluation.tables import markdown_table
 from sswavenet.sound import reader as sound
 from util import UserError
 
-RATE = 16000  # Hz, of the references and of what is scored
+RATE = 16000  # Hz, of the references, at which stems are scored
 
 STEMS = ("vocals", "drums", "bass", "other")
 
 
-def read_estimate(path: pathlib.Path) -> np.ndarray:
-    """The mean of an estimate's channels at `RATE`: (frames,), float32.
-
-    Raises:
-        UserError: It cannot be read, or has samples that are not finite.
-    """
-    samples = sound.read_mono(path, sample_rate=RATE)
-    if not np.isfinite(samples).all():
-        raise UserError(f"{path} has samples that are not finite")
-    return samples
-
-
 def read(path: pathlib.Path) -> np.ndarray:
-    """A reference stem: (frames,), float32.
+    """A stem: (frames,), float32.
 
     Raises:
         UserError: It is not mono at `RATE`, or has samples that are not finite.
@@ -59,6 +46,18 @@ def read(path: pathlib.Path) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise UserError(f"{path} has samples that are not finite")
     return samples[:, 0]
+
+
+def read_estimate(path: pathlib.Path) -> np.ndarray:
+    """The mean of a file's channels at `RATE`: (frames,), float32.
+
+    Raises:
+        UserError: It cannot be read, or has samples that are not finite.
+    """
+    samples = sound.read_mono(path, sample_rate=RATE)
+    if not np.isfinite(samples).all():
+        raise UserError(f"{path} has samples that are not finite")
+    return samples
 
 
 def read_references(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
@@ -75,8 +74,8 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
     """A row for each estimated stem.
 
     Args:
-        estimates: Folder of NAME_STEM.wav.
-        references: Folder of NAME_STEM.flac, as long as these, mono at `RATE`.
+        estimates: Folder of NAME_STEM.wav, of any rate and channels.
+        references: Folder of NAME_STEM.flac, of the same lengths at `RATE`.
 
     Raises:
         UserError: There is nothing to score, or a file is no stem.
@@ -97,8 +96,8 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
             estimate = read_estimate(path)
             if len(estimate) != len(reference):
                 raise UserError(
-                    f"{path} has {len(estimate)} samples at {RATE} Hz, its reference "
-                    f"has {len(reference)}"
+                    f"{path} has {len(estimate)} samples, its reference has "
+                    f"{len(reference)}"
                 )
             found = scores.si_sdr(reference, estimate)
             better = found - scores.si_sdr(reference, mixture)

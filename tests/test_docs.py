@@ -248,10 +248,10 @@ def test_architecture_goes_down_from_floor_to_floor():
 
 
 def read_walks():
-    """The numbered steps of ARCHITECTURE.md: for each walk the files it leads to."""
+    """For each walk of ARCHITECTURE.md the files that it leads to."""
     sections = ARCHITECTURE.split("\n## ")[1:]
     walks = {
-        section.split("\n")[0]: re.findall(r"^\d+\. \[.*?\]\((.*?)\)", section, re.M)
+        section.split("\n")[0]: re.findall(r"\]\(([^)]*\.py)\)", section)
         for section in sections
     }
     return {title: files for title, files in walks.items() if files}
