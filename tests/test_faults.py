@@ -231,6 +231,7 @@ def test_a_set_that_failed_leaves_nothing_in_any_format(
         (["--output_name=../{stem}"], "within the output folder"),
         (["--output_name={x}_{stem}"], "got {x}"),
         (["--start=1", "--original_framing"], "without --start and --duration"),
+        (["--original_framing", "--stem_format=native"], "without --stem_format"),
     ],
 )
 def test_flags_of_formats_names_and_times_that_make_no_sense_are_refused(
