@@ -19,6 +19,7 @@ from typing import Callable
 import numpy as np
 
 from sswavenet.config.session import Config
+from sswavenet.separation.gain import GainControl
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -32,6 +33,8 @@ class Framing:
         target_padding: what the network puts out on either side of that, cropped.
         input_length: one fragment.
         lead: zeros before the mixture.
+        amplified: sample rate at which quiet passages are amplified for the network
+            (see `gain`); None where everything is left at its level.
         lost: how much shorter the stems are than the mixture, half on each side.
     """
 
@@ -40,6 +43,7 @@ class Framing:
     input_length: int
     lead: int
     lost: int
+    amplified: int | None
 
     @classmethod
     def seamless(cls, config: Config, target_field_length: int) -> Framing:
@@ -50,6 +54,7 @@ class Framing:
             input_length=target_field_length + 2 * config.context_length,
             lead=config.context_length,
             lost=0,
+            amplified=config.sample_rate,
         )
 
     @classmethod
@@ -61,6 +66,7 @@ class Framing:
             input_length=config.receptive_field_length + target_field_length - 1,
             lead=0,
             lost=config.receptive_field_length - 1,
+            amplified=None,
         )
 
     def num_fragments(self, mixture_length: int) -> int:
@@ -94,9 +100,6 @@ def estimate_blocks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run the network over one mixture, batch by batch.
 
-    Every batch has the same shape; the last one is filled up with zeros. No more of
-    the mixture is kept than one batch needs.
-
     Args:
         blocks: the mixture in pieces, each of shape (frames,).
         network: what to run.
@@ -105,6 +108,33 @@ def estimate_blocks(
     Yields:
         The next part of the mixture that the framing leaves, and its estimates:
         shapes (frames',) and (estimates, frames').
+    """
+    framing = network.framing
+    if framing.amplified is None:
+        yield from _run_batches(blocks, network, num_estimates)
+        return
+    gain = GainControl(framing.amplified, framing.lead)
+    waiting: list[np.ndarray] = []
+
+    def amplified() -> Iterator[np.ndarray]:
+        for block in blocks:
+            waiting.append(block)
+            yield gain.amplify(block)
+        yield gain.finish()
+
+    for _, estimates in _run_batches(amplified(), network, num_estimates):
+        mixture, count = np.concatenate(waiting), estimates.shape[1]
+        waiting[:] = [mixture[count:]]
+        yield mixture[:count], gain.take_back(estimates)
+
+
+def _run_batches(
+    blocks: Iterable[np.ndarray], network: Network, num_estimates: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`estimate_blocks` at the level that the blocks have.
+
+    Every batch has the same shape; the last one is filled up with zeros. No more of
+    the mixture is kept than one batch needs.
     """
     framing, batch_size = network.framing, network.batch_size
     hop, padding = framing.target_field_length, framing.target_padding

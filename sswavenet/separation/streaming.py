@@ -14,6 +14,7 @@ import numpy as np
 from sswavenet.backend import compat
 from sswavenet.config.session import Config
 from sswavenet.separation import stream_keras
+from sswavenet.separation.gain import GainControl
 from util import UserError
 
 # Samples of a block: few enough for a layer's channels to stay in the cache of one
@@ -126,8 +127,8 @@ class StreamingSeparator:
     """Separates one stream of mono samples at the model's rate.
 
     Stem samples come out `config.context_length` samples after the mixture's, plus
-    what is missing to a whole block. The stems, remainder included, sum to the
-    mixture.
+    what is missing to a whole block, plus 10 to 20 ms for the level (see `gain`). The
+    stems, remainder included, sum to the mixture.
 
     Args:
         config: the session's configuration.
@@ -152,9 +153,11 @@ class StreamingSeparator:
     def reset(self) -> None:
         """Begin a new stream."""
         self._stream = self._begin()
+        config = self.config
+        self._gain = GainControl(config.sample_rate, config.context_length)
         self._waiting = np.zeros(0, np.float32)  # not yet a whole block
         self._mixture = np.zeros(0, np.float32)  # whose stems are still to come
-        self._to_drop = self.config.context_length
+        self._to_drop = config.context_length
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Add samples to the stream.
@@ -168,13 +171,12 @@ class StreamingSeparator:
         """
         samples = np.asarray(samples, np.float32)
         self._mixture = np.concatenate([self._mixture, samples])
-        return self._advance(samples)
+        return self._advance(self._gain.amplify(samples))
 
     def finish(self) -> np.ndarray:
         """End the stream; the rest of the stems, as `push` returns them."""
-        remaining = len(self._mixture)
-        silence = self.config.context_length + self.block_length
-        rest = self._advance(np.zeros(silence, np.float32))[:, :remaining]
+        silence = np.zeros(self.config.context_length + self.block_length, np.float32)
+        rest = self._advance(np.concatenate([self._gain.finish(), silence]))
         self.reset()
         return rest
 
@@ -189,7 +191,7 @@ class StreamingSeparator:
             parts.append(estimates[:, late:])
         num_estimates = len(self.config.task.estimates)
         estimates = np.concatenate([np.zeros((num_estimates, 0), "f4"), *parts], axis=1)
-        estimates = estimates[:, : len(self._mixture)]
+        estimates = self._gain.take_back(estimates[:, : len(self._mixture)])
         count = estimates.shape[1]
         mixture, self._mixture = self._mixture[:count], self._mixture[count:]
         remainder = mixture - estimates.sum(axis=0)
