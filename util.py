@@ -19,11 +19,21 @@ except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
 PARTIAL = ".sswavenet-partial-"  # begins the names of temporary folders
+# What network drives, archivers and file systems leave among the files of others.
+FOREIGN = ("@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "lost+found")
 MAX_JSON_BYTES = 16 * 2**20
 
 
 class UserError(ValueError):
     """What the user gave cannot be used; the message is one line for stderr."""
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file or folder is hidden, or left behind by another program.
+
+    Such names are passed over wherever a folder is searched.
+    """
+    return name.startswith(".") or name in FOREIGN
 
 
 def make_folder(folder: pathlib.Path, *, mode: int = 0o777) -> None:
@@ -164,7 +174,8 @@ def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool | None]:
     place, held = None, None
     try:
         try:
-            place = os.open(folder, os.O_RDONLY)
+            # Else to open a pipe, which may lie there as well, would wait for ever.
+            place = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
             if fcntl is not None:
                 fcntl.flock(place, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 held = True
@@ -198,6 +209,8 @@ def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
 def remove_leftovers(folder: os.PathLike) -> None:
     """Remove what killed processes left of `replacing` in a folder."""
     for path in pathlib.Path(folder).glob(f"{PARTIAL}*"):
+        if path.is_symlink() or not path.is_dir():
+            continue  # none of ours
         with _locked(path, wait=False) as abandoned:
             if abandoned:
                 shutil.rmtree(path, ignore_errors=True)
@@ -225,7 +238,7 @@ def read_json(path: os.PathLike) -> Any:
                 f"{path}: expected a JSON file of at most {MAX_JSON_BYTES} bytes, "
                 "got more"
             )
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_without_twins)
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_twins)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except RecursionError:
@@ -258,6 +271,18 @@ def check_folder(folder: pathlib.Path) -> None:
         raise UserError(
             f"cannot write into the folder {folder}: {error.strerror or error}"
         ) from None
+
+
+def printable(text: str) -> str:
+    """Text on one line that a terminal shows and does not obey, whatever is in it."""
+    return "".join(
+        character
+        if character.isprintable()
+        else " "
+        if character.isspace()
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -25,8 +25,8 @@ import numpy as np
 import soundfile
 
 import util
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.training import loop as trainer

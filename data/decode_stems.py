@@ -5,68 +5,101 @@
 Every `musdb18/train/<track>.stem.mp4` becomes a folder `data/MUSDB/train/<track>/`
 with mixture.wav, drums.wav, bass.wav, other.wav and vocals.wav (16 bit, rate and
 channels as they were); the same for `test`. A track is there entirely or not at all,
-and one that is there is skipped, so the command can be run again after a stop. It needs
-the program ffmpeg.
+and one that is there is skipped, so the command can be run again after a stop.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import logging
 import os
 import pathlib
-import shutil
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+import av
+import soundfile
 import tqdm
 
+import util
 from sswavenet.console import run as command_line
 from util import UserError
 
 # The order of the audio streams in a stem file.
 STREAMS = ("mixture", "drums", "bass", "other", "vocals")
 SUFFIX = ".stem.mp4"
+MISSING_SECONDS = 0.5  # by which a stream is shorter than it says, and damaged
 
 logger = logging.getLogger("decode_stems")
 
 
-def decode(source: pathlib.Path, folder: pathlib.Path) -> bool:
-    """Decode one stem file.
+def decode(source: pathlib.Path, folder: pathlib.Path) -> None:
+    """Decode one stem file, unless its track is there already.
 
     Args:
         source: the stem file.
         folder: the track's folder.
 
-    Returns:
-        False where the folder is there already.
-
     Raises:
-        UserError: ffmpeg refuses the file, or the folder cannot be written.
+        UserError: it is no stem file, or damaged, or the folder cannot be written.
     """
     if folder.is_dir():
-        return False
+        return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as name:
+        with tempfile.TemporaryDirectory(
+            prefix=util.PARTIAL, dir=folder.parent
+        ) as name:
             unfinished = pathlib.Path(name) / "track"
             unfinished.mkdir()
-            command = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(source)]
-            for k, stem in enumerate(STREAMS):
-                command += ["-map", f"0:a:{k}", "-c:a", "pcm_s16le"]
-                command.append(str(unfinished / f"{stem}.wav"))
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise UserError(f"{source}: ffmpeg failed: {last}")
+            with av.open(str(source), metadata_errors="replace") as container:
+                streams = container.streams.audio
+                if len(streams) != len(STREAMS):
+                    raise UserError(
+                        f"{source}: expected {len(STREAMS)} audio streams "
+                        f"({', '.join(STREAMS)}), got {len(streams)}"
+                    )
+                _decode_streams(container, unfinished)
             unfinished.rename(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror or error}") from None
-    return True
+    except av.FFmpegError as error:
+        raise UserError(f"{source}: cannot be decoded: {error.strerror}") from None
+    except (OSError, soundfile.LibsndfileError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{folder}: {reason}") from None
+
+
+def _decode_streams(
+    container: av.container.InputContainer, folder: pathlib.Path
+) -> None:
+    """Write the audio streams of a stem file, at their rate and channels."""
+    streams = container.streams.audio
+    with contextlib.ExitStack() as stack:
+        files, resamplers = [], []
+        for stem, stream in zip(STREAMS, streams):
+            path, layout = folder / f"{stem}.wav", stream.layout
+            file = soundfile.SoundFile(
+                path, "w", stream.rate, layout.nb_channels, subtype="PCM_16"
+            )
+            files.append(stack.enter_context(file))
+            resamplers.append(av.AudioResampler("s16", layout, stream.rate))
+        places = {stream.index: k for k, stream in enumerate(streams)}
+        for packet in container.demux(streams):
+            k = places[packet.stream_index]
+            for frame in packet.decode():
+                for part in resamplers[k].resample(frame):
+                    files[k].write(part.to_ndarray().reshape(-1, files[k].channels))
+        for file, stream in zip(files, streams):
+            expected = float((stream.duration or 0) * (stream.time_base or 0))
+            seconds = file.frames / file.samplerate
+            if seconds < expected - MISSING_SECONDS:
+                raise UserError(
+                    f"{container.name}: expected {expected:.1f} s, got {seconds:.1f}: "
+                    "the file is damaged"
+                )
 
 
 def decode_tree(source: pathlib.Path, target: pathlib.Path) -> tuple[int, int]:
@@ -80,12 +113,13 @@ def decode_tree(source: pathlib.Path, target: pathlib.Path) -> tuple[int, int]:
         How many tracks are there now, and how many failed.
 
     Raises:
-        UserError: there is no stem file, or no ffmpeg.
+        UserError: there is no stem file.
     """
     found = [
         (path, target / part / path.name[: -len(SUFFIX)])
         for part in ("train", "test")
         for path in sorted((source / part).glob(f"*{SUFFIX}"))
+        if not util.is_foreign(path.name)
     ]
     if not found:
         raise UserError(
@@ -93,12 +127,6 @@ def decode_tree(source: pathlib.Path, target: pathlib.Path) -> tuple[int, int]:
         )
     if target.exists() and not target.is_dir():
         raise UserError(f"{target}: expected a folder or nothing there, got a file")
-    if shutil.which("ffmpeg") is None:
-        raise UserError(
-            "ffmpeg is missing: install it with your system's packages (for example "
-            "apt install ffmpeg, brew install ffmpeg, conda install ffmpeg) and run "
-            "this again, or get MUSDB18-HQ, which is WAV already"
-        )
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(decode, *paths) for paths in found]

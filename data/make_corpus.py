@@ -13,24 +13,27 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import importlib
 import json
 import os
 import pathlib
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import corpus_song
 import tqdm
-from corpus_sources import RATE, SPLITS
+from corpus.sources import RECORD, SPLITS, MissingPackageError
 
 import util
 from sswavenet.console import pools, signals
 from sswavenet.console import run as command_line
 from util import UserError
+
+if TYPE_CHECKING:  # needs the packages of the corpus, so `main` imports it
+    from corpus.job import Job
 
 MANIFEST = "manifest.json"
 CACHE = pathlib.Path("data/cache")
@@ -38,18 +41,26 @@ LONGEST = 3600  # seconds of a song
 MOST = 100_000  # songs at a time
 
 
-def write_manifest(folder: pathlib.Path) -> None:
+def write_manifest(folder: pathlib.Path, rate: int) -> None:
     """Collects the records of all finished songs into FOLDER/manifest.json.
 
     Raises:
-        UserError: A record cannot be read, or the manifest not be written.
+        UserError: A record cannot be read, the songs have another rate, or the manifest
+            cannot be written.
     """
+    path = folder / MANIFEST
+    if path.is_file():
+        there = util.read_json(path).get("sample_rate")
+        if there != rate:
+            raise UserError(
+                f"{folder}: expected songs at {rate} Hz, got {there} Hz; mono and "
+                "stereo songs need a folder each"
+            )
     records = [
-        util.read_json(path)
-        for path in sorted(folder.glob(f"[!.]*/*/{corpus_song.RECORD}"))
+        util.read_json(path) for path in sorted(folder.glob(f"[!.]*/*/{RECORD}"))
     ]
-    text = json.dumps({"sample_rate": RATE, "songs": records}, indent=1)
-    util.write_bytes(folder / MANIFEST, f"{text}\n".encode())
+    text = json.dumps({"sample_rate": rate, "songs": records}, indent=1)
+    util.write_bytes(path, f"{text}\n".encode())
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -82,6 +93,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=300.0,
         help="seconds of speech analysed per speaker; more adds little",
     )
+    add(
+        "--instruments",
+        type=pathlib.Path,
+        help="folder of the recorded instruments of data/CORPUS.md, for training songs",
+    )
+    add(
+        "--stereo",
+        action="store_true",
+        help="two channels at 44.1 kHz, not one at 16 kHz, in a folder of its own; the "
+        "voices have nothing above 8 kHz",
+    )
     add("-j", "--jobs", type=int, default=1, help="processes, default 1")
     options = parser.parse_args(argv)
     if options.split == "real" and options.source != "music":
@@ -105,16 +127,18 @@ def _prepare() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _write(job: corpus_song.Job, folder: pathlib.Path) -> None:
+def _write(job: Job, folder: pathlib.Path) -> None:
     """Makes a song in a process of the pool."""
+    from corpus import song
+
     try:
-        corpus_song.write(job, folder)
+        song.write(job, folder)
     except SystemExit:  # the pool would take it for an error of this song alone
         os._exit(1)
 
 
 def make_songs(
-    jobs: Sequence[corpus_song.Job], folder: pathlib.Path, processes: int
+    jobs: Sequence[Job], folder: pathlib.Path, processes: int
 ) -> Iterator[None]:
     """Makes songs, and yields after each one.
 
@@ -123,8 +147,10 @@ def make_songs(
             ended.
     """
     if processes == 1:
+        from corpus import song
+
         for job in jobs:
-            corpus_song.write(job, folder)
+            song.write(job, folder)
             yield
         return
     with pools.process_pool(
@@ -145,23 +171,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
 
     def work() -> int:
+        try:
+            importlib.import_module("corpus.song")  # all that is needed, at once
+            from corpus import job, recorded
+        except ImportError as error:  # FluidSynth's library has no name
+            raise MissingPackageError(error.name or error) from None
         jobs = [
-            corpus_song.Job(
+            job.Job(
                 options.source,
                 options.split,
                 seed,
                 options.seconds,
                 options.cache,
                 options.speech,
+                options.instruments,
+                options.stereo,
             )
             for seed in range(options.first, options.first + options.count)
         ]
+        rate = jobs[0].rate
+        if options.instruments:
+            recorded.check(options.instruments)
         for folder in (options.out / options.split, options.cache):
             for place in (folder, *folder.parents):
                 if place.exists() and not place.is_dir():
                     raise UserError(f"{place}: expected a folder, got a file")
         if options.out.exists():  # a record that cannot be read is found at once
-            write_manifest(options.out)
+            write_manifest(options.out, rate)
         try:
             # disable=None: no bar where stderr is no terminal.
             with tqdm.tqdm(total=len(jobs), unit="song", disable=None) as bar:
@@ -169,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     bar.update()
         finally:
             if options.out.exists():
-                write_manifest(options.out)
+                write_manifest(options.out, rate)
         return 0
 
     return command_line.run(work)

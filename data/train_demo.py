@@ -26,8 +26,8 @@ import numpy as np
 import models
 import util
 from datasets import Dataset
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
 from sswavenet.console import run as command_line

@@ -44,7 +44,8 @@ from networks import GOLDEN, golden_checkpoint, random_weights, tiny_document
 
 import main
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
+from sswavenet.checkpoints.__main__ import describe
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.separation import startup
 from sswavenet.sound import reader as sound
@@ -366,7 +367,7 @@ def run_reader(seed: int, number: int, folder: pathlib.Path, _run) -> tuple:
             if kind == "config":
                 json.dumps(to_document(config))
             else:
-                checkpoints.describe(checkpoint)
+                describe(checkpoint)
                 checkpoints.read_checkpoint(checkpoint, config)
     except UserError as error:
         lines = str(error).split("\n")

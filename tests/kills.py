@@ -31,7 +31,7 @@ from networks import tiny_document
 
 import main
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
 
 NUM_MIXTURES = 15

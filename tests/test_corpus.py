@@ -6,6 +6,7 @@ minutes of songs, where the Debian packages are too.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -42,14 +43,15 @@ def load(name):
 
 
 mido = load("mido")
-corpus_mix = load("corpus_mix")
-corpus_scores = load("corpus_scores")
-corpus_singer = load("corpus_singer")
-corpus_song = load("corpus_song")
-corpus_sources = load("corpus_sources")
-corpus_speakers = load("corpus_speakers")
-corpus_synth = load("corpus_synth")
-corpus_voices = load("corpus_voices")
+corpus_mix = load("corpus.mix")
+corpus_recorded = load("corpus.recorded")
+corpus_scores = load("corpus.scores")
+corpus_singer = load("corpus.singer")
+corpus_song = load("corpus.song")
+corpus_sources = load("corpus.sources")
+corpus_speakers = load("corpus.speakers")
+corpus_synth = load("corpus.synth")
+corpus_voices = load("corpus.voices")
 make_corpus = load("make_corpus")
 
 RATE, STEMS = corpus_sources.RATE, corpus_sources.STEMS
@@ -116,8 +118,8 @@ def songs_of(folder):
 
 def read(song):
     return {
-        name: soundfile.read(song / f"{name}.wav", dtype="int16")[0].astype(int)
-        for name in (*STEMS, "mixture")
+        path.stem: soundfile.read(path, dtype="int16")[0].astype(int)
+        for path in song.glob("*.wav")
     }
 
 
@@ -135,7 +137,8 @@ def test_layout_is_musdbs(miniature):
         assert len(folders) == count
         for folder in folders:
             wavs = sorted(path.name for path in folder.glob("*.wav"))
-            assert wavs == sorted(f"{name}.wav" for name in (*STEMS, "mixture"))
+            stems = STEMS if source == "scores" else ("vocals", "accompaniment")
+            assert wavs == sorted(f"{name}.wav" for name in (*stems, "mixture"))
             for path in folder.glob("*.wav"):
                 info = soundfile.info(path)
                 assert (info.samplerate, info.channels) == (RATE, 1)
@@ -147,10 +150,9 @@ def test_mixture_is_the_exact_sum_without_clipping(miniature):
     for source in ("scores", "music"):
         for _, song in songs_of(miniature / source):
             waves = read(song)
-            np.testing.assert_array_equal(
-                sum(waves[stem] for stem in STEMS), waves["mixture"]
-            )
-            assert np.abs(waves["mixture"]).max() < 32767
+            mixture = waves.pop("mixture")
+            np.testing.assert_array_equal(sum(waves.values()), mixture)
+            assert np.abs(mixture).max() < 32767
 
 
 @packages
@@ -163,12 +165,12 @@ def test_stems_play_and_have_no_offset(miniature):
 
 
 @packages
-def test_produced_music_has_silent_drums_and_bass(miniature):
-    for _, song in songs_of(miniature / "music"):
+def test_of_produced_music_only_vocals_and_accompaniment_are_known(miniature):
+    for record, song in songs_of(miniature / "music"):
         waves = read(song)
-        assert not waves["drums"].any()
-        assert not waves["bass"].any()
-        assert np.abs(waves["other"]).max() > 100
+        assert set(waves) == {"mixture", "vocals", "accompaniment"}
+        assert set(record["levels_db"]) == {"vocals", "accompaniment"}
+        assert np.abs(waves["accompaniment"]).max() > 100
         assert np.abs(waves["vocals"]).max() > 100
 
 
@@ -438,14 +440,14 @@ def test_strict_mixes_are_balanced(rng):
     scales = np.array([[1.0], [1e-3], [50.0], [1.0]])
     stems = rng.normal(size=(4, 2 * RATE)) * scales
     for seed in range(20):
-        whole, _ = corpus_mix.mix(stems, random.Random(seed), strict=True)
+        whole, _ = corpus_mix.mix(stems, random.Random(seed), rate=RATE, strict=True)
         levels = corpus_mix.relative_levels(whole)
         assert np.all((levels >= -12) & (levels <= 3))
 
 
 def test_mix_leaves_unused_stems_silent(rng):
     stems = rng.normal(size=(4, 2 * RATE)) * np.array([[1.0], [0], [0], [1]])
-    whole, _ = corpus_mix.mix(stems, random.Random(1), strict=True)
+    whole, _ = corpus_mix.mix(stems, random.Random(1), rate=RATE, strict=True)
     assert whole[0].any()
     assert not whole[1:3].any()
 
@@ -453,16 +455,18 @@ def test_mix_leaves_unused_stems_silent(rng):
 def test_active_rms_leaves_rests_out(rng):
     noise = rng.normal(size=RATE)
     padded = np.concatenate([np.zeros(3 * RATE), noise, np.zeros(2 * RATE)])
-    assert corpus_mix.active_rms(padded) == pytest.approx(np.sqrt((noise**2).mean()))
+    assert corpus_mix.active_rms(padded, RATE) == pytest.approx(
+        np.sqrt((noise**2).mean())
+    )
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_effects_are_seeded_and_without_offset(rng, stem):
     y = rng.normal(size=2 * RATE) + 0.5
     for seed in range(8):
-        first = corpus_mix.effects(y, random.Random(seed), stem)
+        first = corpus_mix.effects(y, random.Random(seed), stem, RATE)
         np.testing.assert_array_equal(
-            first, corpus_mix.effects(y, random.Random(seed), stem)
+            first, corpus_mix.effects(y, random.Random(seed), stem, RATE)
         )
         assert first.shape == y.shape
         assert abs(first.mean()) < 0.02 * first.std()
@@ -470,7 +474,7 @@ def test_effects_are_seeded_and_without_offset(rng, stem):
 
 def test_rest_is_silent_for_its_time_and_leaves_the_rest_alone():
     y = np.ones(10 * RATE)
-    rested = corpus_mix.rest(y, random.Random(4))
+    rested = corpus_mix.rest(y, random.Random(4), RATE)
     silent = (rested < 1e-9).mean()
     assert 0.09 < silent < 0.36
     assert (rested > 1 - 1e-9).mean() > 0.6
@@ -480,7 +484,7 @@ def test_rest_is_silent_for_its_time_and_leaves_the_rest_alone():
 def test_bus_compression_lowers_what_is_loud(rng):
     y = rng.normal(size=4 * RATE)
     y[: 2 * RATE] *= 0.05
-    gain = corpus_mix.bus_compression(y, random.Random(0))
+    gain = corpus_mix.bus_compression(y, random.Random(0), RATE)
     assert np.all((gain > 0) & (gain <= 1))
     assert gain[RATE : 2 * RATE].mean() > gain[3 * RATE :].mean()
 
@@ -520,7 +524,7 @@ def test_chords_are_found_from_pitch_classes():
 @pytest.mark.parametrize("kind", ["saw", "square", "sub", "fm", "pluck"])
 def test_tones_have_the_pitch_asked_for(kind, rng):
     patch = corpus_synth.Patch(kind, 0, 0.3, 1.0, 1.0, 0.01, 1.0, 0.5, 500.0, 0.5, 0)
-    y = corpus_synth.tone(patch, 200.0, RATE, rng)
+    y = corpus_synth.tone(patch, 200.0, RATE, rng, RATE)
     spectrum = np.abs(np.fft.rfft(y * np.hanning(RATE)))  # 1 Hz a bin
     peaks = spectrum[150:250].argmax() + 150
     assert peaks == pytest.approx(200, abs=3)  # a string's period is a whole number
@@ -528,7 +532,7 @@ def test_tones_have_the_pitch_asked_for(kind, rng):
 
 def test_synthetic_kits_differ_by_seed_only():
     first, again, other = (
-        corpus_synth.synthetic_kit(random.Random(seed)) for seed in (1, 1, 2)
+        corpus_synth.synthetic_kit(random.Random(seed), RATE) for seed in (1, 1, 2)
     )
     assert {"kick", "snare", "hat", "crash", "ride", "tom"} == set(first)
     for kind, hits in first.items():
@@ -576,7 +580,10 @@ def test_trim_cuts_silence_and_sets_the_peak(rng):
     assert corpus_voices.trim(np.zeros(RATE)).size == 0
 
 
-@pytest.mark.parametrize("place", ["out/train/mma-00000-kal-sung", "out/manifest.json"])
+FIRST = corpus_song.draw_plan(job(pathlib.Path(), "train", 0)).name(0)
+
+
+@pytest.mark.parametrize("place", [f"out/train/{FIRST}", "out/manifest.json"])
 def test_a_folder_in_the_place_of_what_is_made_is_one_line(
     place, cache, tmp_path, capsys
 ):
@@ -625,3 +632,207 @@ def test_bad_options_exit_with_a_line(capsys):
         with pytest.raises(SystemExit):
             make_corpus.parse(bad)
     assert "music only" in capsys.readouterr().err
+
+
+# --- recorded instruments and mastering --------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def instruments(tmp_path_factory):
+    """A stand-in for the recorded instruments: one tone for all keys of each."""
+    folder = tmp_path_factory.mktemp("instruments")
+    for program in corpus_recorded.programs():
+        path = folder / program.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = 0.3 * np.sin(2 * np.pi * 261.63 * np.arange(32000) / 32000)
+        soundfile.write(path.with_suffix(".ogg"), tone, 32000)
+        path.write_text(f"<region> sample={path.stem}.wav pitch_keycenter=60\n")
+    return folder
+
+
+def some_events(stem, programs=(0,)):
+    """Notes of a stem on a channel for each program."""
+    events = []
+    for channel, program in enumerate(programs):
+        change = mido.Message("program_change", channel=channel, program=program)
+        events.append(corpus_scores.Event(0.0, stem, change))
+        for at, note in ((0.2, 40), (0.6, 90)):
+            for kind, later in (("note_on", 0.0), ("note_off", 0.2)):
+                message = mido.Message(kind, channel=channel, note=note, velocity=90)
+                events.append(corpus_scores.Event(at + later, stem, message))
+    return sorted(events, key=lambda event: event.time)
+
+
+def test_half_of_the_songs_have_a_recorded_bass_and_a_third_a_guitar(instruments):
+    drawn = {"bass": [], "other": [], "drums": []}
+    for seed in range(300):
+        for stem, draw in (
+            ("bass", corpus_recorded.draw_bass),
+            ("other", corpus_recorded.draw_lead),
+            ("drums", corpus_recorded.draw_percussion),
+        ):
+            rng = random.Random(f"{stem}/{seed}")
+            made = draw(rng, some_events(stem), instruments, 1.0, RATE)
+            drawn[stem].append(made and made[0])
+    played = {stem: [name for name in names if name] for stem, names in drawn.items()}
+    assert len(played["bass"]) / 300 == pytest.approx(1 / 2, abs=0.08)
+    guitars = [name for name in played["other"] if name in corpus_recorded.GUITARS]
+    assert len(guitars) / 300 == pytest.approx(1 / 3, abs=0.08)
+    assert set(played["bass"]) == set(corpus_recorded.BASSES)
+    assert set(guitars) == set(corpus_recorded.GUITARS)
+    assert set(played["other"]) - set(guitars) == {"weresax"}
+    assert set(played["drums"]) == set(corpus_recorded.PERCUSSION)
+
+
+def test_a_recorded_guitar_takes_the_guitars_channel_and_leaves_the_rest(instruments):
+    events = some_events("other", programs=(0, 27, 48))
+    for seed in range(40):
+        lead = corpus_recorded.draw_lead(
+            random.Random(seed), events, instruments, 1.0, RATE
+        )
+        if lead and lead[0] in corpus_recorded.GUITARS:
+            assert {event.message.channel for event in lead[2]} == {0, 2}
+            break
+    else:
+        pytest.fail("no guitar in 40 draws")
+
+
+def test_pitches_are_folded_into_what_the_instrument_plays():
+    low = corpus_recorded.Instrument("x.sfz", 28, 60)
+    assert [corpus_recorded.fold(p, low) for p in (20, 28, 60, 61, 85)] == [
+        32, 28, 60, 49, 49
+    ]  # fmt: skip
+
+
+def test_a_melody_has_one_note_at_a_time():
+    note = corpus_synth.Note
+    chords = [note(0, 1, 60, 90), note(0, 1, 67, 90), note(0.5, 1, 64, 90)]
+    melody = corpus_recorded.highest(chords)
+    assert [(n.start, n.length, n.pitch) for n in melody] == [
+        (0, 0.5, 67),
+        (0.5, 1, 64),
+    ]
+
+
+def test_instruments_that_are_incomplete_are_one_line(instruments, tmp_path, capsys):
+    corpus_recorded.check(instruments)  # raises nothing
+    arguments = ["--count", "1", "--instruments", str(tmp_path / "absent")]
+    assert make_corpus.main([str(tmp_path / "out"), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected the recorded instruments that data/CORPUS.md lists" in line
+    assert not (tmp_path / "out").exists()
+
+
+@packages
+def test_only_training_songs_have_recorded_instruments(instruments, cache, monkeypatch):
+    for share in ("BASS_SHARE", "GUITAR_SHARE", "PERCUSSION_SHARE"):
+        monkeypatch.setattr(corpus_recorded, share, 1.0)
+    with_them = dataclasses.replace(job(cache, "test", 0), instruments=instruments)
+    record, stems, _ = corpus_song.make(with_them)
+    plain_record, plain, _ = corpus_song.make(job(cache, "test", 0))
+    assert record == plain_record
+    np.testing.assert_array_equal(stems, plain)
+    train = dataclasses.replace(job(cache, "train", 0), instruments=instruments)
+    record, stems, mixture = corpus_song.make(train)
+    assert record["banks"]["bass"] in corpus_recorded.BASSES
+    assert record["banks"]["other"].split("+")[-1] in corpus_recorded.GUITARS
+    assert record["banks"]["drums"].split("+")[-1] in corpus_recorded.PERCUSSION
+    np.testing.assert_array_equal(stems.sum(axis=0), mixture)
+    # And so that it can be repeated.
+    np.testing.assert_array_equal(corpus_song.make(train)[1], stems)
+
+
+def test_the_limiter_lets_no_peak_through_and_moves_all_stems_alike(rng):
+    stems = rng.normal(0, 0.1, (4, 2 * RATE)) * np.linspace(0.2, 2, 2 * RATE)
+    mixture = stems.sum(axis=0)
+    ceiling = 0.3 * np.abs(mixture).max()
+    gain = corpus_mix.limiter(mixture, ceiling, 0.02, RATE)
+    assert gain.shape == mixture.shape
+    assert gain.min() > 0
+    assert gain.max() <= 1 + 1e-9
+    assert np.abs((stems * gain).sum(axis=0)).max() <= ceiling * (1 + 1e-9)
+    # Where nothing is loud within reach, nothing changes.
+    quiet = np.convolve(np.abs(mixture) > ceiling, np.ones(RATE // 10), "same") < 0.5
+    assert quiet.any()
+    np.testing.assert_allclose(gain[quiet], 1, atol=1e-9)
+
+
+def test_a_third_of_the_songs_is_mastered_and_its_stems_still_sum(rng):
+    stems = rng.normal(0, 0.1, (4, 2 * RATE)) * rng.uniform(0, 3, 2 * RATE) ** 3
+    crest, loud = [], 0
+    for seed in range(200):
+        whole, mixture = corpus_mix.mix(
+            stems,
+            random.Random("mix"),
+            rate=RATE,
+            strict=False,
+            master=random.Random(seed),
+        )
+        np.testing.assert_array_equal(whole.astype(int).sum(axis=0), mixture)
+        crest.append(np.abs(mixture).max() / mixture.std(dtype=float))
+        # From 0.1 to 1 dB below full scale.
+        loud += max(abs(whole).max(), abs(mixture).max()) > 0.89 * 32767
+    plain = max(crest)  # of the songs that are not mastered
+    mastered = [one for one in crest if one < 0.9 * plain]
+    assert len(mastered) / 200 == pytest.approx(1 / 3, abs=0.1)
+    assert loud >= len(mastered)
+
+
+# --- stereo --------------------------------------------------------------------------
+
+
+def test_a_place_keeps_the_power_and_says_where_it_is(rng):
+    y = rng.normal(size=1000)
+    np.testing.assert_array_equal(corpus_mix.place(y, 0.3, 1), y)
+    for position, left, right in ((-1, 2, 0), (0, 1, 1), (1, 0, 2)):
+        placed = corpus_mix.place(y, position, 2)
+        np.testing.assert_allclose(
+            (placed**2).mean(axis=1), np.array([left, right]) * (y**2).mean(), atol=1e-9
+        )
+    np.testing.assert_array_equal(corpus_mix.place(placed, 0.3, 2), placed)
+    np.testing.assert_allclose(corpus_mix.loudness(placed), np.abs(y))
+
+
+@packages
+@pytest.mark.parametrize(("source", "split"), [("scores", "train"), ("music", "real")])
+def test_stereo_songs_are_the_same_songs(source, split, cache, instruments, tmp_path):
+    options = command(tmp_path / "stereo", cache, source, split, 2, "--stereo")
+    assert make_corpus.main([*options, "--instruments", str(instruments)]) == 0
+    manifest = json.loads((tmp_path / "stereo" / "manifest.json").read_text())
+    assert manifest["sample_rate"] == 44100
+    sides = 0.0
+    for record, folder in songs_of(tmp_path / "stereo"):
+        mono_job = dataclasses.replace(
+            job(cache, split, record["seed"], source), instruments=instruments
+        )
+        mono_record, mono, _ = corpus_song.make(mono_job)
+        for key in ("name", "score", "banks", "speaker"):
+            assert record.get(key) == mono_record.get(key)
+        waves = read(folder)
+        info = soundfile.info(folder / "mixture.wav")
+        assert (info.samplerate, info.channels) == (44100, 2)
+        assert info.frames == SECONDS * 44100
+        mixture = waves.pop("mixture")
+        np.testing.assert_array_equal(sum(waves.values()), mixture)
+        for stem, wave in waves.items():
+            if not wave.any():
+                continue
+            sides += np.abs(wave[:, 0] - wave[:, 1]).mean()
+            # It sounds at the same times: levels of tenths of a second go together.
+            row = STEMS.index("other" if stem == "accompaniment" else stem)
+            levels = [
+                np.sqrt((y.astype(float) ** 2).reshape(100, -1).mean(axis=1))
+                for y in (wave.mean(axis=1), mono[row])
+            ]
+            assert np.corrcoef(*levels)[0, 1] > 0.8, (record["name"], stem)
+    assert sides > 10
+
+
+@packages
+def test_mono_and_stereo_songs_need_a_folder_each(cache, tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text('{"sample_rate": 16000, "songs": []}')
+    options = command(tmp_path, cache, "scores", "test", 1, "--stereo")
+    assert make_corpus.main(options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected songs at 44100 Hz, got 16000 Hz" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

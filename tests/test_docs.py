@@ -6,6 +6,7 @@ import argparse
 import json
 import pathlib
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -140,6 +141,25 @@ def test_readme_says_which_flags_work_where():
     assert stream == everywhere - {"print_model_summary"} | named("A stream takes")
     assert evaluation == everywhere | tables["Evaluation"] | named("An evaluation")
     assert set(flags.WORKS_WITH) <= training | files | evaluation
+
+
+def test_the_example_with_two_devices_trains_a_session_of_its_own():
+    """That of `make train-demo` may be finished, and nothing would happen."""
+    (command,) = [line for line in read_commands(README) if line.startswith("sed ")]
+    made, _, name = command.partition(" > ")
+    done = subprocess.run(made.split(), cwd=ROOT, capture_output=True, check=True)
+    demo = json.loads((ROOT / "config_demo.json").read_text("utf-8"))
+    example = json.loads(done.stdout)
+    assert example["training"].pop("path") != demo["training"].pop("path")
+    assert example == demo
+    assert any(f"--config {name}" in line for line in read_commands(README))
+
+
+@pytest.mark.parametrize("folder", ["samples", "evaluation"])
+def test_what_runs_leave_in_a_shipped_session_is_no_change_to_it(folder):
+    path = f"sessions/multi-instrument/{folder}/summary.csv"
+    ignored = ["git", "check-ignore", "--quiet", path]
+    assert subprocess.run(ignored, cwd=ROOT).returncode == 0
 
 
 def test_config_md_names_every_key_in_order():

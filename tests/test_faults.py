@@ -31,7 +31,8 @@ from networks import random_weights, tiny_config, tiny_document
 
 import main as program
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
+from sswavenet.checkpoints.__main__ import describe
 from sswavenet.config.document import parse_config
 from sswavenet.separation import file as stems
 from sswavenet.separation import folder as separate
@@ -945,7 +946,7 @@ def test_a_network_of_any_depth_is_described(tmp_path, rng):
     config = tiny_config().replace(num_stacks=1000, dilations=[1, 1, 1])
     weights = random_weights(config, rng)
     checkpoints.write_checkpoint(tmp_path / "a.hdf5", weights)
-    lines = checkpoints.describe(tmp_path / "a.hdf5").splitlines()
+    lines = describe(tmp_path / "a.hdf5").splitlines()
     assert sum(line.startswith("  ") for line in lines) == 2 * 3000 + 5
 
 

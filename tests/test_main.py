@@ -20,7 +20,7 @@ from networks import (
 )
 
 from main import main
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.tasks import TASKS
 from sswavenet.console.parser import build_parser
 from sswavenet.separation import folder as separate
@@ -114,6 +114,15 @@ def test_the_flags_of_2018_have_their_defaults():
         "mixture_input_path": None,
     }
     assert {name: args[name] for name in expected} == expected
+
+
+def test_paths_may_begin_with_the_home_folder(monkeypatch):
+    """Shells put it in for ~/x, and most of them not for --flag=~/x."""
+    monkeypatch.setenv("HOME", "/home/me")
+    names = ["config", "load_checkpoint", "mixture_input_path", "output_path"]
+    names += ["report", "dataset_path"]
+    args = vars(build_parser().parse_args([f"--{name}=~/x" for name in names]))
+    assert {str(args[name]) for name in names} == {"/home/me/x"}
 
 
 @pytest.mark.parametrize(

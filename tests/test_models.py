@@ -15,8 +15,8 @@ from networks import (
 import layers
 import models
 import util
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.training import losses
 

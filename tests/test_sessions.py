@@ -14,7 +14,7 @@ import soundfile
 from networks import TASK_NAMES, oracle
 
 import main
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.training import grow
 

@@ -166,6 +166,23 @@ with util.replacing(sys.argv[1]) as temporary:
     util.remove_leftovers(tmp_path / "none")
 
 
+def test_what_is_called_like_a_leftover_but_is_none_stops_nothing(tmp_path):
+    os.mkfifo(tmp_path / f"{util.PARTIAL}pipe")  # to open it would wait for ever
+    (tmp_path / f"{util.PARTIAL}file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    (tmp_path / f"{util.PARTIAL}link").symlink_to(tmp_path / "mine")
+    before = sorted(tmp_path.rglob("*"))
+    remove = "import sys, util; util.remove_leftovers(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", remove, str(tmp_path)],
+        cwd=pathlib.Path(__file__).parents[1],
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_folder_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
     real, made = util.tempfile.mkdtemp, []
 
@@ -201,6 +218,12 @@ def test_json_is_read_back(tmp_path):
     document = {"b": [1, 2.5], "a": {"é": None}}
     util.write_json(tmp_path / "a.json", document)
     assert util.read_json(tmp_path / "a.json") == document
+
+
+def test_a_byte_order_mark_is_no_part_of_json(tmp_path):
+    """Editors on Windows put one before what they save as UTF-8."""
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert util.read_json(tmp_path / "a.json") == {"a": 1}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@
 // cache, by small matrix products that keep their sums in registers. Arrays are
 // row-major float32, (batch, time, channels); channel counts are multiples of 16.
 //
+// Each entry checks the shapes it is given, and takes all the memory that it needs
+// before work begins: an exception on a thread of the pool would end the process.
+//
 // With `Half`, factors are rounded to bfloat16 and sums stay float32. Two of a product's
 // terms then fit into the place of one float: the factors are packed in pairs, and the
 // same loops run over half as many.
@@ -18,8 +21,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <string>
 #include <vector>
 
 #if defined(__AVX512BF16__)
@@ -185,7 +191,7 @@ void Outer(const float* a, int64_t lda, int64_t depth, const float* b, int64_t l
 }
 
 // The values of `low`, then those of `high`, rounded to bfloat16.
-INLINE Vec Rounded(Vec low, Vec high) {
+INLINE Vec Rounded(Vec low, [[maybe_unused]] Vec high) {
 #if defined(__AVX512BF16__)
   return (Vec)_mm512_cvtne2ps_pbh(high, low);
 #else
@@ -205,14 +211,19 @@ INLINE Vec Interleaved(Vec rounded) {
 #endif
 }
 
+// Rows of a stretch: even, and a multiple of every tile's.
+constexpr int64_t kRows = 96;
+
 // A factor as products take it: the array itself or, with `Half`, rounded copies.
 template <bool Half>
 class Factor {
  public:
+  // `values`: the most that it will hold, in an even number of rows.
+  explicit Factor(int64_t values) : room_(Half ? values / 2 + kWidth : 0) {}
+
   // For the left side of `Run`: neighbours in pairs.
   const float* Neighbours(const float* from, int64_t count) {
     if (!Half) return from;
-    room_.resize(count / 2 + kWidth);
     Pack(from, count, room_.data());
     return room_.data();
   }
@@ -220,7 +231,6 @@ class Factor {
   // The same of three taps' rows, `step` floats apart, one after the other.
   const float* Taps(const float* from, int64_t step, int64_t count) {
     if (!Half) return from;
-    room_.resize(3 * count / 2 + kWidth);
     for (int64_t tap = 0; tap < 3; ++tap)
       Pack(from + tap * step, count, room_.data() + tap * count / 2);
     return room_.data();
@@ -230,7 +240,6 @@ class Factor {
   // of an odd number with zeros.
   const float* Rows(const float* from, int64_t rows, int64_t columns) {
     if (!Half) return from;
-    room_.resize((rows + 1) / 2 * columns);
     float* to = room_.data();
     for (int64_t row = 0; row < rows; row += 2, from += 2 * columns)
       for (int64_t c = 0; c < columns; c += kWidth, to += kWidth) {
@@ -291,17 +300,16 @@ void Gated(const float* gate, int64_t rows, int64_t channels, float* z) {
       Store(z + c, Load(gate + c) * Load(gate + channels + c));
 }
 
-// Rows of a stretch: a multiple of every tile's.
-constexpr int64_t kRows = 96;
 // Stretches whose part of a kernel's gradient is summed on one thread. The parts do
 // not depend on the number of threads, so neither do the sums.
 constexpr int64_t kGroup = 32;
 
 int64_t Count(int64_t length, int64_t size) { return (length + size - 1) / size; }
 
-// Calls work(job) for every job below `count`, on the pool's threads and this one.
-template <typename F>
-void InParallel(ffi::ThreadPool& pool, int64_t count, const F& work) {
+// Calls work(job, room) for every job below `count`, on the pool's threads and this one,
+// each of which has a copy of `room` to work in. Nothing that `work` does may throw.
+template <typename Room, typename F>
+void InParallel(ffi::ThreadPool& pool, int64_t count, const Room& room, const F& work) {
   struct State {
     std::atomic<int64_t> next{0};
     std::mutex mutex;
@@ -310,28 +318,78 @@ void InParallel(ffi::ThreadPool& pool, int64_t count, const F& work) {
   };
   auto state = std::make_shared<State>();
   state->left = count;
+  const int64_t helpers =
+      std::max<int64_t>(std::min<int64_t>(pool.num_threads(), count) - 1, 0);
+  std::vector<Room> rooms(helpers + 1, room);
   // A task that the pool starts too late finds no job left. So nobody waits for a
   // thread, only for jobs that are being done.
-  auto run = [state, count, &work] {
+  auto run = [state, count, &work, &rooms](int64_t thread) {
     for (int64_t job; (job = state->next++) < count;) {
-      work(job);
+      work(job, rooms[thread]);
       std::lock_guard<std::mutex> lock(state->mutex);
       if (--state->left == 0) state->finished.notify_all();
     }
   };
-  const int64_t helpers = std::min<int64_t>(pool.num_threads(), count) - 1;
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([run] { run(); });
-  run();
+  try {
+    for (int64_t i = 0; i < helpers; ++i) pool.Schedule([run, i] { run(i); });
+  } catch (const std::bad_alloc&) {
+    // Those that were started, and this thread, do all of it.
+  }
+  run(helpers);
   std::unique_lock<std::mutex> lock(state->mutex);
   state->finished.wait(lock, [&] { return state->left == 0; });
 }
 
-using Buffer = ffi::Buffer<ffi::F32>;
-using Result = ffi::ResultBuffer<ffi::F32>;
+// XLA checks their ranks.
+template <size_t rank>
+using Buffer = ffi::Buffer<ffi::F32, rank>;
+template <size_t rank>
+using Result = ffi::ResultBuffer<ffi::F32, rank>;
+
+// Collects what is wrong with the shapes of a call.
+class Check {
+ public:
+  void That(bool holds, const std::string& expected) {
+    if (!holds && wrong_.empty()) wrong_ = "expected " + expected;
+  }
+
+  void Channels(const char* name, int64_t count) {
+    That(count > 0 && count % 16 == 0, std::string(name) +
+                                           " to be a positive multiple of 16, got " +
+                                           std::to_string(count));
+  }
+
+  template <typename Array>
+  void Shape(const char* name, const Array& array,
+             std::initializer_list<int64_t> expected) {
+    const auto got = array.dimensions();
+    That(std::equal(got.begin(), got.end(), expected.begin(), expected.end()),
+         std::string(name) + " of shape " + Text(expected) + ", got " + Text(got));
+  }
+
+  bool failed() const { return !wrong_.empty(); }
+  ffi::Error error() const { return ffi::Error::InvalidArgument(wrong_); }
+
+ private:
+  template <typename Dimensions>
+  static std::string Text(const Dimensions& dimensions) {
+    std::string text;
+    for (int64_t d : dimensions) text += (text.empty() ? "" : ", ") + std::to_string(d);
+    return "(" + text + ")";
+  }
+
+  std::string wrong_;
+};
+
+ffi::Error OutOfMemory() {
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                    "no memory for what the compiled code works in");
+}
 
 // Two gradients from what each group of stretches gave: parts of `size` floats, one
 // gradient after the other. Always in the same order.
-void AddUp(const std::vector<float>& parts, int64_t size, Result& one, Result& other) {
+template <typename One, typename Other>
+void AddUp(const std::vector<float>& parts, int64_t size, One& one, Other& other) {
   const int64_t first = one->element_count();
   std::fill_n(one->typed_data(), first, 0.0f);
   std::fill_n(other->typed_data(), size - first, 0.0f);
@@ -344,7 +402,8 @@ void AddUp(const std::vector<float>& parts, int64_t size, Result& one, Result& o
 struct Shape {
   int64_t batch, given, channels, skips, dilation, skip_start, skip_length;
 
-  Shape(const Buffer& x, const Buffer& skip, int64_t dilation, int64_t skip_start)
+  Shape(const Buffer<3>& x, const Buffer<3>& skip, int64_t dilation,
+        int64_t skip_start)
       : batch(x.dimensions()[0]),
         given(x.dimensions()[1]),
         channels(x.dimensions()[2]),
@@ -352,6 +411,18 @@ struct Shape {
         dilation(dilation),
         skip_start(skip_start),
         skip_length(skip.dimensions()[1]) {}
+
+  void Holds(Check& check) const {
+    check.Channels("channels", channels);
+    check.Channels("skip channels", skips);
+    check.That(dilation > 0 && dilation <= (given - 1) / 2,
+               "a dilation of at least 1 that leaves of " + std::to_string(given) +
+                   " samples at least one, got " + std::to_string(dilation));
+    if (check.failed()) return;
+    check.That(skip_start >= 0 && skip_start <= length() - skip_length,
+               "skips within " + std::to_string(length()) + " samples, got " +
+                   std::to_string(skip_length) + " from " + std::to_string(skip_start));
+  }
 
   int64_t length() const { return given - 2 * dilation; }
   int64_t both() const { return channels + skips; }
@@ -373,24 +444,39 @@ struct Shape {
 // (batch, time - 2 * dilation, 2C), which backward needs. Without `residual`, out is
 // left as it is; without `keep`, gate is.
 template <bool Half>
-ffi::Error BlockForward(ffi::ThreadPool pool, Buffer x, Buffer skip_sum, Buffer filters,
-                        Buffer mixing, int64_t dilation, int64_t skip_start,
-                        bool residual,
-                        bool keep, Result out, Result skip_out, Result gate) {
+ffi::Error BlockForward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> skip_sum,
+                        Buffer<3> filters, Buffer<2> mixing, int64_t dilation,
+                        int64_t skip_start, bool residual, bool keep, Result<3> out,
+                        Result<3> skip_out, Result<3> gate) try {
   constexpr int64_t T = kTerms<Half>;
   const Shape s(x, skip_sum, dilation, skip_start);
   const int64_t C = s.channels, length = s.length(), both = s.both();
-  Factor<Half> f, m;
+  Check check;
+  s.Holds(check);
+  check.Shape("skip_sum", skip_sum, {s.batch, s.skip_length, s.skips});
+  check.Shape("filters", filters, {3, C, 2 * C});
+  check.Shape("mixing", mixing, {C, both});
+  check.Shape("out", *out, {s.batch, length, C});
+  check.Shape("skip_out", *skip_out, {s.batch, s.skip_length, s.skips});
+  check.Shape("gate", *gate, {s.batch, keep ? length : 0, 2 * C});
+  if (check.failed()) return check.error();
+  Factor<Half> f(3 * C * 2 * C), m(C * both);
   const float* filter = f.Rows(filters.typed_data(), 3 * C, 2 * C);
   const float* mix = m.Rows(mixing.typed_data(), C, both);
   const int64_t stretches = Count(length, kRows);
-  InParallel(pool, s.batch * stretches, [&](int64_t job) {
+  struct Room {
+    std::vector<float> z, gate;
+    Factor<Half> taps, gated;
+  };
+  const Room empty{std::vector<float>(kRows * C),
+                   std::vector<float>(keep ? 0 : kRows * 2 * C),
+                   Factor<Half>(3 * kRows * C), Factor<Half>(kRows * C)};
+  InParallel(pool, s.batch * stretches, empty, [&](int64_t job, Room& room) {
+    auto& [z, own, taps, gated] = room;
     const int64_t item = job / stretches, start = job % stretches * kRows;
     const int64_t rows = std::min(kRows, length - start);
-    std::vector<float> z(rows * C), own(keep ? 0 : rows * 2 * C);
     const float* in = x.typed_data() + (item * s.given + start) * C;
     float* g = keep ? gate->typed_data() + (item * length + start) * 2 * C : own.data();
-    Factor<Half> taps, gated;
     const float* left = taps.Taps(in, dilation * C, rows * C);
     const int64_t step = Half ? rows * C / 2 : dilation * C;
     Run<Half>({left, C / T, step, filter, 2 * C, 3, C / T}, rows, 2 * C, g, 2 * C,
@@ -412,6 +498,8 @@ ffi::Error BlockForward(ffi::ThreadPool pool, Buffer x, Buffer skip_sum, Buffer 
               s.skips, true);
   });
   return ffi::Error::Success();
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
 // What the sums of `gate` need of the gradient: dg (rows, 2C) from dz (rows, C).
@@ -430,28 +518,49 @@ void GateGradient(const float* gate, const float* dz, int64_t rows, int64_t chan
 // The gradients of x, filters and mixing. filters_t is (3, 2C, C) and mixing_t
 // (C + S, C), the kernels transposed; dgate (batch, time - 2 * dilation, 2C) is room.
 template <bool Half>
-ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer filters_t,
-                         Buffer mixing_t, Buffer out_grad, Buffer skip_grad,
-                         int64_t dilation, int64_t skip_start, bool residual,
-                         Result x_grad,
-                         Result filters_grad, Result mixing_grad, Result dgate) {
+ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
+                         Buffer<3> filters_t, Buffer<2> mixing_t, Buffer<3> out_grad,
+                         Buffer<3> skip_grad, int64_t dilation, int64_t skip_start,
+                         bool residual, Result<3> x_grad, Result<3> filters_grad,
+                         Result<2> mixing_grad, Result<3> dgate) try {
   constexpr int64_t T = kTerms<Half>;
   const Shape s(x, skip_grad, dilation, skip_start);
   const int64_t C = s.channels, S = s.skips, length = s.length(), both = s.both();
   const int64_t filters_size = 3 * C * 2 * C, size = filters_size + C * both;
   const int64_t groups = Count(length, kRows * kGroup);
-  Factor<Half> f, m;
+  Check check;
+  s.Holds(check);
+  check.Shape("gate", gate, {s.batch, length, 2 * C});
+  check.Shape("filters_t", filters_t, {3, 2 * C, C});
+  check.Shape("mixing_t", mixing_t, {both, C});
+  check.Shape("out_grad", out_grad, {s.batch, length, C});
+  check.Shape("skip_grad", skip_grad, {s.batch, s.skip_length, S});
+  check.Shape("x_grad", *x_grad, {s.batch, s.given, C});
+  check.Shape("filters_grad", *filters_grad, {3, C, 2 * C});
+  check.Shape("mixing_grad", *mixing_grad, {C, both});
+  check.Shape("dgate", *dgate, {s.batch, length, 2 * C});
+  if (check.failed()) return check.error();
+  Factor<Half> f(filters_size), m(both * C);
   const float* filter_t = f.Rows(filters_t.typed_data(), 3 * 2 * C, C);
   const float* mix_t = m.Rows(mixing_t.typed_data(), both, C);
   std::vector<float> parts(s.batch * groups * size);
-  InParallel(pool, s.batch * groups, [&](int64_t job) {
+  struct Room {
+    std::vector<float> z, dz, gate_grad;
+    Factor<Half> left, one, other;
+  };
+  const int64_t widest = kRows * std::max(2 * C, S);
+  const Room empty{std::vector<float>(kRows * C),
+                   std::vector<float>(kRows * C),
+                   std::vector<float>(Half ? kRows * 2 * C : 0),
+                   Factor<Half>(widest),
+                   Factor<Half>(widest),
+                   Factor<Half>(widest)};
+  InParallel(pool, s.batch * groups, empty, [&](int64_t job, Room& room) {
+    auto& [z, dz, gate_grad, left, one, other] = room;
     const int64_t item = job / groups, first = job % groups * kRows * kGroup;
     const int64_t last = std::min(length, first + kRows * kGroup);
     float* df = parts.data() + job * size;
     float* dm = df + filters_size;
-    std::vector<float> z(kRows * C), dz(kRows * C);
-    std::vector<float> gate_grad(Half ? kRows * 2 * C : 0);
-    Factor<Half> left, one, other;
     for (int64_t start = first; start < last; start += kRows) {
       const int64_t rows = std::min(kRows, last - start), row = item * length + start;
       const int64_t pairs = Count(rows, T);
@@ -488,7 +597,8 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer fil
     }
   });
   const int64_t stretches = Count(s.given, kRows);
-  InParallel(pool, s.batch * stretches, [&](int64_t job) {
+  struct Nothing {};
+  InParallel(pool, s.batch * stretches, Nothing{}, [&](int64_t job, Nothing&) {
     const int64_t item = job / stretches, start = job % stretches * kRows;
     const int64_t rows = std::min(kRows, s.given - start);
     float* dx = x_grad->typed_data() + (item * s.given + start) * C;
@@ -512,6 +622,8 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer x, Buffer gate, Buffer fil
   });
   AddUp(parts, size, filters_grad, mixing_grad);
   return ffi::Error::Success();
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
 // Hidden channels of the head that are worked on together: their kernels and values
@@ -538,23 +650,36 @@ void Rectify(float* values, int64_t count) {
 // skips (batch, time, S), first (3, S, H), last (H, outputs) -> (batch, time, outputs):
 // relu, convolution with zeros at both ends, relu, product.
 template <bool Half>
-ffi::Error HeadForward(ffi::ThreadPool pool, Buffer skips, Buffer first, Buffer last,
-                       Result out) {
+ffi::Error HeadForward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
+                       Buffer<2> last, Result<3> out) try {
   auto dims = skips.dimensions();
   const int64_t batch = dims[0], length = dims[1], S = dims[2];
   const int64_t H = last.dimensions()[0], outputs = last.dimensions()[1];
   const int64_t stretches = Count(length, kRows);
   constexpr int64_t T = kTerms<Half>;
-  Factor<Half> f, l;
+  Check check;
+  check.Channels("skip channels", S);
+  check.Channels("hidden channels", H);
+  check.Channels("outputs", outputs);
+  check.Shape("first", first, {3, S, H});
+  check.Shape("out", *out, {batch, length, outputs});
+  if (check.failed()) return check.error();
+  Factor<Half> f(3 * S * H), l(H * outputs);
   const float* one = f.Rows(first.typed_data(), 3 * S, H);
   const float* two = l.Rows(last.typed_data(), H, outputs);
-  InParallel(pool, batch * stretches, [&](int64_t job) {
+  struct Room {
+    std::vector<float> s, h;
+    Factor<Half> taps, hidden;
+  };
+  const Room empty{std::vector<float>((kRows + 2) * S),
+                   std::vector<float>(kRows * kHidden), Factor<Half>((kRows + 2) * S),
+                   Factor<Half>(kRows * kHidden)};
+  InParallel(pool, batch * stretches, empty, [&](int64_t job, Room& room) {
+    auto& [s, h, taps, hidden] = room;
     const int64_t item = job / stretches, start = job % stretches * kRows;
     const int64_t rows = std::min(kRows, length - start);
-    std::vector<float> s((rows + 2) * S), h(rows * kHidden);
     Rectified(skips.typed_data() + item * length * S, start, rows, length, S, s.data());
     float* to = out->typed_data() + (item * length + start) * outputs;
-    Factor<Half> taps, hidden;
     const float* left = taps.Neighbours(s.data(), (rows + 2) * S);
     for (int64_t at = 0; at < H; at += kHidden) {
       const int64_t width = std::min(kHidden, H - at);
@@ -567,32 +692,61 @@ ffi::Error HeadForward(ffi::ThreadPool pool, Buffer skips, Buffer first, Buffer 
     }
   });
   return ffi::Error::Success();
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
 // first_t is (3, H, S), last_t (outputs, H): the kernels transposed.
 template <bool Half>
-ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
-                        Buffer first_t, Buffer last_t, Buffer out_grad,
-                        Result skips_grad, Result first_grad, Result last_grad) {
+ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
+                        Buffer<3> first_t, Buffer<2> last_t, Buffer<3> out_grad,
+                        Result<3> skips_grad, Result<3> first_grad,
+                        Result<2> last_grad) try {
   auto dims = skips.dimensions();
   const int64_t batch = dims[0], length = dims[1], S = dims[2];
   const int64_t outputs = last_t.dimensions()[0], H = last_t.dimensions()[1];
   const int64_t first_size = 3 * S * H, size = first_size + H * outputs;
   const int64_t groups = Count(length, kRows * kGroup);
   constexpr int64_t T = kTerms<Half>;
-  Factor<Half> f, f_t, l_t;
+  Check check;
+  check.Channels("skip channels", S);
+  check.Channels("hidden channels", H);
+  check.Channels("outputs", outputs);
+  check.Shape("first", first, {3, S, H});
+  check.Shape("first_t", first_t, {3, H, S});
+  check.Shape("out_grad", out_grad, {batch, length, outputs});
+  check.Shape("skips_grad", *skips_grad, {batch, length, S});
+  check.Shape("first_grad", *first_grad, {3, S, H});
+  check.Shape("last_grad", *last_grad, {H, outputs});
+  if (check.failed()) return check.error();
+  Factor<Half> f(3 * S * H), f_t(3 * H * S), l_t(outputs * H);
   const float* one = f.Rows(first.typed_data(), 3 * S, H);
   const float* one_t = f_t.Rows(first_t.typed_data(), 3 * H, S);
   const float* two_t = l_t.Rows(last_t.typed_data(), outputs, H);
   std::vector<float> parts(batch * groups * size);
-  InParallel(pool, batch * groups, [&](int64_t job) {
+  struct Room {
+    std::vector<float> s, d, h, dh;
+    Factor<Half> taps, grads, hidden, hidden_rows, grad_rows, tap_rows, out_rows;
+  };
+  const int64_t hidden_size = (kRows + 2) * kHidden;
+  const Room empty{std::vector<float>((kRows + 4) * S),
+                   std::vector<float>((kRows + 2) * outputs),
+                   std::vector<float>(hidden_size),
+                   std::vector<float>(hidden_size),
+                   Factor<Half>((kRows + 4) * S),
+                   Factor<Half>((kRows + 2) * outputs),
+                   Factor<Half>(hidden_size),
+                   Factor<Half>(kRows * kHidden),
+                   Factor<Half>(kRows * kHidden),
+                   Factor<Half>(kRows * S),
+                   Factor<Half>(kRows * outputs)};
+  InParallel(pool, batch * groups, empty, [&](int64_t job, Room& room) {
+    auto& [s, d, h, dh, taps, grads, hidden, hidden_rows, grad_rows, tap_rows,
+           out_rows] = room;
     const int64_t item = job / groups, begin = job % groups * kRows * kGroup;
     const int64_t end = std::min(length, begin + kRows * kGroup);
     float* df = parts.data() + job * size;
     float* dl = df + first_size;
-    std::vector<float> s((kRows + 4) * S), d((kRows + 2) * outputs);
-    std::vector<float> h((kRows + 2) * kHidden), dh((kRows + 2) * kHidden);
-    Factor<Half> taps, grads, hidden, hidden_rows, grad_rows, tap_rows, out_rows;
     for (int64_t start = begin; start < end; start += kRows) {
       const int64_t rows = std::min(kRows, end - start);
       // One row more on each side, whose hidden values these rows of skips reached.
@@ -641,42 +795,61 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer skips, Buffer first,
   });
   AddUp(parts, size, first_grad, last_grad);
   return ffi::Error::Success();
+} catch (const std::bad_alloc&) {
+  return OutOfMemory();
 }
 
 }  // namespace
 
-#define BUFFERS_4 Arg<Buffer>().Arg<Buffer>().Arg<Buffer>().Arg<Buffer>()
-#define RESULTS_3 Ret<Buffer>().Ret<Buffer>().Ret<Buffer>()
 #define HANDLERS(suffix, half)                                                     \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockForward##suffix, BlockForward<half>,   \
                                 ffi::Ffi::Bind()                                   \
                                     .Ctx<ffi::ThreadPool>()                        \
-                                    .BUFFERS_4.Attr<int64_t>("dilation")           \
-                                    .Attr<int64_t>("skip_start")                   \
-                                    .Attr<bool>("residual")                        \
-                                    .Attr<bool>("keep")                            \
-                                    .RESULTS_3);                                   \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockBackward##suffix, BlockBackward<half>, \
-                                ffi::Ffi::Bind()                                   \
-                                    .Ctx<ffi::ThreadPool>()                        \
-                                    .BUFFERS_4.Arg<Buffer>()                       \
-                                    .Arg<Buffer>()                                 \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<2>>()                              \
                                     .Attr<int64_t>("dilation")                     \
                                     .Attr<int64_t>("skip_start")                   \
                                     .Attr<bool>("residual")                        \
-                                    .RESULTS_3.Ret<Buffer>());                     \
+                                    .Attr<bool>("keep")                            \
+                                    .Ret<Buffer<3>>()                              \
+                                    .Ret<Buffer<3>>()                              \
+                                    .Ret<Buffer<3>>());                            \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockBackward##suffix, BlockBackward<half>, \
+                                ffi::Ffi::Bind()                                   \
+                                    .Ctx<ffi::ThreadPool>()                        \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<2>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Attr<int64_t>("dilation")                     \
+                                    .Attr<int64_t>("skip_start")                   \
+                                    .Attr<bool>("residual")                        \
+                                    .Ret<Buffer<3>>()                              \
+                                    .Ret<Buffer<3>>()                              \
+                                    .Ret<Buffer<2>>()                              \
+                                    .Ret<Buffer<3>>());                            \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadForward##suffix, HeadForward<half>,     \
                                 ffi::Ffi::Bind()                                   \
                                     .Ctx<ffi::ThreadPool>()                        \
-                                    .Arg<Buffer>()                                 \
-                                    .Arg<Buffer>()                                 \
-                                    .Arg<Buffer>()                                 \
-                                    .Ret<Buffer>());                               \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<2>>()                              \
+                                    .Ret<Buffer<3>>());                            \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadBackward##suffix, HeadBackward<half>,   \
                                 ffi::Ffi::Bind()                                   \
                                     .Ctx<ffi::ThreadPool>()                        \
-                                    .BUFFERS_4.Arg<Buffer>()                       \
-                                    .RESULTS_3)
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Arg<Buffer<2>>()                              \
+                                    .Arg<Buffer<3>>()                              \
+                                    .Ret<Buffer<3>>()                              \
+                                    .Ret<Buffer<3>>()                              \
+                                    .Ret<Buffer<2>>())
 
 HANDLERS(, false);
 #if defined(__AVX512BF16__)

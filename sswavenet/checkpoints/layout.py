@@ -1,11 +1,17 @@
 """The layers in a checkpoint file, whatever program laid them out.
 
+    Keras 2, 2018's program and ours:  [model_weights/]<layer>/<layer>/kernel, bias
+    Keras 3 (.weights.h5, .keras):     layers/<class>_<k>/vars/0, 1; the attribute
+                                       `name` of `vars` is the layer's
+
 Layers are mapped by name: the first and the dilated convolutions have names of their
-own, the `conv1d_{k}` are taken in numeric order.
+own, the `conv1d_{k}` are taken in numeric order. Where two arrays could be meant, the
+file is refused.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
 from typing import Any
@@ -27,39 +33,100 @@ CONVENTIONS = {
 # Groups beside the layers: this program's, and Keras's own.
 STATE_GROUP = "training_state"
 OPTIMIZER_GROUP = "optimizer_weights"
+KINDS = {"0": "kernel", "1": "bias"}  # what Keras 3 numbers
+MERGED_HEAD = "merged_head"  # holds the last two convolutions, see `layers.MergedHead`
 
 
-def weights_group(source: hdf5.Source) -> Any:
-    """Where the layers lie: in a group of a full model, else in the file itself."""
-    return dict(source.members(source.file)).get("model_weights", source.file)
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a file of weights holds.
+
+    Args:
+        kind: of file, for people.
+        backend: what it names as its backend, or None.
+        keras_version: as it says, or None.
+        convention: of its kernels, "theano" or "tensorflow"; None where it says none.
+        layers: layer name to {"kernel": dataset, "bias": dataset}, of those that have
+            any.
+    """
+
+    kind: str
+    backend: str | None
+    keras_version: str | None
+    convention: str | None
+    layers: dict
 
 
-def origin(file: Any, group: Any) -> tuple:
-    """(backend, Keras version) that the weights' group names, else the file."""
-    found = (
-        hdf5.attribute(group, name, hdf5.attribute(file, name))
-        for name in ("backend", "keras_version")
-    )
+def contents(source: hdf5.Source) -> Contents:
+    """Find out what lies in an open file; no array is read.
+
+    Raises:
+        UserError: arrays have names that leave open which one is meant.
+    """
+    top = dict(source.members(source.file))
+    if "model_weights" not in top and isinstance(top.get("layers"), h5py.Group):
+        # It names no backend: those of Keras 3 all compute correlations.
+        found = _layers_of_keras3(source, top["layers"])
+        return Contents("Keras 3", None, "3", "tensorflow", found)
+    group = top.get("model_weights", source.file)
+    names = ("backend", "keras_version")
     # An attribute may be anything; whoever reads it knows a few words only.
-    return tuple(None if value is None else str(value) for value in found)
+    backend, version = (
+        None if value is None else str(value)
+        for value in (
+            hdf5.attribute(group, name, hdf5.attribute(source.file, name))
+            for name in names
+        )
+    )
+    kind = "weights only" if group is source.file else "full model"
+    convention = CONVENTIONS.get(backend or "")
+    found = _layers_of_keras2(source, group)
+    return Contents(kind, backend, version, convention, found)
 
 
-def layers_of(source: hdf5.Source, group: Any) -> dict:
-    """Layer name to {"kernel": dataset, "bias": dataset} of those that have any."""
-    layers = {}
+def _layers_of_keras2(source: hdf5.Source, group: Any) -> dict:
+    layers: dict = {}
     for layer, item in source.members(group):
-        if not isinstance(item, h5py.Group) or layer in (
-            STATE_GROUP,
-            OPTIMIZER_GROUP,
-        ):
+        if not isinstance(item, h5py.Group) or layer in (STATE_GROUP, OPTIMIZER_GROUP):
             continue
-        arrays = {
-            name.rsplit("/", 1)[-1].split(":")[0]: dataset
-            for name, dataset in source.datasets(item)
-        }
-        if arrays:
-            layers[layer] = arrays
+        for name, dataset in source.datasets(item):
+            kind = name.rsplit("/", 1)[-1].split(":")[0]
+            _add(layers, layer, kind, dataset, source)
     return layers
+
+
+def _layers_of_keras3(source: hdf5.Source, group: Any) -> dict:
+    layers: dict = {}
+    for place, item in source.members(group):
+        inner = dict(source.members(item)) if isinstance(item, h5py.Group) else {}
+        if not isinstance(inner.get("vars"), h5py.Group):
+            continue
+        layer = str(hdf5.attribute(inner["vars"], "name", place))
+        for name, dataset in source.members(inner["vars"]):
+            _add(layers, layer, KINDS.get(name, name), dataset, source)
+    if MERGED_HEAD in layers:
+        head, last = layers.pop(MERGED_HEAD), max(map(_number, layers))
+        layers[f"conv1d_{last + 1}"] = {"kernel": head["kernel"]}
+        layers[f"conv1d_{last + 2}"] = {"kernel": head["bias"], "bias": head["2"]}
+    return layers
+
+
+def _add(
+    layers: dict, layer: str, kind: str, dataset: Any, source: hdf5.Source
+) -> None:
+    arrays = layers.setdefault(layer, {})
+    if kind in arrays:
+        raise UserError(
+            f"{source.path}: expected one {kind} in the layer {layer}, got "
+            f"{arrays[kind].name} and {dataset.name}"
+        )
+    arrays[kind] = dataset
+
+
+def _number(layer: str) -> int:
+    """Of a layer `conv1d` or `conv1d_{k}`; -1 of others."""
+    match = re.fullmatch(r"conv1d(?:_([1-9]\d*))?", layer)
+    return int(match.group(1) or 0) if match else -1
 
 
 def match(layers: dict, config: Config, path: pathlib.Path) -> dict:
@@ -68,10 +135,7 @@ def match(layers: dict, config: Config, path: pathlib.Path) -> dict:
     Dilated convolutions are found by name; the `conv1d_{k}` in numeric order, since
     their numbering depends on what else the writing process had built before.
     """
-    convs = sorted(
-        (name for name in layers if re.fullmatch(r"conv1d(_\d+)?", name)),
-        key=lambda name: int(name[7:] or 0),
-    )
+    convs = sorted((name for name in layers if _number(name) >= 0), key=_number)
     expected_layers = list(dict.fromkeys(n.split("/")[0] for n in config.weight_shapes))
     expected_convs = [name for name in expected_layers if name.startswith("conv1d_")]
     if len(convs) != len(expected_convs):

@@ -83,7 +83,7 @@ def _number(
             raise ValueError
         if value <= above:
             raise ValueError
-        return value
+        return float(value)  # Keras tells 1 from 1.0
 
     return convert
 
@@ -105,8 +105,12 @@ def _any(value: Any) -> Any:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError
-    os.fsencode(value)  # a ValueError where no file can have such a name
     return value
+
+
+def _path(value: Any) -> str:
+    os.fsencode(_text(value))  # a ValueError where no file can have such a name
+    return os.path.expanduser(value)  # noqa: PTH111 - which leaves an unknown user be
 
 
 def _datasets(value: Any) -> tuple[tuple[str, float], ...]:
@@ -115,11 +119,11 @@ def _datasets(value: Any) -> tuple[tuple[str, float], ...]:
     In the order of their names: that of an object's keys means nothing.
     """
     if not isinstance(value, dict):
-        return ((_text(value), 1),)
+        return ((_path(value), 1.0),)
     if not value:
         raise ValueError
     positive = _number(above=0)
-    return tuple((_text(path), positive(value[path])) for path in sorted(value))
+    return tuple((_path(path), positive(value[path])) for path in sorted(value))
 
 
 def _dilations(value: Any) -> tuple[int, ...]:
@@ -181,39 +185,41 @@ KEYS: dict[str, Key] = {
         "sample_rate", _integer(100, 768000), "a whole number of Hz, 100 to 768000"
     ),
     "dataset.extract_voice_percentage": Key(
-        "extract_voice_percentage", _share, _SHARE, 0
+        "extract_voice_percentage", _share, _SHARE, 0.0
     ),
-    "dataset.in_memory_percentage": Key("in_memory_percentage", _share, _SHARE, 1),
-    "dataset.augmentation.mix": Key("augmentation_mix", _share, _SHARE, 0, added=True),
+    "dataset.in_memory_percentage": Key("in_memory_percentage", _share, _SHARE, 1.0),
+    "dataset.augmentation.mix": Key(
+        "augmentation_mix", _share, _SHARE, 0.0, added=True
+    ),
     "dataset.augmentation.gain_db": Key(
         "augmentation_gain_db",
         _number(0, 60),
         "a number of dB, 0 to 60",
-        0,
+        0.0,
         added=True,
     ),
     "dataset.augmentation.polarity": Key(
-        "augmentation_polarity", _share, _SHARE, 0, added=True
+        "augmentation_polarity", _share, _SHARE, 0.0, added=True
     ),
     "dataset.augmentation.resample": Key(
         "augmentation_resample",
         _number(0, 0.5),
         "a number between 0 and 0.5",
-        0,
+        0.0,
         added=True,
     ),
     "dataset.augmentation.tilt": Key(
         "augmentation_tilt",
         _number(0, 0.9),
         "a number between 0 and 0.9",
-        0,
+        0.0,
         added=True,
     ),
     "dataset.augmentation.level_db": Key(
         "augmentation_level_db",
         _number(0, 60),
         "a number of dB, 0 to 60",
-        0,
+        0.0,
         added=True,
     ),
     "model.type": Key("task_name", _choice(*TASKS), " or ".join(map(repr, TASKS))),
@@ -250,8 +256,8 @@ KEYS: dict[str, Key] = {
     "optimizer.decay": Key("decay", _number(minimum=0), "a number of at least 0", 0.0),
     "optimizer.epsilon": Key("epsilon", _number(above=0), "a number above 0", 1e-8),
     "optimizer.momentum": Key(None, _any, "anything", 0.9),
-    "optimizer.cooldown": Key("cooldown", _share, _SHARE, 0, added=True),
-    "training.path": Key("session_path", _text, "a folder's path"),
+    "optimizer.cooldown": Key("cooldown", _share, _SHARE, 0.0, added=True),
+    "training.path": Key("session_path", _path, "a folder's path"),
     "training.batch_size": Key("batch_size", _integer(1, 10**6), _COUNT),
     "training.loss": Key(
         "losses",

@@ -6,6 +6,7 @@ Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 from typing import Any, NoReturn
 
@@ -56,7 +57,7 @@ def _count(text: str) -> int:
 def _path(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got an empty text")
-    return text
+    return os.path.expanduser(text)  # noqa: PTH111 - shells leave --flag=~/x alone
 
 
 def _folder(text: str) -> pathlib.Path:

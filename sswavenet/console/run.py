@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from typing import Callable
@@ -25,9 +24,7 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        text = f"{record.levelname.lower()}: {record.getMessage()}"
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-        return re.sub(r"[\x00-\x1f\x7f]", " ", text)
+        return util.printable(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 @contextlib.contextmanager

@@ -243,24 +243,26 @@ def score_methods(
     references: np.ndarray,
     mixture: np.ndarray,
     estimates: np.ndarray | None,
+    rows: Sequence[Sequence[str]],
     names: Sequence[str],
     sample_rate: int,
     metrics: Sequence[str],
 ) -> dict[str, list[dict[str, Any]]]:
-    """`score_stems` of one track for several methods.
+    """`score_stems` of one track for several methods, of the stems known alone.
 
     Args:
         methods: of `model`, `mixture` (the mixture as every stem's estimate) and
             `oracle` (the ideal ratio mask).
-        references: the true stems.
+        references: the true stems, or sums of some of them, by row.
         mixture: shape (frames,).
-        estimates: the model's; None where it is not among the methods.
-        names: of the stems.
+        estimates: the model's, of all stems; None where it is not among the methods.
+        rows: the stems that each row of the references is the sum of.
+        names: of all stems.
         sample_rate: Hz.
         metrics: of `METRICS`.
 
     Returns:
-        Targets by method.
+        Targets of all stems by method.
     """
 
     def estimates_of(method: str) -> Any:
@@ -268,16 +270,30 @@ def score_methods(
             return np.broadcast_to(mixture, references.shape)
         if method == "oracle":
             return ideal_ratio_mask(references, mixture, sample_rate=sample_rate)
-        return estimates
+        stems = dict(zip(names, estimates if estimates is not None else ()))
+        return np.stack([sum(stems[stem] for stem in row) for row in rows])
 
-    return {
-        method: score_stems(
-            names,
+    found = {}
+    for method in methods:
+        targets = score_stems(
+            ["+".join(row) for row in rows],
             references,
             estimates_of(method),
             mixture,
             sample_rate=sample_rate,
             metrics=metrics,
         )
-        for method in methods
+        known = {target["name"]: target for target in targets}
+        found[method] = [known.get(name) or _unknown(name, metrics) for name in names]
+    return found
+
+
+def _unknown(name: str, metrics: Sequence[str]) -> dict[str, Any]:
+    """The target of a stem that the track does not know alone."""
+    return {
+        "name": name,
+        "frames": [],
+        "level_db": math.nan,
+        "left_out": dict.fromkeys(metrics, "not known alone"),
+        **({"si_sdr": math.nan} if "si_sdr" in metrics else {}),
     }

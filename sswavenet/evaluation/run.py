@@ -78,15 +78,16 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True)
 class _Track:
-    """One track: its folder, and its decoded stems (stems, frames) in the cache."""
+    """One track: its folder, and its decoded stems (rows, frames) in the cache."""
 
     name: str
     folder: pathlib.Path
     stems_path: pathlib.Path
+    rows: Sequence[Sequence[str]]  # the stems that each row is the sum of
     num_frames: int
 
     def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        """The mixture (frames,) and the stems (stems, frames)."""
+        """The mixture (frames,) and the stems (rows, frames)."""
         mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
         return mixture[: self.num_frames], np.load(self.stems_path)
 
@@ -196,7 +197,7 @@ def _find_tracks(config: Config, subset: str) -> tuple[list[_Track], dict[str, s
             continue
         path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
         folder = dataset_folder / part / name
-        tracks.append(_Track(name, folder, path, facts.num_frames))
+        tracks.append(_Track(name, folder, path, facts.rows, facts.num_frames))
     return tracks, failed
 
 
@@ -223,7 +224,7 @@ def _estimated(
             failed[track.name] = f"{track.folder}: {reason}"
             logger.error("%s", failed[track.name])
             continue
-        yield track.name, (methods, references, mixture, estimates)
+        yield track.name, (methods, references, mixture, estimates, track.rows)
 
 
 def _scored(

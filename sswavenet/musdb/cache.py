@@ -63,7 +63,7 @@ def track_names(folder: pathlib.Path) -> list[str]:
         raise UserError(
             f"{folder}: expected a folder of tracks, got {error.strerror or error}"
         ) from None
-    names = sorted(name for name in names if not name.startswith("."))
+    names = sorted(name for name in names if not util.is_foreign(name))
     if not names:
         raise UserError(f"{folder}: expected folders of tracks, got none")
     return names

@@ -105,12 +105,14 @@ def _list_folder(
             name
             for name in folders
             if recursive
-            and name[0] != "."
+            and not util.is_foreign(name)
             and not _is_same(pathlib.Path(folder, name), output_path)
         ]
         inner = [pathlib.Path(folder, name) for name in folders]
         links += [place for place in inner if place.is_symlink()]
-        files += [pathlib.Path(folder, name) for name in names if name[0] != "."]
+        files += [
+            pathlib.Path(folder, name) for name in names if not util.is_foreign(name)
+        ]
     _warn_of(links, "links to folders are not followed")
     unreadable = [file for file in files if file.suffix.lower() in UNREADABLE]
     _warn_of(unreadable, "files of formats that cannot be read are left out")

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import util
+from sswavenet import checkpoints
 from sswavenet.backend import environment
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
 from sswavenet.console import packages, signals

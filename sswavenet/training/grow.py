@@ -22,7 +22,7 @@ import sys
 import numpy as np
 
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
@@ -175,7 +175,8 @@ def _write_session(session: pathlib.Path, big: Config, arrays: dict) -> pathlib.
 def _check_session(session: pathlib.Path, big: Config) -> None:
     """Refuse a session with a checkpoint, or with the config of another network."""
     files = (session / "checkpoints").glob("*.hdf5")
-    if any(not path.name.startswith(".") for path in files):
+    found = any(not path.name.startswith(".") for path in files)
+    if found or checkpoints.find_stopped(session):
         raise UserError(f"{session} has checkpoints; choose a new training.path")
     checkpoints.check_session(session, big)
 

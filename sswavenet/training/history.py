@@ -12,15 +12,17 @@ import importlib.util
 import io
 import logging
 import pathlib
+import re
 
 import util
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.config.session import Config
 from sswavenet.console import packages
 from util import UserError
 
 logger = logging.getLogger(__name__)
 
+OUTPUT = "data_output_"  # begins Keras's names of the metrics of one output
 OWN_COLUMNS = ("learning_rate", "seconds")  # not in the 2018 program's history
 
 
@@ -41,20 +43,20 @@ class SessionLog:
         self.rows: list[dict] = []
 
     def rewind(self, epoch: int, last_row: dict, write: bool = True) -> None:
-        """Read the history back and keep the epochs before `epoch`.
+        """Read the history back and keep the epochs up to `epoch`.
 
         Args:
-            epoch: the first one that is not complete.
-            last_row: of the last one that is. It is added where it is missing: the
-                training was killed after the checkpoint and before the history.
+            epoch: the last one that is complete.
+            last_row: of that one. It is added where it is missing: the training was
+                killed after the checkpoint and before the history.
             write: whether this process writes the files. Defaults to True.
 
         Raises:
             UserError: the file is not a history.
         """
         self._read(epoch)
-        if last_row and epoch - 1 not in [row["epoch"] for row in self.rows]:
-            self.add_epoch(epoch - 1, last_row, write)
+        if last_row and epoch not in [row["epoch"] for row in self.rows]:
+            self.add_epoch(epoch, last_row, write)
         if len(self.rows) < epoch:
             logger.warning(
                 "%s: has %d of the %d epochs so far", self.path, len(self.rows), epoch
@@ -66,17 +68,33 @@ class SessionLog:
             return
         try:
             with self.path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    numbers = {name: float(value) for name, value in row.items()}
+                reader = csv.DictReader(file)
+                names = reader.fieldnames or ()
+                columns = {name: self._renamed(name, by_stems=False) for name in names}
+                # The 2018 program, and earlier versions of this one, had Keras's names
+                # in the file and counted epochs from 0.
+                more = 1 if any(OUTPUT in name for name in names) else 0
+                for row in reader:
+                    numbers = {columns[name]: float(row[name]) for name in row}
                     self.check_row(numbers)
-                    place = int(numbers["epoch"])
-                    if place < epoch:
+                    place = int(numbers["epoch"]) + more
+                    if place < 1:
+                        raise ValueError(f"epoch {place}")
+                    if place <= epoch:
                         self.rows.append({**numbers, "epoch": place})
         except (LookupError, OverflowError, TypeError, ValueError, csv.Error) as error:
             raise UserError(
                 f"{self.path}: expected a history as CSV with the columns epoch, loss, "
                 f"val_loss and {self.config.early_stopping_monitor}, got {error!r}"
             ) from None
+
+    def _renamed(self, name: str, *, by_stems: bool) -> str:
+        """A metric's name by stems, as people read it, or by outputs, as in Keras."""
+        for output, stem in enumerate(self.config.task.supervised, 1):
+            by_output = (f"{OUTPUT}{output}_", f"{stem}_")
+            before, after = by_output if by_stems else reversed(by_output)
+            name = re.sub(f"^(val_)?{before}", rf"\g<1>{after}", name)
+        return name
 
     def check_row(self, row: dict) -> None:
         """See that a row has what the epochs are compared by.
@@ -115,7 +133,7 @@ class SessionLog:
         """Append an epoch and bring every file of the session up to date.
 
         Args:
-            epoch: counted from 0, as the 2018 program's history does.
+            epoch: its number, counted from 1.
             row: means of the metrics, validation metrics and `OWN_COLUMNS`.
             write: whether this process writes the files. Defaults to True.
         """
@@ -127,22 +145,22 @@ class SessionLog:
             self.session / "best.json",
             {
                 "checkpoint": self.best_name,
-                "epoch": self.best["epoch"] + 1,
+                "epoch": self.best["epoch"],
                 "val_loss": self.best["val_loss"],
             },
         )
         self._draw_curves()
         if self.config.tensorboard:
             self._write_tensorboard(epoch, row)
-        self._remove_old_checkpoints()
 
     def _write_history(self) -> None:
         metrics = sorted(set(self.rows[-1]) - {"epoch", *OWN_COLUMNS})
         metrics.sort(key=lambda name: name.startswith("val_"))
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ["epoch", *metrics, *OWN_COLUMNS], restval="nan")
-        writer.writeheader()
-        writer.writerows(self.rows)
+        names = ["epoch", *metrics, *OWN_COLUMNS]
+        writer = csv.writer(text)
+        writer.writerow([self._renamed(name, by_stems=True) for name in names])
+        writer.writerows([row.get(name, "nan") for name in names] for row in self.rows)
         util.write_bytes(self.path, text.getvalue().encode())
 
     def _draw_curves(self) -> None:
@@ -155,7 +173,7 @@ class SessionLog:
         axes = figure.add_subplot(
             xlabel="epoch", ylabel="loss", title=self.config.task_name
         )
-        epochs = [row["epoch"] + 1 for row in self.rows]
+        epochs = [row["epoch"] for row in self.rows]
         for name, label in (("loss", "training"), ("val_loss", "validation")):
             axes.plot(epochs, [row[name] for row in self.rows], ".-", label=label)
         axes.legend()
@@ -169,27 +187,31 @@ class SessionLog:
 
         with SummaryWriter(str(self.session / "tensorboard")) as writer:
             for name, value in row.items():
-                writer.add_scalar(name, value, epoch)
+                writer.add_scalar(self._renamed(name, by_stems=True), value, epoch)
 
-    def _remove_old_checkpoints(self) -> None:
+    def remove_old_checkpoints(self, resumed_from: pathlib.Path | None) -> None:
         """Keep the newest `keep_checkpoints` and the best; 0 keeps all.
 
         None of a training that had gone further, before this one went back: they
-        would be taken for the newest.
+        would be taken for the newest. Nothing goes before the last epoch's checkpoint
+        is there.
+
+        Args:
+            resumed_from: a checkpoint that stays, whatever else goes.
         """
-        last, name = self.rows[-1]["epoch"] + 1, checkpoint_name(self.rows[-1])
-        kept: list[tuple] = []
-        for path in (self.session / "checkpoints").glob("*.hdf5"):
-            epoch = checkpoints.epoch_of(path)
-            if epoch is not None and epoch >= last and path.name != name:
-                path.unlink()
-            elif epoch is not None:
-                kept.append((epoch, path))
-        if not self.config.keep_checkpoints:
+        last, name = self.rows[-1]["epoch"], checkpoint_name(self.rows[-1])
+        found = checkpoints.numbered(self.session)
+        if name not in [path.name for _, path in found]:
             return
-        for _, path in sorted(kept)[: -self.config.keep_checkpoints]:
-            if path.name != self.best_name:
-                path.unlink()
+        gone = [path for epoch, path in found if epoch >= last and path.name != name]
+        kept = [(epoch, path) for epoch, path in found if path not in gone]
+        if self.config.keep_checkpoints:
+            old = kept[: -self.config.keep_checkpoints]
+            gone += [path for epoch, path in old if epoch != self.best["epoch"]]
+        for path in gone:
+            if resumed_from is None or path.name != resumed_from.name:
+                path.unlink(missing_ok=True)
+                logger.info("removed %s", path)
 
 
 def check_packages(config: Config) -> None:
@@ -207,4 +229,4 @@ def check_packages(config: Config) -> None:
 
 def checkpoint_name(row: dict) -> str:
     """As in the original: the epoch counted from 1 and the validation loss."""
-    return f"checkpoint.{row['epoch'] + 1:05d}-{row['val_loss']:.3f}.hdf5"
+    return f"checkpoint.{row['epoch']:05d}-{row['val_loss']:.3f}.hdf5"

@@ -22,8 +22,8 @@ import tqdm
 
 import models
 import util
+from sswavenet import checkpoints
 from sswavenet.backend import compat, fused
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.session import Config
 from sswavenet.training import batches, losses
 from sswavenet.training import history as session_log
@@ -31,7 +31,6 @@ from util import UserError
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED = "interrupted.hdf5"
 LARGEST = 10**9  # epochs, and steps in one
 
 
@@ -125,6 +124,7 @@ class Trainer:
         self.step = 0  # steps done in the epoch that runs
         self.sums: dict = {}  # sums of the metrics over those steps
         self.last_row: dict = {}  # of the history, for the last complete epoch
+        self.resumed_from: pathlib.Path | None = None
         self.origin = ""  # SHA-256 of the file whose weights it began with
         self.stop_signal: int | None = None
         self.processes, self.process = compat.processes()
@@ -158,6 +158,7 @@ class Trainer:
             self.origin = util.sha256(path)
             logger.info("starting from the weights of %s", path)
             return
+        self.resumed_from = path
         try:
             self._load_progress(checkpoint)
             if checkpoint.slots:
@@ -189,6 +190,9 @@ class Trainer:
         self.sums = {name: float(value) for name, value in sums.items()}
         self.last_row = {name: float(value) for name, value in row.items()}
         self.origin = str(state.get("origin", ""))
+        named = checkpoints.epoch_of(checkpoint.path)
+        if named not in (None, self.epoch):
+            raise ValueError(f"epoch {self.epoch} under the name of epoch {named}")
         if not (0 <= self.epoch < LARGEST and 0 <= self.step < LARGEST):
             raise ValueError(f"epoch {self.epoch}, step {self.step}")
         if self.step and "loss" not in self.sums:
@@ -206,8 +210,8 @@ class Trainer:
             }
             models.write_arrays(self.model, self.config, variables, arrays)
 
-    def save(self, path: pathlib.Path) -> None:
-        """Write weights, optimizer state and progress (first process only)."""
+    def save(self, path: pathlib.Path, **more: Any) -> None:
+        """Write weights, optimizer state, progress and `more` (first process only)."""
         counter, first, second = compat.adam_state(self.model)
         slots = {}
         for slot, variables in (("momentum", first), ("velocity", second)):
@@ -220,6 +224,7 @@ class Trainer:
             "sums": json.dumps(self.sums),
             "row": json.dumps(self.last_row),
             "origin": self.origin,
+            **more,
         }
         weights = models.weights_of(self.model, self.config)
         if self.process == 0:
@@ -236,7 +241,8 @@ class Trainer:
         while self.epoch < self.config.num_epochs:
             if self.log.should_stop():
                 logger.info(
-                    "stopping: %s has not improved for %d epochs",
+                    "stopping: %s has not improved for %d epochs; a higher "
+                    "training.early_stopping_patience goes on",
                     self.config.early_stopping_monitor,
                     self.config.early_stopping_patience,
                 )
@@ -292,14 +298,15 @@ class Trainer:
         return {name: total / len(steps) for name, total in sums.items()}
 
     def _finish_epoch(self, row: dict) -> None:
-        name = session_log.checkpoint_name({"epoch": self.epoch, **row})
+        name = session_log.checkpoint_name({"epoch": self.epoch + 1, **row})
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         self.last_row = row
         self.save(self.session / "checkpoints" / name)
         # Every process remembers the epochs, so that all of them stop at the same one.
-        self.log.add_epoch(self.epoch - 1, row, write=self.process == 0)
+        self.log.add_epoch(self.epoch, row, write=self.process == 0)
         if self.process == 0:
-            (self.session / "checkpoints" / INTERRUPTED).unlink(missing_ok=True)
+            self.log.remove_old_checkpoints(self.resumed_from)
+            self._remove_stopped()
         logger.info(
             "epoch %d of %d: loss %.6f, validation loss %.6f (best %.6f in %s), %.1f s",
             self.epoch,
@@ -315,10 +322,20 @@ class Trainer:
         # Several processes stop at the same step, whichever of them was asked.
         number = compat.largest_of_processes(self.stop_signal or 0)
         if number:
-            path = self.session / "checkpoints" / INTERRUPTED
-            self.save(path)
+            path = self.session / checkpoints.STOPPED
+            known = checkpoints.numbered(self.session)
+            newest = known[-1][0] if known else 0
+            self.save(path, **{checkpoints.NEWEST: newest})
+            if self.process == 0:
+                self._remove_stopped(but=path)
             logger.info("stopped; the same command goes on from %s", path)
             raise Interrupted(number)
+
+    def _remove_stopped(self, but: pathlib.Path | None = None) -> None:
+        """Remove the state of an epoch that is complete, or is saved anew in `but`."""
+        for path in checkpoints.stopped_states(self.session):
+            if path != but:
+                path.unlink()
 
     def _progress(self, steps: range, what: str) -> Any:
         hidden = self.config.verbosity == 0 or not sys.stderr.isatty()

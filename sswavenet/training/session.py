@@ -4,9 +4,10 @@ A session is a folder:
 
     config.json           the configuration, derived keys included
     checkpoints/          checkpoint.00012-0.034.hdf5: epoch and validation loss
-    history_<task>.csv    one row an epoch, the 2018 program's columns first
+    history_<task>.csv    one row an epoch, counted from 1: losses and metrics
     learning_curve.png    loss and validation loss over the epochs
     best.json             the checkpoint of the lowest validation loss so far
+    interrupted.hdf5      the state of an epoch that was stopped, until it is complete
 """
 
 from __future__ import annotations
@@ -21,19 +22,14 @@ from typing import Any
 import models
 import util
 from datasets import Dataset
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
 from sswavenet.console import places, signals
 from sswavenet.separation import shapes
 from sswavenet.training import history as session_log
-from sswavenet.training.loop import (
-    INTERRUPTED,
-    Interrupted,
-    Trainer,
-    compiled_precision,
-)
+from sswavenet.training.loop import Interrupted, Trainer, compiled_precision
 from util import UserError
 
 __all__ = ["Interrupted", "train"]
@@ -69,7 +65,6 @@ def train(
     session_log.check_packages(config)
     shapes.check_training(config)
     session = pathlib.Path(config.session_path)
-    folder = session / "checkpoints"
     # These refuse before the work what they would after it.
     places.check_place(session / "config.json")
     _source(session, load_checkpoint)
@@ -97,31 +92,37 @@ def train(
             named = load_checkpoint is None or source == pathlib.Path(load_checkpoint)
             trainer.restore(
                 source,
-                weights_only=source.resolve().parent != folder.resolve(),
+                weights_only=not checkpoints.is_of(session, source),
                 # Of the file that it was given with; what this session wrote says so.
                 convention=kernel_convention if named else None,
             )
         if trainer.process == 0:
-            for place in (session, folder):
+            for place in (session, session / "checkpoints"):
                 util.remove_leftovers(place)
             util.write_json(session / "config.json", to_document(config))
         trainer.log.rewind(trainer.epoch, trainer.last_row, write=trainer.process == 0)
         stack.enter_context(_signals(trainer))
         stack.enter_context(compat.products_in(precision))
         trainer.run()
-    logger.info("finished: %d epochs in %s", trainer.epoch, session.resolve())
+    more = "; a higher training.num_epochs goes on"
+    logger.info(
+        "finished: %d of %d epochs in %s%s",
+        trainer.epoch,
+        config.num_epochs,
+        session.resolve(),
+        more if trainer.epoch >= config.num_epochs else "",
+    )
 
 
 def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:
     """The checkpoint to begin with, or None for fresh weights."""
-    folder = session / "checkpoints"
-    numbered = [p for p in folder.glob("*.hdf5") if checkpoints.epoch_of(p) is not None]
-    interrupted = folder / INTERRUPTED
-    own = interrupted if interrupted.is_file() else max(numbered, default=None)
     if load_checkpoint is None:
-        return own
+        return checkpoints.find_resumable(session)
     path = pathlib.Path(load_checkpoint)
-    if own is None or path.resolve().parent == folder.resolve() or not path.is_file():
+    if checkpoints.is_of(session, path) or not path.is_file():
+        return path
+    own = checkpoints.find_resumable(session)
+    if own is None:
         return path
     # The command that has begun this session goes on with it.
     if checkpoints.state_of(own).get("origin") == util.sha256(path):

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -19,7 +21,8 @@ from networks import (
     tiny_config,
 )
 
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
+from sswavenet.checkpoints.__main__ import describe, main
 from util import UserError
 
 
@@ -193,6 +196,228 @@ def test_spoiled_files_are_refused(copied, spoil, message):
     assert "\n" not in str(error.value)
 
 
+KERNEL = "conv1d_2/conv1d_2/kernel"  # of the golden network: (1, 8, 14)
+
+
+def _store(group, values=None, **options):
+    """Put a kernel into the file again, stored as h5py's options say."""
+    array = group[KERNEL][()]
+    del group[KERNEL]
+    dataset = group.create_dataset(KERNEL, array.shape, "float32", **options)
+    if values is None:
+        dataset[...] = array
+    return dataset
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "gzip"},
+        {"compression": "gzip", "shuffle": True, "fletcher32": True},
+        {"shuffle": True, "chunks": (1, 3, 5)},
+        {"fletcher32": True, "chunks": (1, 8, 1)},
+        {"chunks": (1, 100, 100), "maxshape": (None, None, None)},
+    ],
+)
+def test_what_hdf5_packs_itself_is_read(copied, options):
+    expected = read(copied).weights
+    with h5py.File(copied, "r+") as file:
+        _store(file["model_weights"], **options)
+    for name, array in read(copied).weights.items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_what_gzip_cannot_make_smaller_is_read(copied, rng):
+    """HDF5 then leaves gzip out of that chunk."""
+    kernel = rng.bytes(4 * 112)
+    array = np.frombuffer(kernel, "uint32") & 0xBFFFFFFF  # no NaN, no infinity
+    with h5py.File(copied, "r+") as file:
+        dataset = _store(file["model_weights"], compression="gzip")
+        dataset[...] = array.view("float32").reshape(dataset.shape)
+        assert dataset.id.get_chunk_info(0).filter_mask == 1
+    stored = read(copied).weights["conv1d_2/kernel"]
+    np.testing.assert_array_equal(stored.ravel(), array.view("float32"))
+
+
+def _with_a_foreign_filter(group):
+    """As written by whoever has the library: HDF5 would look for it, and run it."""
+    array = group[KERNEL][()]
+    del group[KERNEL]
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk(array.shape)
+    properties.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, ())
+    place = group[KERNEL.rpartition("/")[0]].id
+    space = h5py.h5s.create_simple(array.shape)
+    dataset = h5py.h5d.create(
+        place, b"kernel", h5py.h5t.NATIVE_FLOAT, space, properties
+    )
+    h5py.Dataset(dataset)[...] = array
+
+
+def _packed(num_bytes):
+    """Spoil a chunk: once unpacked it has more bytes than it says."""
+
+    def spoil(group):
+        dataset = _store(group, (), compression="gzip", chunks=(1, 8, 14))
+        dataset.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(num_bytes)))
+
+    return spoil
+
+
+def _written_in_part(group):
+    _store(group, (), chunks=(1, 8, 7))[:, :, 3] = 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_with_a_foreign_filter, r"got the filters \[32015\]; h5repack -f NONE"),
+        (lambda g: _store(g, compression="lzf"), "h5repack -f NONE"),
+        (lambda g: _store(g, scaleoffset=3), "h5repack -f NONE"),
+        (
+            lambda g: _store(
+                g, (), chunks=(1, 30000, 30000), maxshape=(None, None, None)
+            ),
+            "chunks no larger than the array",
+        ),
+        (_packed(10**8), "chunks of 448 bytes, got a larger one"),
+        (_packed(10**6), "chunks of 448 bytes, got a larger one"),
+        (lambda g: _store(g, ()), "an array, got one never written"),
+        (lambda g: _store(g, (), chunks=(1, 8, 14)), "got one never written"),
+        (_written_in_part, "got one never written in part"),
+        (
+            lambda g: g.create_dataset("conv1d_2/zz/kernel", data=np.ones((1, 8, 14))),
+            "expected one kernel in the layer conv1d_2, got .*/kernel and .*/kernel",
+        ),
+        (
+            lambda g: g.move("conv1d_3", "conv1d_02"),  # which of the two is second?
+            "expected 13 layers conv1d_.*got 12",
+        ),
+    ],
+)
+def test_storage_that_is_dangerous_empty_or_ambiguous_is_refused(
+    copied, spoil, message
+):
+    with h5py.File(copied, "r+") as file:
+        spoil(file["model_weights"])
+    with pytest.raises(UserError, match=message) as error:
+        read(copied)
+    assert str(copied) in str(error.value)
+
+
+# Keras 3's own files.
+
+
+@pytest.fixture(scope="module")
+def keras3_files(tmp_path_factory):
+    """Weights and model of a tiny network as Keras 3 saves them, and the weights."""
+    import models
+
+    folder, config = tmp_path_factory.mktemp("keras3"), tiny_config()
+    weights = random_weights(config, np.random.default_rng(3))
+    for merged in (False, True):
+        model = models.build_wavenet(config, merged_head=merged)
+        models.load_weights(model, config, weights)
+        name = "merged" if merged else "apart"
+        model.save_weights(folder / f"{name}.weights.h5")
+        model.compile(optimizer="adam", loss="mae")
+        model.save(folder / f"{name}.keras")
+    return folder, weights
+
+
+@pytest.mark.keras3
+@pytest.mark.parametrize("head", ["apart", "merged"])
+@pytest.mark.parametrize("kind", ["weights.h5", "keras"])
+def test_what_keras3_saves_is_read(head, kind, keras3_files):
+    folder, weights = keras3_files
+    path, config = folder / f"{head}.{kind}", tiny_config()
+    checkpoint = checkpoints.read_checkpoint(path, config)
+    assert checkpoint.convention == "tensorflow"
+    assert set(checkpoint.weights) == set(weights)
+    for name, array in weights.items():
+        np.testing.assert_array_equal(checkpoint.weights[name], array)
+    said = describe(path)
+    assert "kind           Keras 3" in said
+    assert f"parameters     {config.num_params:,}" in said
+    assert "task           multi-instrument (3 outputs)" in said
+    turned = checkpoints.read_checkpoint(path, config, "theano").weights
+    name = "res_1_dilated_conv_d1_s0/kernel"
+    np.testing.assert_array_equal(turned[name], weights[name][::-1])
+
+
+def _keras3_layers(path):
+    """Group of each layer, by the layer's name."""
+    with h5py.File(path, "r") as file:
+        places = file["layers"]
+        return {places[place]["vars"].attrs["name"]: place for place in places}
+
+
+@pytest.mark.keras3
+def test_spoiled_files_of_keras3_are_refused(keras3_files, tmp_path):
+    source, path = keras3_files[0] / "apart.weights.h5", tmp_path / "a.weights.h5"
+    places = _keras3_layers(source)
+
+    def refused(spoil):
+        shutil.copy(source, path)
+        with h5py.File(path, "r+") as file:
+            spoil(file["layers"])
+        with pytest.raises(UserError) as caught:
+            checkpoints.read_checkpoint(path, tiny_config())
+        return str(caught.value)
+
+    second, third = (places[f"conv1d_{k}"] for k in (2, 3))
+    said = refused(lambda g: g[f"{third}/vars"].attrs.modify("name", "conv1d_2"))
+    assert "expected one kernel in the layer conv1d_2" in said
+    said = refused(lambda g: g.__delitem__(second))
+    assert "expected 9 layers conv1d_" in said
+    said = refused(lambda g: g[f"{second}/vars"].create_dataset("1", data=np.ones(9)))
+    assert "got more: a layer with more weights" in said
+    link = h5py.ExternalLink("other.h5", "/")
+    said = refused(lambda g: g.__setitem__("conv1d_99", link))
+    assert "links are not followed" in said
+
+
+@pytest.mark.keras3
+def test_nothing_but_the_weights_of_a_keras3_model_is_looked_at(keras3_files, tmp_path):
+    folder, weights = keras3_files
+    path, config = tmp_path / "a.keras", tiny_config()
+    with zipfile.ZipFile(folder / "apart.keras") as archive:
+        content = archive.read("model.weights.h5")
+    # As after a ZIP program has packed it anew, with files that would do harm.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", content)
+        archive.writestr("config.json", '{"class_name": "Lambda"}')
+        archive.writestr("../../escaped", "")
+    before = sorted(tmp_path.rglob("*"))
+    for name, array in checkpoints.read_checkpoint(path, config).weights.items():
+        np.testing.assert_array_equal(array, weights[name])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.weights.h5", bytes(10**7), "got more"),  # 10 KB are in the file
+        ("model.weights.h5", b"no HDF5", "expected an HDF5 checkpoint"),
+        ("weights.npz", b"", "model.weights.h5"),
+    ],
+)
+def test_a_zip_file_that_is_no_keras3_model_is_refused(
+    name, content, message, tmp_path
+):
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    for look in (checkpoints.state_of, describe):
+        with pytest.raises(UserError, match=message) as caught:
+            look(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match="expected an HDF5 checkpoint"):
+        describe(path)
+
+
 def test_data_outside_the_file_is_not_read(copied, tmp_path):
     (tmp_path / "secret").write_bytes(bytes(1 * 8 * 14 * 4))
     with h5py.File(copied, "r+") as file:
@@ -219,7 +444,7 @@ def test_code_in_a_file_is_never_run(copied, tmp_path):
     with h5py.File(copied, "r+") as file:
         file.attrs["model_config"] = np.void(pickle.dumps(Bomb()))
     read(copied)
-    checkpoints.describe(copied)
+    describe(copied)
     assert not (tmp_path / "boom").exists()
 
 
@@ -231,7 +456,7 @@ def test_what_is_no_hdf5_is_refused(tmp_path, content):
     with pytest.raises(UserError, match=re.escape(str(path))):
         read(path)
     with pytest.raises(UserError, match=re.escape(str(path))):
-        checkpoints.describe(path)
+        describe(path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
@@ -289,10 +514,90 @@ def test_no_checkpoint_is_an_error(tmp_path):
         checkpoints.find_latest(tmp_path)
 
 
+def write_session(session, rng, *names, **state):
+    """A session with files of weights; those whose names have an epoch have a state."""
+    weights = random_weights(tiny_config(), rng)
+    for name in names:
+        epoch = checkpoints.epoch_of(pathlib.Path(name))
+        given = state if epoch is None else {"epoch": epoch}
+        checkpoints.write_checkpoint(session / name, weights, state=given)
+
+
+def names_of(*paths):
+    return [path.name for path in paths]
+
+
+def test_epochs_are_numbers_and_not_text(tmp_path, rng):
+    names = ["checkpoint.9-a.hdf5", "checkpoint.10-b.hdf5", "checkpoint.00008-c.hdf5"]
+    write_session(tmp_path / "checkpoints", rng, *names)
+    found = checkpoints.find_latest(tmp_path), checkpoints.find_resumable(tmp_path)
+    assert names_of(*found) == ["checkpoint.10-b.hdf5"] * 2
+
+
+def test_what_is_no_file_is_no_checkpoint(tmp_path, rng):
+    write_session(tmp_path / "checkpoints", rng, "checkpoint.00001-0.1.hdf5")
+    (tmp_path / "checkpoints" / "checkpoint.00002-0.1.hdf5").mkdir()
+    os.mkfifo(tmp_path / "checkpoints" / "checkpoint.00003-0.1.hdf5")
+    os.mkfifo(tmp_path / "interrupted.hdf5")
+    found = checkpoints.find_latest(tmp_path), checkpoints.find_resumable(tmp_path)
+    assert names_of(*found) == ["checkpoint.00001-0.1.hdf5"] * 2
+
+
+def test_training_goes_on_from_the_only_file_as_separation_uses_it(tmp_path, rng):
+    assert checkpoints.find_resumable(tmp_path) is None
+    write_session(tmp_path / "checkpoints", rng, "weights.hdf5")
+    found = checkpoints.find_latest(tmp_path), checkpoints.find_resumable(tmp_path)
+    assert names_of(*found) == ["weights.hdf5"] * 2
+    write_session(tmp_path / "checkpoints", rng, "more.hdf5")
+    for find in (checkpoints.find_latest, checkpoints.find_resumable):
+        with pytest.raises(UserError, match="--load_checkpoint"):
+            find(tmp_path)
+
+
+def test_training_goes_on_from_a_stopped_epoch_and_separation_does_not(tmp_path, rng):
+    write_session(tmp_path, rng, "interrupted.hdf5", epoch=0, step=3, newest=0)
+    found = checkpoints.find_latest(tmp_path), checkpoints.find_resumable(tmp_path)
+    assert names_of(*found) == ["interrupted.hdf5"] * 2  # there is nothing else
+    # Below the state, since the training went back to an earlier epoch.
+    write_session(tmp_path, rng, "interrupted.hdf5", epoch=1, step=3, newest=2)
+    names = ["checkpoint.00001-a.hdf5", "checkpoint.00002-b.hdf5"]
+    write_session(tmp_path / "checkpoints", rng, *names)
+    assert checkpoints.find_latest(tmp_path).name == "checkpoint.00002-b.hdf5"
+    assert checkpoints.find_resumable(tmp_path) == tmp_path / "interrupted.hdf5"
+    # Another program has gone on since.
+    write_session(tmp_path / "checkpoints", rng, "checkpoint.00003-c.hdf5")
+    assert checkpoints.find_resumable(tmp_path).name == "checkpoint.00003-c.hdf5"
+
+
+def test_a_stopped_epoch_of_an_earlier_version_is_found(tmp_path, rng):
+    names = ["checkpoint.00002-b.hdf5", "interrupted.hdf5"]
+    write_session(tmp_path / "checkpoints", rng, *names, epoch=1, step=3)
+    assert checkpoints.find_latest(tmp_path).name == "checkpoint.00002-b.hdf5"
+    assert checkpoints.find_resumable(tmp_path).name == "interrupted.hdf5"
+
+
+def test_checkpoints_at_the_end_of_links_are_the_sessions_own(tmp_path, rng):
+    write_session(tmp_path, rng, "elsewhere/a.hdf5", "disk/checkpoint.00001-b.hdf5")
+    (tmp_path / "session").mkdir()
+    (tmp_path / "session" / "checkpoints").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "checkpoint.00002-c.hdf5").symlink_to(
+        tmp_path / "elsewhere" / "a.hdf5"
+    )
+    newest = checkpoints.find_resumable(tmp_path / "session")
+    assert newest.name == "checkpoint.00002-c.hdf5"
+    assert checkpoints.is_of(tmp_path / "session", newest)
+    elsewhere = tmp_path / "elsewhere" / "a.hdf5"
+    assert not checkpoints.is_of(tmp_path / "session", elsewhere)
+
+
 def test_session_lies_where_the_config_lies(tmp_path):
     config = tiny_config(training={"path": str(tmp_path / "elsewhere")})
     path = tmp_path / "moved" / "config.json"
     assert checkpoints.find_session(path, config) == tmp_path / "elsewhere"
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "interrupted.hdf5").touch()
+    assert checkpoints.find_session(path, config) == tmp_path / "moved"
+    (tmp_path / "moved" / "interrupted.hdf5").unlink()
     (tmp_path / "moved" / "checkpoints").mkdir(parents=True)
     assert checkpoints.find_session(path, config) == tmp_path / "moved"
 
@@ -300,7 +605,7 @@ def test_session_lies_where_the_config_lies(tmp_path):
 def test_description_of_a_file_of_2018(monkeypatch, capsys):
     path = str(golden_checkpoint("singing-voice"))
     monkeypatch.setattr("sys.argv", ["checkpoints.py", path])
-    assert checkpoints.main() == 0
+    assert main() == 0
     lines = capsys.readouterr().out.splitlines()
     facts = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in lines)
     assert facts["backend"] == "theano"
@@ -313,13 +618,45 @@ def test_description_of_a_file_of_2018(monkeypatch, capsys):
     assert facts["conv1d_13/bias"] == "(1,)"
 
 
+def test_the_backend_of_our_files_is_no_more_than_a_convention(tmp_path, rng):
+    path = tmp_path / "checkpoint.00007-0.1.hdf5"
+    checkpoints.write_checkpoint(path, random_weights(tiny_config(), rng))
+    (line,) = [x for x in describe(path).splitlines() if x.startswith("backend ")]
+    assert line.endswith(
+        "tensorflow (how kernels are stored; files of JAX and torch say so, too)"
+    )
+
+
+def test_a_description_shows_a_terminal_nothing_that_it_would_obey(
+    monkeypatch, capsys, tmp_path, rng
+):
+    evil = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e"
+    path = tmp_path / f"{evil}.hdf5"
+    checkpoints.write_checkpoint(path, random_weights(tiny_config(), rng))
+    with h5py.File(path, "r+") as file:
+        file.attrs["keras_version"] = f"{evil}\n2.1.5"
+        file["model_weights"].attrs["keras_version"] = f"{evil}\n2.1.5"
+        file["training_state/x"] = 1.0
+        file["training_state"].attrs["epoch"] = evil
+        file[f"model_weights/{evil}/kernel"] = np.ones(3)
+    monkeypatch.setattr("sys.argv", ["", str(path)])
+    assert main() == 0
+    said = capsys.readouterr().out
+    with h5py.File(path, "r+") as file:
+        file[f"model_weights/{evil}/other/kernel"] = np.ones(3)
+    assert main() == 1
+    said += capsys.readouterr().err
+    assert said.count(r"\x1b]0;title\x07") >= 5
+    assert [c for c in said if not c.isprintable() and c != "\n"] == []
+
+
 LAST = "model_weights/conv1d_9/conv1d_9/bias"
 
 
 FULL = """
 import pathlib, resource, sys
 sys.path.insert(0, "tests")
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from util import UserError
 from networks import random_weights, tiny_config
 import numpy as np
@@ -360,6 +697,8 @@ def replaced(file, name, value):
     [
         (lambda file: file.attrs.create("backend", h5py.Empty("f4")), "not said"),
         (lambda file: file.attrs.create("backend", [1, 2]), "not said"),
+        # In a file, many texts may all be the same large one.
+        (lambda file: file.attrs.create("backend", ["jax"] * 3), "not said"),
         (lambda file: replaced(file, LAST, 1.0), "(0 outputs)"),
         (
             lambda file: replaced(file, LAST, h5py.Empty("f4")),
@@ -381,7 +720,7 @@ def test_description_of_an_odd_file(spoil, line, tmp_path):
         del file["model_weights"].attrs["backend"]
         spoil(file)
     try:
-        said = checkpoints.describe(path)
+        said = describe(path)
     except UserError as error:
         said = str(error)
     assert line in said
@@ -390,7 +729,7 @@ def test_description_of_an_odd_file(spoil, line, tmp_path):
 @pytest.mark.parametrize("name", ["none", "a\nb", "a" * 300])
 def test_description_of_a_missing_file(name, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("sys.argv", ["checkpoints.py", str(tmp_path / name)])
-    assert checkpoints.main() == 1
+    assert main() == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1

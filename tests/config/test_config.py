@@ -44,13 +44,13 @@ VALUES = {
     "dataset.type": ("musdb18", "musdb18", ("MUSDB18", "dsd100", 18, None, [])),
     "dataset.sample_rate": (44100, 44100, (99, 768001, 16000.5, "16000", True, None)),
     "dataset.extract_voice_percentage": (0.5, 0.5, NOT_SHARES),
-    "dataset.in_memory_percentage": (0, 0, NOT_SHARES),
-    "dataset.augmentation.mix": (1, 1, NOT_SHARES),
+    "dataset.in_memory_percentage": (0, 0.0, NOT_SHARES),
+    "dataset.augmentation.mix": (1, 1.0, NOT_SHARES),
     "dataset.augmentation.gain_db": (6.5, 6.5, (-1, 61, "6", True, None, NAN)),
     "dataset.augmentation.polarity": (0.25, 0.25, NOT_SHARES),
     "dataset.augmentation.resample": (0.5, 0.5, (-0.1, 0.51, "0.1", True, None)),
     "dataset.augmentation.tilt": (0.9, 0.9, (-0.1, 0.91, "0.1", True, None)),
-    "dataset.augmentation.level_db": (6, 6, (-1, 61, "6", True, None)),
+    "dataset.augmentation.level_db": (6, 6.0, (-1, 61, "6", True, None)),
     "model.type": ("singing-voice", "singing-voice", ("vocals", 1, [], {"a": 1})),
     "model.dilations": (
         3,
@@ -70,7 +70,7 @@ VALUES = {
     "model.target_field_length": (1601, 1601, NOT_COUNTS),
     "model.target_padding": (0, 0, (-1, 0.5, "1", True, None)),
     "optimizer.type": ("adam", "adam", ("Adam", "sgd", None, 1)),
-    "optimizer.lr": (1, 1, (0, -1, "1", True, None, NAN, INFINITY, 10**400)),
+    "optimizer.lr": (1, 1.0, (0, -1, "1", True, None, NAN, INFINITY, 10**400)),
     "optimizer.decay": (0.1, 0.1, (-0.1, "0", True, None, NAN)),
     "optimizer.epsilon": (1e-3, 1e-3, (0, -1e-8, "1e-8", True, None)),
     "optimizer.cooldown": (0.2, 0.2, NOT_SHARES),
@@ -162,6 +162,30 @@ def test_a_value_fills_its_field(name):
     got = getattr(config, KEYS[name].field)
     assert got == expected
     assert type(got) is type(expected)
+
+
+def test_whole_numbers_are_as_good_as_others():
+    """Keras takes 1.0 for a learning rate, and not 1."""
+    fields = dataclasses.fields(Config)
+    names = [field.name for field in fields if field.type == "float"]
+    document = tiny_document(optimizer={"lr": 1, "decay": 0, "epsilon": 1})
+    for config in (parse_config(document), tiny_config().replace(learning_rate=2)):
+        given = [getattr(config, name) for name in names]
+        for loss in config.losses:
+            given += dataclasses.astuple(loss)
+        assert {type(value) for value in given} == {float}
+    assert "learning_rate" in names
+
+
+def test_a_path_may_begin_with_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = tiny_config(dataset={"path": "~/music"}, training={"path": "~/s"})
+    assert config.dataset_path == f"{tmp_path}/music"
+    assert config.session_path == f"{tmp_path}/s"
+    assert tiny_config(training={"path": "a/~"}).session_path == "a/~"
+    assert tiny_config(training={"path": "~nobody-at-all/s"}).session_path == (
+        "~nobody-at-all/s"
+    )
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,40 @@ def read_rows(folder):
     return {(row["songs"], row["method"], row["stem"]): row for row in rows}
 
 
+def test_stems_that_are_not_known_alone_are_left_out(multi_instrument, tmp_path, rng):
+    whole, songs = tmp_path / "whole", tmp_path / "songs"
+    stems = make_stems(rng, seconds=2.5)
+    write_track(whole / "test" / "a", stems)
+    write_track(songs / "test" / "a", stems)
+    for stem in ("drums", "bass", "other"):
+        (songs / "test" / "a" / f"{stem}.wav").unlink()
+    tables = {}
+    for tree in (whole, songs):
+        output = tmp_path / f"{tree.name}-scores"
+        assert (
+            run(multi_instrument, tree, "--output_path", str(output), "--oracle") == 0
+        )
+        tables[tree] = read_rows(output)
+    for method in ("model", "mixture", "oracle"):
+        known, same = (tables[tree]["all", method, "vocals"] for tree in (songs, whole))
+        # SI-SDR compares with the stem alone; SDR projects on the stem alone, too.
+        if method != "oracle":  # which divides by what it knows
+            assert known["SI-SDR"] == same["SI-SDR"]
+            assert float(known["SDR"]) == pytest.approx(float(same["SDR"]), abs=0.02)
+        assert known["SI-SDR tracks"] == known["SDR tracks"] == "1"
+        for stem in ("drums", "bass", "other"):
+            row = tables[songs]["all", method, stem]
+            assert row["SI-SDR"] == row["SDR"] == "nan"
+            assert row["SI-SDR left out"] == row["SDR left out"] == "1"
+    text = (tmp_path / "songs-scores" / "summary.md").read_text()
+    assert "SI-SDR of bass (model, mixture, oracle): not known alone" in text
+    # Scores made before are taken again.
+    output = tmp_path / "songs-scores"
+    assert run(multi_instrument, songs, "--output_path", str(output), "--oracle") == 0
+    again = (output / "summary.md").read_text()
+    assert sorted(again.splitlines()) == sorted(text.splitlines())
+
+
 # Scores of arrays
 
 

@@ -20,8 +20,8 @@ from networks import (
 
 import models
 from main import main
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.separation import streaming
 from sswavenet.training.loop import Trainer
 from util import UserError

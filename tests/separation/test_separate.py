@@ -25,7 +25,7 @@ from networks import (
 )
 
 import models
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import shapes
 from sswavenet.separation.folder import Settings, separate_all

@@ -17,7 +17,7 @@ from networks import (
 )
 
 import models
-from sswavenet.checkpoints import files as checkpoints
+from sswavenet import checkpoints
 from sswavenet.separation import streaming
 from util import UserError
 

@@ -15,8 +15,8 @@ from networks import oracle, random_weights, tiny_config, tiny_document
 
 import models
 import util
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.separation import shapes
 from sswavenet.training import grow, losses
 from util import UserError

@@ -27,8 +27,8 @@ from networks import (
 import models
 import util
 from main import main
+from sswavenet import checkpoints
 from sswavenet.backend import compat
-from sswavenet.checkpoints import files as checkpoints
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.training import batches, losses
 from sswavenet.training import history as session_log
@@ -113,6 +113,13 @@ def test_five_steps_equal_those_of_2018(task_name):
         np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
 
 
+def test_a_learning_rate_of_one_is_no_less_a_number(tree, tmp_path):
+    document = to_document(session_config(tree, tmp_path / "s", num_epochs=1))
+    document["optimizer"]["lr"] = 1
+    training.train(parse_config(document))
+    assert float(history(tmp_path / "s")[0]["learning_rate"]) == 1
+
+
 def test_learning_rate_decays_with_the_steps():
     config = tiny_config().replace(learning_rate=0.5, decay=0.25)
     assert trainer.learning_rate(config, 0) == 0.5
@@ -137,8 +144,11 @@ def test_a_session_has_what_2018_wrote(task_name, tree, tmp_path):
     assert parse_config(document) == config
     rows = history(session)
     (golden_history,) = (GOLDEN / task_name).glob("history_*.csv")
-    columns = golden_history.read_text().splitlines()[0].split(",")
-    assert list(rows[0]) == [*columns, "learning_rate", "seconds"]
+    columns = golden_history.read_text().splitlines()[0]
+    for output, stem in enumerate(config.task.supervised, 1):
+        columns = columns.replace(f"data_output_{output}_", f"{stem}_")
+    assert list(rows[0]) == [*columns.split(","), "learning_rate", "seconds"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
     assert (session / golden_history.name).is_file()
     names = sorted(path.name for path in (session / "checkpoints").iterdir())
     assert names == [
@@ -154,7 +164,7 @@ def test_a_session_has_what_2018_wrote(task_name, tree, tmp_path):
 def test_learning_curve_is_drawn(tmp_path):
     pytest.importorskip("matplotlib", reason="drawn only where matplotlib is")
     log = session_log.SessionLog(tmp_path, tiny_config())
-    log.add_epoch(0, {"loss": 1.0, "val_loss": 2.0})
+    log.add_epoch(1, {"loss": 1.0, "val_loss": 2.0})
     content = (tmp_path / "learning_curve.png").read_bytes()
     assert content.startswith(b"\x89PNG")
 
@@ -208,9 +218,12 @@ def test_a_signal_finishes_the_step_and_training_goes_on(
         with pytest.raises(training.Interrupted) as stopped:
             training.train(config)
     assert stopped.value.exit_status == 128 + number
-    assert (tmp_path / "parts" / "checkpoints" / "interrupted.hdf5").is_file()
+    # The 2018 program takes what lies in checkpoints/ for its newest, and dies of it.
+    assert (tmp_path / "parts" / "interrupted.hdf5").is_file()
+    names = {path.name[:16] for path in (tmp_path / "parts" / "checkpoints").iterdir()}
+    assert names == {"checkpoint.00001"}
     training.train(config)
-    assert not (tmp_path / "parts" / "checkpoints" / "interrupted.hdf5").exists()
+    assert not (tmp_path / "parts" / "interrupted.hdf5").exists()
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
@@ -255,7 +268,7 @@ def test_a_kill_between_checkpoint_and_history_loses_no_epoch(
     for last in (0, 1):
 
         def killed(self, epoch, *arguments, last=last, **keywords):
-            if epoch == last:
+            if epoch == last + 1:
                 raise KeyboardInterrupt  # what leaves nothing behind, like a kill
             add_epoch(self, epoch, *arguments, **keywords)
 
@@ -274,9 +287,9 @@ def test_early_stopping_counts_epochs_without_improvement(tmp_path):
     config = tiny_config(training={"early_stopping_patience": 2})
     log = session_log.SessionLog(tmp_path, config)
     for loss, stops in [(3, False), (2, False), (2, False), (1, False), (1, False)]:
-        log.rows.append({"epoch": len(log.rows), "loss": loss, "val_loss": 0})
+        log.rows.append({"epoch": len(log.rows) + 1, "loss": loss, "val_loss": 0})
         assert log.should_stop() == stops
-    log.rows.append({"epoch": 5, "loss": 1.5, "val_loss": 0})
+    log.rows.append({"epoch": 6, "loss": 1.5, "val_loss": 0})
     assert log.should_stop()
 
 
@@ -295,15 +308,128 @@ def test_old_checkpoints_are_removed_but_the_best(tmp_path):
     log = session_log.SessionLog(tmp_path, config)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    for epoch, loss in enumerate([5.0, 1.0, 4.0, 3.0, 2.0]):
+    for epoch, loss in enumerate([5.0, 1.0, 4.0, 3.0, 2.0], 1):
         row = {"epoch": epoch, "loss": loss, "val_loss": loss}
         (folder / session_log.checkpoint_name(row)).touch()
         log.add_epoch(epoch, row)
+        log.remove_old_checkpoints(None)
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoint.00002-1.000.hdf5",
         "checkpoint.00004-3.000.hdf5",
         "checkpoint.00005-2.000.hdf5",
     ]
+
+
+def test_what_a_training_resumes_from_is_never_deleted(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s", keep_checkpoints=1)
+    training.train(config)
+    folder = tmp_path / "s" / "checkpoints"
+    last = next(folder.glob("checkpoint.00002-*"))
+    content = last.read_bytes()
+    last = last.rename(folder / "checkpoint.00002-final.hdf5")
+    (tmp_path / "s" / "history_multi_instrument.csv").unlink()
+    training.train(config)  # it is finished
+    assert last.read_bytes() == content
+    training.train(config.replace(num_epochs=3))
+    assert last.read_bytes() == content
+    assert checkpoints.find_latest(tmp_path / "s").name.startswith("checkpoint.00003-")
+
+
+def test_training_resumes_from_the_epoch_that_separation_uses(tree, tmp_path, rng):
+    config = session_config(tree, tmp_path / "s", num_epochs=11)
+    folder = tmp_path / "s" / "checkpoints"
+    for epoch in (9, 10):
+        weights = random_weights(config, rng)
+        path = folder / f"checkpoint.{epoch}-a.hdf5"
+        checkpoints.write_checkpoint(path, weights, state={"epoch": epoch})
+    training.train(config)
+    names = sorted(path.name[:16] for path in folder.iterdir())
+    assert names == ["checkpoint.00011", "checkpoint.10-a.", "checkpoint.9-a.h"]
+    assert [row["epoch"] for row in history(tmp_path / "s")] == ["11"]
+
+
+def test_a_checkpoint_under_the_name_of_another_epoch_is_refused(tree, tmp_path):
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    training.train(config)
+    path = checkpoints.find_latest(tmp_path / "s")
+    path.rename(path.with_name("checkpoint.00007-a.hdf5"))
+    with pytest.raises(UserError, match="epoch 1 under the name of epoch 7"):
+        training.train(config.replace(num_epochs=8))
+
+
+def test_a_session_that_an_earlier_version_stopped_goes_on(tree, tmp_path, monkeypatch):
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    real = batches.draw
+
+    def interrupt(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "draw", interrupt)
+        with pytest.raises(training.Interrupted):
+            training.train(config)
+    old = tmp_path / "s" / "checkpoints" / "interrupted.hdf5"
+    old.parent.mkdir()
+    (tmp_path / "s" / "interrupted.hdf5").rename(old)
+    with h5py.File(old, "r+") as file:
+        del file["training_state"].attrs["newest"]
+        before = file["training_state"].attrs["step"]
+    steps = []
+
+    def stop_again(*arguments):
+        steps.append(arguments)
+        if len(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "draw", stop_again)
+        with pytest.raises(training.Interrupted):
+            training.train(config)
+    assert list(old.parent.iterdir()) == []
+    state = checkpoints.state_of(tmp_path / "s" / "interrupted.hdf5")
+    assert (state["epoch"], state["step"] > before >= 1) == (0, True)
+    training.train(config)
+    assert [row["epoch"] for row in history(tmp_path / "s")] == ["1"]
+
+
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_a_history_of_2018_or_of_an_earlier_version_is_read(task_name, tmp_path):
+    """It has Keras's names and counts from 0."""
+    config = golden_config(task_name)
+    (golden,) = (GOLDEN / task_name).glob("history_*.csv")
+    (tmp_path / golden.name).write_bytes(golden.read_bytes())
+    with golden.open(newline="") as file:
+        before = list(csv.DictReader(file))
+    count = len(before)
+    log = session_log.SessionLog(tmp_path, config)
+    log.rewind(count, {})
+    assert [row["epoch"] for row in log.rows] == list(range(1, count + 1))
+    row = {name: float(value) for name, value in before[0].items() if name != "epoch"}
+    log.add_epoch(count + 1, row)
+    after = history(tmp_path)
+    assert [int(row["epoch"]) for row in after] == list(range(1, count + 2))
+    for old, new in zip([*before, before[0]], after):
+        for output, stem in enumerate(config.task.supervised, 1):
+            for name in ("loss", "mean_absolute_error", "valid_mean_absolute_error"):
+                for kind in ("", "val_"):
+                    expected = float(old[f"{kind}data_output_{output}_{name}"])
+                    assert float(new[f"{kind}{stem}_{name}"]) == expected
+    again = session_log.SessionLog(tmp_path, config)
+    again.rewind(count, {})
+    for row, expected in zip(again.rows, log.rows[:count], strict=True):
+        assert {name: row[name] for name in expected} == expected
+
+
+def test_a_finished_session_says_how_it_goes_on(tree, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = session_config(tree, tmp_path / "s", num_epochs=1)
+    training.train(config)
+    training.train(config)
+    said = [text for text in caplog.messages if text.startswith("finished: ")]
+    expected = f"finished: 1 of 1 epochs in {tmp_path / 's'}; a higher "
+    assert said == [f"{expected}training.num_epochs goes on"] * 2
 
 
 def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
@@ -360,7 +486,7 @@ def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
     first = next((session / "checkpoints").glob("checkpoint.00001-*"))
     training.train(config, load_checkpoint=str(first))
     after = history(session)
-    assert [row["epoch"] for row in after] == ["0", "1"]
+    assert [row["epoch"] for row in after] == ["1", "2"]
     assert float(after[1]["loss"]) == pytest.approx(float(before[1]["loss"]), abs=1e-5)
 
 
@@ -415,7 +541,8 @@ def test_going_back_leaves_no_checkpoints_of_what_came_after(keep, tree, tmp_pat
     training.train(other, load_checkpoint=str(first))
     epochs = [checkpoints.epoch_of(path) for path in sorted(folder.iterdir())]
     best = json.loads((session / "best.json").read_text())["epoch"]
-    assert epochs == (sorted({best, 3}) if keep else [1, 2, 3])
+    # The first is what this training resumed from.
+    assert epochs == (sorted({1, best, 3}) if keep else [1, 2, 3])
     assert len(history(session)) == 3
 
 
@@ -450,6 +577,7 @@ def test_a_validation_loss_that_is_not_finite_is_not_kept(tree, tmp_path, monkey
         "a,b\n1,x\n",
         "epoch,loss\n0,1\n",
         "epoch,loss,val_loss\n-inf,1,1\n",
+        "epoch,loss,val_loss\n0,1,1\n",
         f"epoch,loss,val_loss\n0,1,{'1' * 200_000}\n",
     ],
 )
@@ -559,7 +687,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(tree, tmp_path):
         for number in range(2)
     ]
     assert [process.wait(timeout=300) for process in processes] == [143, 143]
-    interrupted = tmp_path / "s" / "checkpoints" / "interrupted.hdf5"
+    interrupted = tmp_path / "s" / "interrupted.hdf5"
     state = checkpoints.read_checkpoint(interrupted, config).state
     assert (state["epoch"], state["step"]) in [(0, 1), (0, 2), (0, 3)]
 

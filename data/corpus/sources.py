@@ -2,7 +2,7 @@
 
 Everything comes from Debian packages (`corpus-packages.txt`). The tables below are
 explicit where the split is by hand (banks, kits, loops, kept-out tracks; speakers
-are in `corpus_speakers`)
+are in `corpus.speakers`)
 and hashed by name where there are many (grooves by library file, scores, tracks), so
 that a source lands on the same side on every machine. `CORPUS.md` names licences.
 """
@@ -20,7 +20,9 @@ from util import UserError
 
 SPLITS = ("train", "validation", "test", "real")
 STEMS = ("vocals", "drums", "bass", "other")
-RATE = 16000  # Hz, of every waveform in the corpus
+RATE = 16000  # Hz, of a song, and of all voices
+STEREO_RATE = 44100  # Hz, of a stereo song
+RECORD = "song.json"  # beside the waveforms of a song
 
 SHARE = pathlib.Path("/usr/share")
 GROOVE_LIBRARY = SHARE / "mma/lib/stdlib"
@@ -31,13 +33,14 @@ SONIC_PI = SHARE / "sonic-pi/samples"
 
 
 class MissingPackageError(UserError):
-    """A Debian package that the corpus needs is not installed."""
+    """A package that the corpus needs, of Debian or Python, is not installed."""
 
     def __str__(self) -> str:
         """The one line that names what is missing and how to get it."""
         return (
             f"the corpus needs {self.args[0]}, which is not installed: run `make "
-            "corpus-packages` (or install the packages of data/corpus-packages.txt)"
+            "corpus-packages` (or install what data/corpus-packages.txt and "
+            "requirements-corpus.txt list)"
         )
 
 

@@ -11,9 +11,10 @@ import random
 
 import numpy as np
 import pyworld
-from corpus_scores import Chord
-from corpus_sources import RATE
-from corpus_voices import BINS, FFT, FRAME, Clip
+
+from corpus.scores import Chord
+from corpus.sources import RATE
+from corpus.voices import BINS, FFT, FRAME, Clip
 
 QUIET = -27.0  # log power of an envelope frame in a rest
 

@@ -14,10 +14,10 @@ import random
 import subprocess
 import tempfile
 
-import corpus_sources
 import mido
 import numpy as np
 
+from corpus import sources
 from util import UserError
 
 PROGRESSIONS = (
@@ -95,7 +95,7 @@ def run_mma(lines: list[str]) -> mido.MidiFile:
     Raises:
         NoScoreError: If mma refuses it, as it does some grooves with some chords.
     """
-    program = corpus_sources.need_program("mma")
+    program = sources.need_program("mma")
     with tempfile.TemporaryDirectory() as folder:
         source, target = pathlib.Path(folder, "a.mma"), pathlib.Path(folder, "a.mid")
         source.write_text("\n".join(lines) + "\n")
@@ -115,7 +115,7 @@ def run_mma(lines: list[str]) -> mido.MidiFile:
 def mma_score(rng: random.Random, seconds: float, split: str) -> Score:
     """Draws a chord progression and grooves of the split and has mma play them."""
     key, tempo = rng.randrange(12), rng.randint(66, 170)
-    names = rng.choices(corpus_sources.grooves(split), k=2)
+    names = rng.choices(sources.grooves(split), k=2)
     change = rng.random() < 0.5
     bars = max(4, int(seconds * tempo / 240) + 1)
     parts = [rng.choice(PROGRESSIONS).split() for _ in range(2)]
@@ -153,8 +153,8 @@ def doom_scores(split: str) -> dict[str, bytes]:
     """The MIDI files of a split of freedoom's, by lump name."""
     return {
         name: lump
-        for name, lump in corpus_sources.doom_lumps().items()
-        if corpus_sources.split_of(name) == split
+        for name, lump in sources.doom_lumps().items()
+        if sources.split_of(name) == split
     }
 
 
@@ -236,6 +236,6 @@ def draw_score(rng: random.Random, kind: str, seconds: float, split: str) -> Sco
             for event in score.events
             if is_onset(event.message) and event.time < seconds
         ]
-        if min(map(stems.count, corpus_sources.STEMS[1:])) >= MINIMUM_NOTES:
+        if min(map(stems.count, sources.STEMS[1:])) >= MINIMUM_NOTES:
             return score
     raise NoScoreError(f"no usable {kind} score in {ATTEMPTS} draws")

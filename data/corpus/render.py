@@ -12,16 +12,16 @@ import ctypes
 import pathlib
 import random
 
-import corpus_sources
 import fluidsynth
 import mido
 import numpy as np
 import soundfile
-from corpus_scores import Event, is_onset
-from corpus_sources import RATE
-from corpus_synth import synthetic_kit
-from corpus_voices import to_rate
 from scipy.signal import resample_poly
+
+from corpus import mix, sources
+from corpus.scores import Event, is_onset
+from corpus.synth import synthetic_kit
+from corpus.voices import to_rate
 
 # The synthesizer interpolates without an anti-aliasing filter: render at twice the
 # rate, so that most of what folds lies above the filter of the decimation.
@@ -46,6 +46,7 @@ MIX_LEVEL = {
     "ride": 0.4,
     "tom": 0.8,
 }
+WIDTH = {"hat": 0.3, "tom": 0.4, "crash": 0.6, "ride": 0.6}  # in a stereo song
 STAND_IN = {"ride": "crash", "crash": "hat", "tom": "snare"}
 GM_DRUMS = {
     **dict.fromkeys((35, 36), "kick"),
@@ -104,23 +105,30 @@ def send(
 
 def draw_bank(rng: random.Random, stem: str, test: bool) -> str:
     """Draws a sound bank of the split; banks of drums alone serve drums alone."""
-    banks = dict(corpus_sources.BANKS)
+    banks = dict(sources.BANKS)
     if stem == "drums":
-        banks.update(corpus_sources.DRUM_BANKS)
+        banks.update(sources.DRUM_BANKS)
     return rng.choice(
         sorted(name for name, held_out in banks.items() if held_out == test)
     )
 
 
 def play_bank(
-    events: list[Event], rng: random.Random, stem: str, seconds: float, bank: str
+    events: list[Event],
+    rng: random.Random,
+    stem: str,
+    seconds: float,
+    bank: str,
+    wanted: int,
+    channels: int,
 ) -> np.ndarray:
     """Plays the events of a stem on a sound bank with drawn programs.
 
     Returns:
-        Waveform, float64 (seconds * RATE,).
+        Waveform at the wanted rate, float64 (samples,), or (2, samples) for two
+        channels.
     """
-    rate = RATE * OVERSAMPLING
+    rate = wanted * OVERSAMPLING
     settings = {
         "synth.dynamic-sample-loading": 1,  # load the drawn programs only
         "synth.reverb.active": int(rng.random() < 0.5),
@@ -138,8 +146,8 @@ def play_bank(
     silence_log(2, None, None)  # the warnings about presets that a bank lacks
     synth = fluidsynth.Synth(gain=0.4, samplerate=float(rate), **settings)
     try:
-        loaded = synth.sfload(corpus_sources.bank_path(bank))
-        if bank in corpus_sources.DRUM_BANKS:  # they hold one preset: bank 0, program 0
+        loaded = synth.sfload(sources.bank_path(bank))
+        if bank in sources.DRUM_BANKS:  # they hold one preset: bank 0, program 0
             synth.program_select(9, loaded, 0, 0)
         elif stem == "drums":
             there = synth.sfpreset_name(loaded, 128, drum_program)
@@ -160,40 +168,42 @@ def play_bank(
                 send(synth, channel, event.message, programs)
     finally:
         synth.delete()
-    mono = out.mean(axis=1, dtype=np.float64)
-    return resample_poly(mono, 1, OVERSAMPLING)[: int(seconds * RATE)]
+    y = out.mean(axis=1, dtype=np.float64) if channels == 1 else out.T.astype(float)
+    return resample_poly(y, 1, OVERSAMPLING, axis=-1)[..., : int(seconds * wanted)]
 
 
-def read_hit(path: pathlib.Path, speed: float) -> np.ndarray:
+def read_hit(path: pathlib.Path, speed: float, wanted: int) -> np.ndarray:
     """Reads a drum hit with a peak of 1, played `speed` times as fast."""
     waveform, rate = soundfile.read(path, always_2d=True)
-    hit = to_rate(waveform[: int(rate * LONGEST_HIT * 1.3)], rate)
-    at = np.arange(0, len(hit) - 1, speed)[: int(LONGEST_HIT * RATE)]
+    hit = to_rate(waveform[: int(rate * LONGEST_HIT * 1.3)], rate, wanted)
+    at = np.arange(0, len(hit) - 1, speed)[: int(LONGEST_HIT * wanted)]
     hit = np.interp(at, np.arange(len(hit)), hit)
     return hit / (np.abs(hit).max() + 1e-9)
 
 
-def draw_kit(rng: random.Random, test: bool) -> tuple[str, dict[str, list[np.ndarray]]]:
+def draw_kit(
+    rng: random.Random, test: bool, rate: int
+) -> tuple[str, dict[str, list[np.ndarray]]]:
     """Draws a drum kit: one recorded kit, kinds of several, or a synthetic one.
 
     Returns:
         Its name and its hits by kind.
     """
-    names = [name for name, held_out in corpus_sources.KITS.items() if held_out == test]
+    names = [name for name, held_out in sources.KITS.items() if held_out == test]
     choice = rng.random()
     if choice < 0.3 and not test:
-        return "synthetic", synthetic_kit(rng)
+        return "synthetic", synthetic_kit(rng, rate)
     if choice < 0.6:
         chosen = {kind: rng.choice(names) for kind in MIX_LEVEL}
     else:
         chosen = dict.fromkeys(MIX_LEVEL, rng.choice(names))
     hits = {}
     for kind, name in chosen.items():
-        paths = corpus_sources.kit(name).get(kind, ())
+        paths = sources.kit(name).get(kind, ())
         if paths:
             speed = rng.uniform(0.85, 1.2)
             drawn = rng.sample(paths, min(len(paths), rng.randint(1, 3)))
-            hits[kind] = [read_hit(path, speed) for path in drawn]
+            hits[kind] = [read_hit(path, speed, rate) for path in drawn]
     return "+".join(sorted(set(chosen.values()))), hits
 
 
@@ -202,14 +212,21 @@ def play_hits(
     rng: random.Random,
     seconds: float,
     hits: dict[str, list[np.ndarray]],
+    rate: int,
+    channels: int,
 ) -> np.ndarray:
-    """Plays drum events with the hits of a kit."""
-    length = int(seconds * RATE)
-    y = np.zeros(length + int(LONGEST_HIT * RATE) + 1)
+    """Plays drum events with the hits of a kit, in the middle but for what WIDTH names.
+
+    Returns:
+        Waveform, float64 (samples,), or (2, samples) for two channels.
+    """
+    length = int(seconds * rate)
+    y = np.zeros(length + int(LONGEST_HIT * rate) + 1)
+    y = y if channels == 1 else np.stack([y, y])
     chosen: dict[int, tuple[str, int]] = {}
     gains = {kind: gain * rng.uniform(0.6, 1.4) for kind, gain in MIX_LEVEL.items()}
     for event in events:
-        at = int(event.time * RATE)
+        at = int(event.time * rate)
         if not is_onset(event.message) or at >= length:
             continue
         note = event.message.note
@@ -220,24 +237,26 @@ def play_hits(
             chosen[note] = kind, rng.randrange(len(hits[kind]))
         kind, which = chosen[note]
         hit = hits[kind][which] * (event.message.velocity / 127) ** 1.5
-        y[at : at + len(hit)] += hit * gains[kind]
-    return y[:length]
+        side = WIDTH.get(kind, 0.0) * (1 if note % 2 else -1)
+        y[..., at : at + len(hit)] += mix.place(hit * gains[kind], side, channels)
+    return y[..., :length]
 
 
-def play_loop(rng: random.Random, seconds: float, test: bool) -> tuple[str, np.ndarray]:
+def play_loop(
+    rng: random.Random, seconds: float, test: bool, rate: int
+) -> tuple[str, np.ndarray]:
     """Repeats a recorded drum loop, faster or slower.
 
     Returns:
         Its name and the waveform.
     """
-    names = [
-        name for name, held_out in corpus_sources.LOOPS.items() if held_out == test
-    ]
+    names = [name for name, held_out in sources.LOOPS.items() if held_out == test]
     name = rng.choice(names)
-    path = corpus_sources.SONIC_PI / f"{name}.flac"
+    path = sources.SONIC_PI / f"{name}.flac"
     if not path.exists():
-        raise corpus_sources.MissingPackageError(f"{path} (sonic-pi-samples)")
-    loop = to_rate(*soundfile.read(path))
-    speed, count = rng.uniform(0.8, 1.25), int(seconds * RATE)
+        raise sources.MissingPackageError(f"{path} (sonic-pi-samples)")
+    waveform, own = soundfile.read(path)
+    loop = to_rate(waveform, own, rate)
+    speed, count = rng.uniform(0.8, 1.25), int(seconds * rate)
     position = (np.arange(count) * speed) % len(loop)
     return name, np.interp(position, np.arange(len(loop) + 1), np.append(loop, loop[0]))

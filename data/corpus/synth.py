@@ -2,7 +2,7 @@
 
 Sound banks are few, and a network that heard one bass for an hour knows that bass.
 Oscillators, frequency modulation, plucked strings and synthetic drums with random
-settings give a different instrument to each song that uses them. Rate: 16 kHz.
+settings give a different instrument to each song that uses them. Rates are in Hz.
 
 References:
     Karplus and Strong, "Digital Synthesis of Plucked-String and Drum Timbres", 1983.
@@ -16,9 +16,10 @@ import dataclasses
 import random
 
 import numpy as np
-from corpus_scores import Event, is_onset
-from corpus_sources import RATE
 from scipy.signal import butter, lfilter, sosfilt
+
+from corpus.scores import Event, is_onset
+from corpus.sources import RATE
 
 RELEASE = 0.08  # seconds that a note sounds on after its end
 
@@ -105,12 +106,12 @@ def sawtooth(phase: np.ndarray, step: float) -> np.ndarray:
 
 
 def tone(
-    patch: Patch, hertz: float, count: int, noise: np.random.Generator
+    patch: Patch, hertz: float, count: int, noise: np.random.Generator, rate: int
 ) -> np.ndarray:
     """One note without its envelope, float64 (count,)."""
-    time = np.arange(count) / RATE
+    time = np.arange(count) / rate
     if patch.kind == "pluck":
-        period = max(2, round(RATE / hertz))
+        period = max(2, round(rate / hertz))
         burst = np.zeros(count)
         burst[:period] = noise.uniform(-1, 1, period)[:count]
         burst = lfilter([1 - patch.width], [1, -patch.width], burst)
@@ -126,7 +127,7 @@ def tone(
         return y + 0.3 * patch.width * np.sin(4 * np.pi * hertz * time)
     y = np.zeros(count)
     for detune in {0.0, patch.detune}:
-        step = min(hertz * (1 + detune) / RATE, 0.45)
+        step = min(hertz * (1 + detune) / rate, 0.45)
         phase = (step * np.arange(count) + detune * 50) % 1
         y += sawtooth(phase, step)
         if patch.kind == "square":
@@ -135,25 +136,25 @@ def tone(
 
 
 def play_patch(
-    events: list[Event], rng: random.Random, stem: str, seconds: float
+    events: list[Event], rng: random.Random, stem: str, seconds: float, rate: int
 ) -> np.ndarray:
     """Plays the notes of a stem on one drawn instrument.
 
     Returns:
-        Waveform, float64 (seconds * RATE,), of no particular level.
+        Waveform, float64 (seconds * rate,), of no particular level.
     """
-    patch, length = draw_patch(rng, stem), int(seconds * RATE)
+    patch, length = draw_patch(rng, stem), int(seconds * rate)
     noise = np.random.default_rng(rng.randrange(1 << 30))
     y = np.zeros(length)
-    dark = butter(2, patch.dark, fs=RATE, output="sos")
+    dark = butter(2, patch.dark, fs=rate, output="sos")
     for note in notes_of(events, seconds):
-        at = int(note.start * RATE)
-        count = min(int((note.length + RELEASE) * RATE), length - at, 8 * RATE)
+        at = int(note.start * rate)
+        count = min(int((note.length + RELEASE) * rate), length - at, 8 * rate)
         if count < 32:
             continue
         hertz = 440 * 2 ** ((note.pitch + patch.octave - 69) / 12)
-        raw = tone(patch, min(hertz, 3500.0), count, noise)
-        time = np.arange(count) / RATE
+        raw = tone(patch, min(hertz, 3500.0), count, noise, rate)
+        time = np.arange(count) / rate
         fall = np.exp(-time / patch.decay)
         if patch.kind in ("saw", "square", "fm"):  # bright at first, then darker
             closed = sosfilt(dark, raw)
@@ -170,50 +171,58 @@ def burst(
     fall: float,
     band: tuple[float, float],
     noise: np.random.Generator,
+    rate: int,
 ) -> np.ndarray:
     """Filtered noise that falls by 1/e in `fall` seconds; `band` in Hz (low, high)."""
-    count = int(seconds * RATE)
-    shape = butter(2, band, "bandpass", fs=RATE, output="sos")
+    count = int(seconds * rate)
+    shape = butter(2, band, "bandpass", fs=rate, output="sos")
     y = sosfilt(shape, noise.normal(size=count))
-    return y * np.exp(-np.arange(count) / RATE / fall)
+    return y * np.exp(-np.arange(count) / rate / fall)
 
 
-def knock(low: float, high: float, bend: float, fall: float) -> np.ndarray:
+def knock(low: float, high: float, bend: float, fall: float, rate: int) -> np.ndarray:
     """A sine that slides from `high` to `low` Hz, as a struck skin does."""
-    time = np.arange(int(min(8 * fall, 2.0) * RATE)) / RATE
+    time = np.arange(int(min(8 * fall, 2.0) * rate)) / rate
     hertz = low + (high - low) * np.exp(-time / bend)
-    y = np.sin(2 * np.pi * np.cumsum(hertz) / RATE)
+    y = np.sin(2 * np.pi * np.cumsum(hertz) / rate)
     return y * np.exp(-time / fall)
 
 
-def synthetic_kit(rng: random.Random) -> dict[str, list[np.ndarray]]:
+def synthetic_kit(rng: random.Random, rate: int) -> dict[str, list[np.ndarray]]:
     """Draws an electronic drum kit: hits by kind, each with a peak of 1."""
     noise = np.random.default_rng(rng.randrange(1 << 30))
+    top = 7800 if rate == RATE else 16000
     low = rng.uniform(38, 65)
     kick = knock(
-        low, rng.uniform(90, 350), rng.uniform(0.01, 0.05), rng.uniform(0.07, 0.4)
+        low, rng.uniform(90, 350), rng.uniform(0.01, 0.05), rng.uniform(0.07, 0.4), rate
     )
-    click = burst(0.02, 0.003, (800, 6000), noise)
+    click = burst(0.02, 0.003, (800, 6000), noise, rate)
     kick[: len(click)] += rng.uniform(0, 0.6) * click
     body = knock(
-        rng.uniform(150, 240), rng.uniform(260, 420), 0.01, rng.uniform(0.05, 0.15)
+        rng.uniform(150, 240),
+        rng.uniform(260, 420),
+        0.01,
+        rng.uniform(0.05, 0.15),
+        rate,
     )
-    wires = burst(0.6, rng.uniform(0.04, 0.16), (rng.uniform(500, 1800), 7500), noise)
+    wires = burst(
+        0.6, rng.uniform(0.04, 0.16), (rng.uniform(500, 1800), top - 300), noise, rate
+    )
     wires[: len(body)] += rng.uniform(0.2, 1.5) * body[: len(wires)]
-    bright = (rng.uniform(3500, 6000), 7800)
+    bright = (rng.uniform(3500, 6000), top)
     toms = [
-        knock(hertz, 1.7 * hertz, 0.03, rng.uniform(0.1, 0.25))
+        knock(hertz, 1.7 * hertz, 0.03, rng.uniform(0.1, 0.25), rate)
         for hertz in (rng.uniform(75, 110), rng.uniform(120, 170))
     ]
     kit = {
         "kick": [kick],
         "snare": [wires],
         "hat": [
-            burst(0.5, fall, bright, noise)
+            burst(0.5, fall, bright, noise, rate)
             for fall in (rng.uniform(0.01, 0.05), rng.uniform(0.05, 0.2))
         ],
-        "crash": [burst(2.5, rng.uniform(0.3, 0.8), (2000, 7800), noise)],
-        "ride": [burst(1.0, rng.uniform(0.1, 0.3), (3000, 7800), noise)],
+        "crash": [burst(2.5, rng.uniform(0.3, 0.8), (2000, top), noise, rate)],
+        "ride": [burst(1.0, rng.uniform(0.1, 0.3), (3000, top), noise, rate)],
         "tom": toms,
     }
     return {

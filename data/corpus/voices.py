@@ -22,9 +22,10 @@ from collections.abc import Iterator
 import numpy as np
 import pyworld
 import soundfile
-from corpus_sources import RATE, SHARE, MissingPackageError, need_program
-from corpus_speakers import SPEAKERS
 from scipy.signal import resample_poly
+
+from corpus.sources import RATE, SHARE, MissingPackageError, need_program
+from corpus.speakers import SPEAKERS
 
 FRAME = 0.005  # seconds
 FFT = 1024  # WORLD's transform at 16 kHz, for f0 of 60 Hz and more
@@ -64,13 +65,18 @@ class Clip:
     aperiodicity: np.ndarray
 
 
-def to_rate(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """Resamples mono or (samples, channels) audio to mono at the corpus' rate."""
+def to_rate(waveform: np.ndarray, rate: int, wanted: int = RATE) -> np.ndarray:
+    """Resamples mono or (samples, channels) audio to mono at another rate."""
     mono = waveform.mean(axis=1) if waveform.ndim > 1 else waveform
-    if rate == RATE:
-        return mono
-    divisor = int(np.gcd(rate, RATE))
-    return resample_poly(mono, RATE // divisor, rate // divisor)
+    return resampled(mono, rate, wanted)
+
+
+def resampled(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Resamples (..., samples)."""
+    if rate == wanted:
+        return waveform
+    divisor = int(np.gcd(rate, wanted))
+    return resample_poly(waveform, wanted // divisor, rate // divisor, axis=-1)
 
 
 def read(path: pathlib.Path) -> np.ndarray:
@@ -194,7 +200,7 @@ def load(name: str, cache: pathlib.Path, speech: float) -> list[Clip]:
     """Reads a speaker's clips, analysing them first where the cache lacks them.
 
     Args:
-        name: One of `corpus_speakers.SPEAKERS`.
+        name: One of `speakers.SPEAKERS`.
         cache: Folder of the analysed voices.
         speech: Seconds of speech to analyse.
 

@@ -32,10 +32,25 @@ def _fillets(pattern: str, person: str) -> Speaker:
     return Speaker(f"games/fillets-ng/sound/*/{pattern}.ogg", "train", person, True)
 
 
+def _tuxpaint(language: str) -> Speaker:
+    pattern = f"tuxpaint/stamps/**/*_desc_{language}.ogg"
+    return Speaker(pattern, "train", f"tuxpaint-{language}", True)
+
+
+def _ktuberling(language: str) -> Speaker:
+    pattern = f"ktuberling/sounds/{language}/*.*"
+    return Speaker(pattern, "train", f"ktuberling-{language}", True)
+
+
 def _synthetic(source: str, split: str = "train", person: str = "") -> Speaker:
     return Speaker(source, split, person or source, False)
 
 
+# Languages of which there is enough.
+TUXPAINT = ("be", "bg", "ca", "da", "el", "es", "fr", "lt", "nl", "ro", "ru")
+KTUBERLING = (
+    *("ca", "da", "de", "el", "en", "fr", "gl", "lt", "ru", "sl", "uk", "wa"),
+)
 # asterisk's English and Spanish core prompts are one person, and so are the two slt.
 SPEAKERS = {
     "allison-en": _asterisk("en_US_f_Allison", "test", "allison"),
@@ -69,6 +84,9 @@ SPEAKERS = {
     "lp-it": _synthetic("festival:lp_diphone"),
     "pc-it": _synthetic("festival:pc_diphone"),
     "ona-ca": _synthetic("festival:upc_ca_ona_hts"),
+    # Spoken names of pictures: by language, each by one person or by a few.
+    **{f"tuxpaint-{language}": _tuxpaint(language) for language in TUXPAINT},
+    **{f"ktuberling-{language}": _ktuberling(language) for language in KTUBERLING},
 }
 # Recorded people whom no training song holds: they speak over the kept-out music.
 REAL_SPEAKERS = ("allison-en", "carlo-it")
