@@ -46,14 +46,13 @@ def infer(args: argparse.Namespace) -> int:
     config, session, checkpoint = startup.load_session(args)
     found = mixtures.find_mixtures(
         args.mixture_input_path,
-        sample_rate=config.sample_rate,
         recursive=args.recursive,
         output_path=args.output_path or session / "samples",
     )
     if args.report is not None:
-        inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
+        inputs = [args.config, checkpoint.path, *(m.path for m in found.mixtures)]
         places.check_not_among([args.report], inputs, "an input")
-        _check_not_a_stem(args, found, config, session)
+        _check_not_a_stem(args, found.mixtures, config, session)
     startup.choose_backend()
     import models
 
@@ -65,8 +64,8 @@ def infer(args: argparse.Namespace) -> int:
         precision=args.precision,
     )
     if args.output_path is not None:
-        for place in {args.output_path / mixture.name.parent for mixture in found}:
-            util.remove_leftovers(place)
+        for parent in {os.path.dirname(m.name) for m in found.mixtures}:  # noqa: PTH120
+            util.remove_leftovers(args.output_path / parent)
     if args.print_model_summary:
         models.print_summary(models.build_wavenet(config))
     settings = separate.Settings(
@@ -81,19 +80,27 @@ def infer(args: argparse.Namespace) -> int:
         target_field_length=args.target_field_length,
         batch_size=args.batch_size,
     )
-    with _reporting(args, config, checkpoint.path) as files:
+    with _reporting(args, config, checkpoint.path, found) as files:
         summary = separate.separate_all(
-            found, config, build_predict, settings, session, blocks, files
+            found.mixtures, config, build_predict, settings, session, blocks, files
         )
-    skipped = f"{summary.num_skipped} skipped, " if summary.num_skipped else ""
-    standard_streams.write(
-        f"stems in {summary.folder}\n"
-        f"{summary.num_separated} of {summary.num_files} files, {skipped}"
-        f"{summary.audio_seconds:.1f} s of audio in {summary.wall_seconds:.1f} s, "
-        f"real-time factor {summary.audio_seconds / summary.wall_seconds:.2f}\n"
-    )
+    standard_streams.write(_in_words(summary))
     done = summary.num_separated + summary.num_skipped
     return 0 if done == summary.num_files else 1
+
+
+def _in_words(summary: separate.Summary) -> str:
+    """The last lines of a run."""
+    counts = f"{summary.num_separated} of {summary.num_files} files"
+    if summary.num_skipped:
+        counts += f", {summary.num_skipped} skipped"
+    if not summary.num_separated:
+        return f"no stems were written\n{counts}\n"
+    speed = summary.audio_seconds / summary.wall_seconds
+    return (
+        f"stems in {summary.folder}\n{counts}, {summary.audio_seconds:.1f} s of audio "
+        f"in {summary.wall_seconds:.1f} s, {speed:.1f} x real time\n"
+    )
 
 
 def _check_not_a_stem(
@@ -112,18 +119,27 @@ def _check_not_a_stem(
                 "or --output_path"
             )
         return
+    report_folder, name = os.path.split(os.path.realpath(args.report))
     for mixture in found:
-        written = mixture.stem_paths(args.output_path, config.task.stems)
-        places.check_not_among([args.report], written.values(), "a stem")
+        for stem in mixture.stem_names(config.task.stems):
+            place = args.output_path / stem
+            if place.name == name and report_folder == os.path.realpath(place.parent):
+                raise UserError(f"{args.report} is a stem and would be overwritten")
 
 
 @contextlib.contextmanager
 def _reporting(
-    args: argparse.Namespace, config: Config, checkpoint: pathlib.Path
+    args: argparse.Namespace,
+    config: Config,
+    checkpoint: pathlib.Path,
+    found: mixtures.Found,
 ) -> Iterator[list]:
     """A list for what becomes of each file; written as a report whatever happens."""
     files: list = []
     facts = report.run_facts(args, config, checkpoint)
+    facts["left_out"] = [
+        {"path": place, "reason": reason} for place, reason in found.left_out
+    ]
     complete = False
     try:
         yield files

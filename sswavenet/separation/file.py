@@ -13,10 +13,9 @@ import logging
 import os
 import pathlib
 from collections.abc import Container, Generator, Iterable, Iterator, Sequence
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
-from tqdm import tqdm
 
 import util
 from sswavenet.config.session import Config
@@ -27,7 +26,9 @@ from sswavenet.separation.framing import (
     estimate_blocks,
     estimate_stems,
 )
-from sswavenet.separation.inputs import Mixture, check_writable
+from sswavenet.separation.inputs import Mixture, read_header
+from sswavenet.separation.outputs import check_writable
+from sswavenet.separation.progress import FileBar
 from sswavenet.separation.report import StemReport
 from sswavenet.separation.shapes import Blocks
 from sswavenet.separation.verify import verify_stems
@@ -38,10 +39,6 @@ from util import UserError
 logger = logging.getLogger(__name__)
 
 READ_AHEAD = 16  # blocks of some seconds, together about what a batch takes
-PROGRESS_FORMAT = (
-    "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
-    "[{elapsed}<{remaining}]"
-)
 
 
 def separate_file(
@@ -52,6 +49,7 @@ def separate_file(
     *,
     subtype: str,
     verify: bool,
+    bar: FileBar,
     old: Container[os.PathLike] | None = None,
 ) -> tuple[int, dict[str, StemReport]]:
     """Separate one file; its stems appear together, or not at all.
@@ -63,6 +61,7 @@ def separate_file(
         networks: gives the network for a mixture of so many samples.
         subtype: sample type of the stems, a key of `sound_writer.SAMPLE_BITS`.
         verify: read the stems back before they get their names.
+        bar: shows how far it is.
         old: files that stems may replace. Defaults to all.
 
     Returns:
@@ -72,7 +71,8 @@ def separate_file(
         UserError: the mixture, or what the network made of it, cannot be used.
         OSError: the stems cannot be written.
     """
-    logger.info("%s: %s", mixture.path, mixture.description)
+    _, description = read_header(mixture.path, config.sample_rate)
+    logger.info("%s: %s", mixture.path, description)
     check_writable(paths.values())
     names, rate = config.task.stems, config.sample_rate
     clipped = dict.fromkeys(names, 0)
@@ -82,8 +82,8 @@ def separate_file(
         # All files are whole before the first one gets its name.
         written = util.replacing_all(list(paths.values()), old=old)
         temporaries = dict(zip(paths, stack.enter_context(written)))
-        files = contextlib.ExitStack()
-        with files, progress_bar(mixture.path.name, reader.length, config) as bar:
+        bar.begin(reader.length - network.framing.lost)
+        with contextlib.ExitStack() as files:
             writers = {
                 name: files.enter_context(
                     MonoWriter(
@@ -95,7 +95,10 @@ def separate_file(
             # While one part is written the next is computed, and the one after read.
             blocks = files.enter_context(ahead(_finite(reader.blocks()), READ_AHEAD))
             parts = estimate_blocks(
-                blocks, network, num_estimates=len(config.task.estimates)
+                blocks,
+                network,
+                num_estimates=len(config.task.estimates),
+                progress=bar,
             )
             for part, estimates in files.enter_context(ahead(parts)):
                 for name, (stem, num_clipped) in _written(
@@ -104,7 +107,6 @@ def separate_file(
                     clipped[name] += num_clipped
                     if name in writers:
                         writers[name].write(stem)
-                bar.update(len(part) / rate)
         for name in paths:
             if clipped[name]:
                 logger.warning(
@@ -230,13 +232,3 @@ def make_separate(
         return stems
 
     return separate
-
-
-def progress_bar(name: str, num_samples: int, config: Config) -> Any:
-    """A progress bar in seconds of audio; silent where stderr is no terminal."""
-    return tqdm(
-        desc=name,
-        total=num_samples / config.sample_rate,
-        bar_format=PROGRESS_FORMAT,
-        disable=None,
-    )

@@ -77,7 +77,7 @@ def folder(tmp_path, rng):
 
 def separate(folder, config, build_predict, blocks=None, **settings):
     summary = separate_all(
-        mixtures.find_mixtures(folder / "in", sample_rate=16000),
+        mixtures.find_mixtures(folder / "in").mixtures,
         config,
         build_predict,
         Settings(output_path=folder / "out", **settings),
@@ -110,7 +110,7 @@ def test_a_folder_by_blocks(folder, counter, rng, monkeypatch):
     weights = random_weights(config, rng)
 
     def build_predict(**framing):
-        return streaming.build_predict(config, weights, num_threads=CORES, **framing)
+        return streaming.BlockwisePredict(config, weights, num_threads=CORES, **framing)
 
     separate(
         folder,

@@ -150,7 +150,7 @@ def test_prediction_by_blocks_equals_that_of_the_whole(silent, rng, monkeypatch)
     }
     fragments = rng.standard_normal((3, field + 2 * context)).astype("float32")
     fragments[1, :silent] = 0
-    by_blocks = streaming.build_predict(config, weights, num_threads=2, **framing)
+    by_blocks = streaming.BlockwisePredict(config, weights, num_threads=2, **framing)
     whole = models.build_predict(config, weights, **framing)
     inside = slice(config.head_margin, config.head_margin + field)
     np.testing.assert_allclose(
