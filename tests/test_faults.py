@@ -128,6 +128,14 @@ BAD = {
         lambda path: soundfile.write(path, [0.1, np.inf], 16000, "DOUBLE"),
         "expected finite samples",
     ),
+    "a rate of 767,999 Hz": (
+        lambda path: soundfile.write(path, [0.1] * 9, 767_999),
+        "expected a usual sample rate, got 767999 Hz: the filter",
+    ),
+    "+Inf and -Inf": (
+        lambda path: soundfile.write(path, [[np.inf, -np.inf]], 44100, "FLOAT"),
+        "expected finite samples",
+    ),
     "a rate of 4 GHz": (
         lambda path: soundfile.write(path, [0.1] * 9, 2**31 - 1),
         "expected a sample rate of at most 768000 Hz",
@@ -195,7 +203,9 @@ def test_every_format_gives_stems_that_sum_to_it(
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
-@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 96000, 192000])
+@pytest.mark.parametrize(
+    "rate", [8000, 11025, 44056, 44100, 47999, 48000, 96000, 192000, 705600]
+)
 def test_every_rate_and_number_of_channels(rate, channels, infer, folder, tmp_path):
     make_tone(folder / "song.wav", rate // 20 + 1, rate, channels)
     assert infer(folder, "--verify") == (0, [])

@@ -26,8 +26,10 @@ logger = logging.getLogger(__name__)
 
 # Decoded at a time, of all channels together, and made of them at the wanted rate.
 BLOCK_FRAMES = 2**18
-# Hz; a header that says more is spoiled, and the filter for it would fill the memory.
+# Hz; a header that says more is spoiled.
 MAX_RATE = 768000
+# The larger term of a reduced ratio of rates: the filter for it takes 100 MB.
+MAX_RATIO = 100_000
 # What libsndfile gives where a FLAC does not say its length is 2**63 - 1.
 UNKNOWN_FRAMES = 2**62
 
@@ -42,7 +44,8 @@ _OPENING = threading.Lock()
 
 def to_mono(audio: np.ndarray) -> np.ndarray:
     """The mean of all channels: (frames, channels) or (frames,) to (frames,)."""
-    with np.errstate(over="ignore"):  # whoever reads checks for infinity
+    # Whoever reads checks for infinity.
+    with np.errstate(over="ignore", invalid="ignore"):
         return audio if audio.ndim == 1 else audio.mean(axis=1, dtype=audio.dtype)
 
 
@@ -81,6 +84,18 @@ def resample(
     if count > 0:
         piece = signal.resample_poly(waiting, up, down).astype(waiting.dtype)
         yield piece[reach // down * up :][: -(-count * up // down)]
+
+
+def _rate_problem(from_rate: int, to_rate: int) -> str:
+    """Why there is no resampling from a rate to another; empty where there is."""
+    if from_rate > MAX_RATE:
+        return f"expected a sample rate of at most {MAX_RATE} Hz, got {from_rate}"
+    if max(from_rate, to_rate) // math.gcd(from_rate, to_rate) > MAX_RATIO:
+        return (
+            f"expected a usual sample rate, got {from_rate} Hz: the filter from it to "
+            f"{to_rate} Hz would fill the memory"
+        )
+    return ""
 
 
 class _Straight(soundfile.SoundFile):
@@ -141,11 +156,8 @@ class MonoReader:
             refused = f"cut short: {cut}"
         elif joined:
             refused = "expected one stream, got several, one after the other"
-        elif self._file.samplerate > MAX_RATE:
-            refused = (
-                f"expected a sample rate of at most {MAX_RATE} Hz, got "
-                f"{self._file.samplerate}"
-            )
+        else:
+            refused = _rate_problem(self._file.samplerate, sample_rate)
         if refused:
             self._file.close()
             raise UserError(f"{path}: {refused}")

@@ -316,8 +316,12 @@ def test_floats_are_not_clipped(folder, tmp_path, config, caplog):
     assert "clipped" not in caplog.text
 
 
-def test_bars_in_seconds_of_audio_on_a_terminal(folder, tmp_path, config, monkeypatch):
-    soundfile.write(folder / "song.wav", np.ones(24000) / 2, 16000)
+@pytest.mark.parametrize("count", [1, 2])
+def test_bars_in_seconds_of_audio_on_a_terminal(
+    count, folder, tmp_path, config, monkeypatch
+):
+    for name in ("song.wav", "b.wav")[:count]:
+        soundfile.write(folder / name, np.ones(24000) / 2, 16000)
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
     with os.fdopen(terminal, "w") as stderr:
@@ -329,9 +333,12 @@ def test_bars_in_seconds_of_audio_on_a_terminal(folder, tmp_path, config, monkey
             shown += part
     os.close(screen)
     shown = shown.decode()
-    assert "song.wav: 100%" in shown
-    assert "all files: 100%" in shown
-    assert "1.5/1.5 s of audio" in shown
+    assert "song.wav:   0%" in shown
+    assert "0.0/1.5 s of audio" in shown
+    if count == 1:
+        assert "song.wav: 100%" in shown
+        assert "1.5/1.5 s of audio" in shown
+    assert ("all files: 100%" in shown) == (count == 2)
 
 
 def test_silence_stays_silent(folder, tmp_path, config):
