@@ -1,6 +1,6 @@
 """The command line: separate mixtures with a session, train or evaluate one.
 
-`python main.py --help` lists the arguments; README.md explains them.
+`python main.py --help` lists the arguments; docs/usage.md explains them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if the arguments, the config or the checkpoint cannot be used, 130 after an
         interrupt, 143 after SIGTERM, 129 after SIGHUP.
     """
-    args = flags.parse(build_parser(), argv)
+    import sswavenet  # what its public names stand for is imported when they are used
+
+    parser = build_parser()
+    parser.add_argument(
+        "--version", action="version", version=f"sswavenet {sswavenet.__version__}"
+    )
+    args = flags.parse(parser, argv)
 
     def work() -> int:
         if args.mode == "inference":

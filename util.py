@@ -73,7 +73,9 @@ def replacing(path: os.PathLike) -> Iterator[pathlib.Path]:
 def replacing_all(
     paths: Sequence[os.PathLike], *, old: Container[os.PathLike] | None = None
 ) -> Iterator[list[pathlib.Path]]:
-    """`replacing` for several files of one folder: all get their names, or none does.
+    """`replacing` for several files: all get their names, or none does.
+
+    They lie in one file system; until then all of them are beside the first.
 
     Args:
         paths: the files.
@@ -86,7 +88,8 @@ def replacing_all(
     finals = list(map(pathlib.Path, paths))
     with contextlib.ExitStack() as stack:
         try:
-            make_folder(finals[0].parent)
+            for place in {path.parent for path in finals}:
+                make_folder(place)
             folder = stack.enter_context(_held_folder(finals[0].parent))
         except OSError as error:
             raise _cannot_write(finals[0], error) from None

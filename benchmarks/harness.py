@@ -29,8 +29,8 @@ from sswavenet import checkpoints
 from sswavenet.backend import compat
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
-from sswavenet.training import loop as trainer
 from sswavenet.training import losses
+from sswavenet.training.state import build_model
 
 REPEATS = 3
 SHARE = " % of the matrix product"
@@ -169,7 +169,7 @@ def training_flops(config: Config) -> float:
 
 def training_step(config: Config, precision: str = "float32") -> Callable[[], object]:
     """A step of training on one batch of noise, compiled when it first runs."""
-    model = trainer.build_model(config, precision)
+    model = build_model(config, precision)
     model.compile(
         optimizer=compat.make_optimizer(1e-3, 1e-8), **losses.compile_arguments(config)
     )

@@ -22,7 +22,7 @@ import sound_files
 
 from sswavenet.console import run as command_line
 from sswavenet.evaluation import metrics as scores
-from sswavenet.evaluation import summary as score_report
+from sswavenet.evaluation.tables import markdown_table
 from util import UserError
 
 RATE = 16000  # Hz, of the references and of what is scored
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         rows = score(options.estimates, options.references)
-        sys.stdout.write(score_report.markdown_table(rows) + "\n")
+        sys.stdout.write(markdown_table(rows) + "\n")
         return 0
 
     return command_line.run(work)

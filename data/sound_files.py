@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import numpy as np
@@ -27,7 +28,11 @@ def read(path: pathlib.Path, dtype: str) -> tuple[np.ndarray, int]:
         got = "a folder" if path.is_dir() else "nothing there"
         raise UserError(f"{path}: expected an audio file, got {got}")
     try:
-        samples, rate = soundfile.read(path, dtype=dtype, always_2d=True)
+        samples, rate = soundfile.read(
+            os.fsencode(path),  # a name need not be text
+            dtype=dtype,
+            always_2d=True,
+        )
     except soundfile.LibsndfileError as error:
         raise UserError(
             f"{path}: expected an audio file, got: {error.error_string}"

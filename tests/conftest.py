@@ -42,3 +42,9 @@ def rng():
 def golden():
     """The folder of what the 2018 program computed; one folder per task in it."""
     return GOLDEN
+
+
+@pytest.fixture
+def require_av():
+    """What FFmpeg has to read is left out where there is no PyAV, as beside Theano."""
+    pytest.importorskip("av")

@@ -33,6 +33,7 @@ import tempfile
 import time
 import traceback
 import types
+import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -215,14 +216,19 @@ def spoil_hdf5(path: pathlib.Path, rng: np.random.Generator) -> None:
                     file[name].attrs.clear()
 
 
+WRITERS = ("2018", "this program", "Keras 3 weights", "Keras 3 model")
+
+
 @functools.lru_cache(None)
-def base_session(task_name: str, golden: bool) -> tuple[str, bytes]:
-    """A config's text and a checkpoint: of 2018, or written by this program."""
-    if golden:
+def base_session(task_name: str, writer: str = "this program") -> tuple[str, bytes]:
+    """A config's text and a checkpoint of one of `WRITERS`."""
+    if writer == "2018":
         text = (GOLDEN / task_name / "config.json").read_text("utf-8")
         return text, golden_checkpoint(task_name).read_bytes()
     document = tiny_document(task_name)
     weights = random_weights(parse_config(document), np.random.default_rng(1))
+    if writer.startswith("Keras 3"):
+        return json.dumps(document), keras3_file(weights, writer)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "checkpoint.00001-0.1.hdf5")
         checkpoints.write_checkpoint(
@@ -232,6 +238,27 @@ def base_session(task_name: str, golden: bool) -> tuple[str, bytes]:
             slots={f"momentum/{name}": array for name, array in weights.items()},
         )
         return json.dumps(document), path.read_bytes()
+
+
+def keras3_file(weights: dict, writer: str) -> bytes:
+    """Weights as Keras 3 lays them out, alone or in the ZIP file of a model."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        names = dict.fromkeys(name.split("/")[0] for name in weights)
+        for number, layer in enumerate(names):
+            place = file.create_group(f"layers/conv1d_{number}/vars")
+            place.attrs["name"] = layer
+            for k, kind in enumerate(("kernel", "bias")):
+                if f"{layer}/{kind}" in weights:
+                    place[str(k)] = weights[f"{layer}/{kind}"]
+        file.create_group("vars")
+    if writer == "Keras 3 weights":
+        return content.getvalue()
+    model = io.BytesIO()
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("model.weights.h5", content.getvalue())
+    return model.getvalue()
 
 
 def write_session(folder: pathlib.Path, text: str, weights: bytes) -> pathlib.Path:
@@ -257,13 +284,14 @@ def make_files(kind: str, folder: pathlib.Path, rng: np.random.Generator) -> Non
         form = "WAV"
     rate = int(rng.choice([8000, 16000, 44100]))
     soundfile.write(mixture, rng.uniform(-1, 1, shape), rate, subtype, format=form)
-    text, weights = base_session(task_name, bool(rng.random() < 0.5))
+    writer = WRITERS[int(rng.integers(len(WRITERS)))]
+    text, weights = base_session(task_name, writer)
     document = json.loads(text)
     checkpoint = write_session(folder / "session", text, weights)
     if kind == "wav":
         mixture.write_bytes(spoil_bytes(mixture.read_bytes(), rng, 100))
     elif kind == "hdf5":
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and writer != "Keras 3 model":
             spoil_hdf5(checkpoint, rng)
         else:
             head = int(rng.choice([100, 3000, 30000]))

@@ -110,7 +110,7 @@ def kill_separations(num_kills: int, rng, folder: pathlib.Path) -> dict:
     """Kill separations of one folder."""
     inputs = folder / "inputs"
     (inputs / "in").mkdir(parents=True)
-    write_session(inputs / "session", *base_session("multi-instrument", False))
+    write_session(inputs / "session", *base_session("multi-instrument"))
     for number in range(NUM_MIXTURES):
         audio = rng.uniform(-1, 1, (int(rng.integers(1, 40000)), 2))
         soundfile.write(inputs / "in" / f"{number:02d}.wav", audio, 44100)

@@ -40,7 +40,7 @@ def soak(num_files: int, folder: pathlib.Path) -> tuple[list, int]:
 
     rng = np.random.default_rng(0)
     (folder / "in").mkdir()
-    write_session(folder / "session", *base_session("multi-instrument", False))
+    write_session(folder / "session", *base_session("multi-instrument"))
     for number in range(num_files):
         audio = rng.uniform(
             -1, 1, (int(rng.integers(1, 6000)), int(rng.integers(1, 3)))

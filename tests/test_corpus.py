@@ -43,6 +43,7 @@ def load(name):
 
 
 mido = load("mido")
+corpus_job = load("corpus.job")
 corpus_mix = load("corpus.mix")
 corpus_recorded = load("corpus.recorded")
 corpus_scores = load("corpus.scores")
@@ -124,7 +125,7 @@ def read(song):
 
 
 def job(cache, split, seed, source="scores"):
-    return corpus_song.Job(source, split, seed, SECONDS, cache, SPEECH)
+    return corpus_job.Job(source, split, seed, SECONDS, cache, SPEECH)
 
 
 # --- the miniature ---------------------------------------------------------------
@@ -384,19 +385,19 @@ def test_banks_and_kits_of_both_splits():
 
 def test_plan_depends_on_the_seed_alone(tmp_path):
     plans = {
-        seed: corpus_song.draw_plan(job(tmp_path, "train", seed)) for seed in range(99)
+        seed: corpus_job.draw_plan(job(tmp_path, "train", seed)) for seed in range(99)
     }
     for seed in reversed(range(99)):
-        assert corpus_song.draw_plan(job(tmp_path, "train", seed)) == plans[seed]
+        assert corpus_job.draw_plan(job(tmp_path, "train", seed)) == plans[seed]
     assert len(set(plans.values())) > 40
     assert (
-        corpus_song.Plan("mma", "june-fr", "sung").name(12) == "mma-00012-june-fr-sung"
+        corpus_job.Plan("mma", "june-fr", "sung").name(12) == "mma-00012-june-fr-sung"
     )
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_plans_hold_out_speakers_and_record_a_third(tmp_path, split):
-    plans = [corpus_song.draw_plan(job(tmp_path, split, seed)) for seed in range(600)]
+    plans = [corpus_job.draw_plan(job(tmp_path, split, seed)) for seed in range(600)]
     assert {p.speaker for p in plans} == set(corpus_speakers.speakers(split))
     recorded = np.mean([p.style != "sung" for p in plans])
     assert 1 / 3 < recorded < 1 / 2
@@ -580,7 +581,7 @@ def test_trim_cuts_silence_and_sets_the_peak(rng):
     assert corpus_voices.trim(np.zeros(RATE)).size == 0
 
 
-FIRST = corpus_song.draw_plan(job(pathlib.Path(), "train", 0)).name(0)
+FIRST = corpus_job.draw_plan(job(pathlib.Path(), "train", 0)).name(0)
 
 
 @pytest.mark.parametrize("place", [f"out/train/{FIRST}", "out/manifest.json"])

@@ -567,12 +567,14 @@ def test_check_of_tracks_shorter_than_a_fragment(tree, make_config, check):
 def test_check_of_an_empty_a_missing_and_a_small_set(tmp_path, make_config):
     config = make_config(tmp_path / "set")
     (error,) = check_dataset(config).errors
-    assert error == f"{tmp_path / 'set/train'}: expected a folder of tracks, got " + (
-        "No such file or directory"
-    )
+    here = tmp_path / "set" / "train"
+    how = "; data/README.md says how to get a data set, and make train-demo tries a "
+    how += "small one"
+    missing = "expected a folder of tracks, got No such file or directory"
+    assert error == f"{here}: {missing}{how}"
     (tmp_path / "set" / "train" / ".hidden").mkdir(parents=True)
     (error,) = check_dataset(config).errors
-    assert error == f"{tmp_path / 'set/train'}: expected folders of tracks, got none"
+    assert error == f"{here}: expected folders of tracks, got none{how}"
     folder = write_same(tmp_path / "small", gated_stems([]), num_tracks=2)
     (error,) = check_dataset(make_config(folder)).errors
     assert error.startswith(f"{folder / 'train'}: expected at least 26 training tracks")

@@ -148,6 +148,10 @@ def test_booleans_work_bare_and_with_a_value(flag, values, expected):
         (["--target_field_length", "-5"], "whole number of at least 1, got '-5'"),
         (["--target_field_length", "1.5"], "whole number of at least 1, got '1.5'"),
         (["--subtype", "PCM_8"], "--subtype: invalid choice: 'PCM_8'"),
+        (["--format", "aiff"], "--format: invalid choice: 'aiff'"),
+        (["--bitrate", "fast"], "--bitrate: expected 8k to 2000k bits a second"),
+        (["--start", "1:70"], "--start: expected seconds, m:s or h:m:s"),
+        (["--duration", "0"], "--duration: expected more than nothing"),
         (["--kernel_convention", "x"], "--kernel_convention: invalid choice: 'x'"),
         *(
             ([flag, ""], f"{flag}: expected a path, got an empty text")

@@ -373,15 +373,47 @@ def test_nothing_to_score_is_one_line(song, tmp_path, capsys):
     assert "has no stems of the mixtures" in said(capsys)
 
 
-def test_spectrograms_have_a_row_for_each_file(song):
-    files = [song / "vocals.wav", song / "bass.wav"]
-    axes = draw_spectrograms.draw(files).axes
-    assert [axis.get_title() for axis in axes] == ["vocals", "bass", ""]
+@pytest.fixture
+def separated(song, tmp_path):
+    """The arguments to draw a mixture whose stems were separated without a fault."""
+    mixture, estimates = tmp_path / "samba.flac", tmp_path / "estimates"
+    assert make_mixture.main([str(song), str(mixture), "--seconds", "2"]) == 0
+    estimates.mkdir()
+    for path in (tmp_path / "references").iterdir():
+        samples, rate = soundfile.read(path)
+        soundfile.write(estimates / f"{path.stem}.wav", samples, rate)
+    return [mixture, estimates, tmp_path / "references"]
 
 
-def test_spectrograms_are_written(song, tmp_path):
+def drawn(out, arguments):
+    return draw_spectrograms.main(list(map(str, [out, *arguments])))
+
+
+def test_spectrograms_stand_beside_their_references_in_the_order_of_the_stems(rng):
+    mixture, *stems = rng.normal(size=(5, 4000))
+    pairs = dict.fromkeys(("vocals", "bass"), (stems[0], stems[1]))
+    *axes, bar = draw_spectrograms.draw(mixture, pairs, "samba").axes
+    assert [axis.get_title() for axis in axes] == [
+        "samba: the mixture",
+        "vocals, separated",
+        "vocals, reference",
+        "bass, separated",
+        "bass, reference",
+    ]
+    assert {axis.get_ylabel() for axis in axes} <= {"frequency in Hz", ""}
+    assert axes[-1].get_xlabel() == "time in s"
+    assert bar.get_ylabel() == "level in dB"
+
+
+def test_stems_to_draw_are_in_the_order_of_a_session(separated):
+    mixture, estimates, _ = separated
+    found = draw_spectrograms.find_estimates(estimates, mixture.stem)
+    assert list(found) == ["vocals", "drums", "bass", "other"]
+
+
+def test_spectrograms_are_written(separated, tmp_path):
     out = tmp_path / "out.png"
-    assert draw_spectrograms.main([str(out), str(song / "vocals.wav")]) == 0
+    assert drawn(out, separated) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
@@ -394,13 +426,20 @@ def test_spectrograms_are_written(song, tmp_path):
         (np.full(4000, np.nan), "expected some sound"),
     ],
 )
-def test_what_has_no_sound_is_not_drawn(samples, message, song, tmp_path, capsys):
-    path, out = tmp_path / "it.wav", tmp_path / "out.png"
-    soundfile.write(path, samples, 16000, subtype="FLOAT")
-    arguments = [str(out), str(song / "vocals.wav"), str(path)]
-    assert draw_spectrograms.main(arguments) == 2
+def test_what_has_no_sound_is_not_drawn(samples, message, separated, tmp_path, capsys):
+    _, estimates, _ = separated
+    out = tmp_path / "out.png"
+    soundfile.write(estimates / "samba_bass.wav", samples, 16000, subtype="FLOAT")
+    assert drawn(out, separated) == 2
     assert message in said(capsys)
     assert not out.exists()
+
+
+def test_nothing_to_draw_is_one_line(separated, tmp_path, capsys):
+    mixture, _, references = separated
+    for folder in (tmp_path / "absent", tmp_path):
+        assert drawn(tmp_path / "out.png", [mixture, folder, references]) == 2
+        assert f"{folder}: expected stems of samba" in said(capsys)
 
 
 @pytest.mark.parametrize(
@@ -411,22 +450,26 @@ def test_what_has_no_sound_is_not_drawn(samples, message, song, tmp_path, capsys
         ("a.png", "is an input and would be overwritten"),
     ],
 )
-def test_a_place_for_no_picture_is_refused(out, message, song, capsys):
-    picture = song / "a.png"  # of that name, but sound
-    (song / "vocals.wav").rename(picture)
+def test_a_place_for_no_picture_is_refused(out, message, separated, tmp_path, capsys):
+    mixture, estimates, references = separated
+    picture = mixture.with_name("a.png")  # of that name, but sound
+    mixture.rename(picture)
+    (estimates / "samba_vocals.wav").rename(estimates / "a_vocals.wav")
     before = picture.read_bytes()
-    assert draw_spectrograms.main([str(song / out), str(picture)]) == 2
+    assert drawn(tmp_path / out, [picture, estimates, references]) == 2
     assert message in said(capsys)
     assert picture.read_bytes() == before
 
 
-def test_any_name_can_be_drawn(song, tmp_path, capfd):
-    names = ("we$ird_{$.wav", "日本.wav", os.fsdecode(b"\xff.wav"))
-    files = [song / name for name in names]
-    for path in files:
-        path.write_bytes((song / "vocals.wav").read_bytes())
+@pytest.mark.parametrize("name", ["we$ird_{$", "日本", os.fsdecode(b"\xff")])
+def test_any_name_can_be_drawn(name, separated, tmp_path, capfd):
+    mixture, *folders = separated
+    for folder in folders:
+        for path in folder.iterdir():
+            path.rename(folder / path.name.replace("samba", name))
     out = tmp_path / "out.png"
-    assert draw_spectrograms.main([str(out), *map(str, files)]) == 0
+    mixture = mixture.rename(tmp_path / f"{name}.flac")
+    assert drawn(out, [mixture, *folders]) == 0
     assert out.exists()
     assert capfd.readouterr().err == ""
 
@@ -447,16 +490,16 @@ def limited(blocks, tool, *arguments):
 
 
 @pytest.mark.parametrize("tool", ["make_mixture", "make_demo", "draw_spectrograms"])
-def test_what_cannot_be_written_takes_one_line(tool, song, tmp_path):
+def test_what_cannot_be_written_takes_one_line(tool, song, separated, tmp_path):
     out = tmp_path / "out"
     arguments = {
         "make_mixture": [song, out / "song.flac", "--seconds", "2"],
         "make_demo": [out / "demo"],
-        "draw_spectrograms": [out / "it.png", song / "vocals.wav"],
+        "draw_spectrograms": [out / "it.png", *separated],
     }
     if tool == "draw_spectrograms":  # matplotlib keeps a large cache of fonts
         picture = tmp_path / "first.png"
-        assert limited(10**6, f"{tool}.py", picture, song / "vocals.wav") == (0, "")
+        assert limited(10**6, f"{tool}.py", picture, *separated) == (0, "")
     status, errors = limited(8, f"{tool}.py", *arguments[tool])
     assert status == 2
     (line,) = errors.splitlines()

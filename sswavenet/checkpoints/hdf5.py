@@ -31,7 +31,7 @@ SHUFFLE, GZIP, FLETCHER32 = 2, 1, 3  # HDF5's numbers of its own filters
 MIN_CHUNK_BYTES = 2**20  # a chunk of this size is never too large for its array
 MAX_OVERHEAD_BYTES = 4096  # of a chunk that gzip cannot make smaller
 KERAS_WEIGHTS = "model.weights.h5"  # in the ZIP file of a Keras 3 model
-MAX_EXPANSION = 4  # of that file: weights hardly shrink
+MAX_EXPANSION, MIN_UNZIPPED_BYTES = 4, 2**24  # weights hardly shrink, their index does
 
 
 class Source:
@@ -85,7 +85,7 @@ def opened(path: pathlib.Path) -> Iterator[Source]:
         if not path.is_file():
             raise UserError(f"{path}: expected a checkpoint file (HDF5), found none")
         size = path.stat().st_size
-        place = _unzipped(path, MAX_EXPANSION * size) if _is_zip(path) else path
+        place = _unzipped(path, size) if _is_zip(path) else path
         with h5py.File(place, "r") as file:
             yield Source(path, file, MAX_MEMBERS + size // BYTES_OF_A_MEMBER)
     except UserError:
@@ -114,8 +114,9 @@ def _is_zip(path: pathlib.Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _unzipped(path: pathlib.Path, most: int) -> io.BytesIO:
+def _unzipped(path: pathlib.Path, size: int) -> io.BytesIO:
     """The file of weights in a Keras 3 model; nothing else in there is looked at."""
+    most = max(MAX_EXPANSION * size, MIN_UNZIPPED_BYTES)
     with zipfile.ZipFile(path) as archive, archive.open(KERAS_WEIGHTS) as file:
         content = file.read(most + 1)
     if len(content) > most:

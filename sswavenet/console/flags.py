@@ -24,7 +24,13 @@ WORKS_WITH = {
     "mixture_input_path": (FILES, STREAM),
     "recursive": (FILES,),
     "output_path": (FILES, EVALUATION),
+    "format": (FILES,),
     "subtype": (FILES,),
+    "bitrate": (FILES,),
+    "output_name": (FILES,),
+    "start": (FILES,),
+    "duration": (FILES,),
+    "strict": (FILES,),
     "stems": (FILES,),
     "overwrite": (FILES,),
     "skip_existing": (FILES,),
@@ -49,7 +55,11 @@ def parse(
     the parser ends the program with a line that names the flag and where it works.
     """
     # What is in the namespace before is not replaced by a default.
-    names = [action.dest for action in parser._actions if action.dest != "help"]
+    names = [
+        action.dest
+        for action in parser._actions
+        if action.dest not in ("help", "version")
+    ]
     blank = argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN))
     args = parser.parse_args(argv, blank)
     given = [name for name in names if getattr(args, name) is not _NOT_GIVEN]

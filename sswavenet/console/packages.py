@@ -1,22 +1,41 @@
-"""What to install where a package is missing."""
+"""What to do where a package is missing: the command that helps."""
 
 from __future__ import annotations
 
 import os
+import pathlib
+import shlex
+import sys
 
-# By module; all others belong to the requirements of the backend.
-_INSTALLED_BY = {
+import util
+
+# In no environment that make sets up, by module.
+_OPTIONAL = {
     "openvino": "-r requirements-openvino.txt",
     "tensorboardX": "tensorboardX",
     "tensorflow": "tensorflow",
-    "theano": "-r requirements-theano.txt",
     "torch": "torch",
 }
 
 
+def _listed(requirements: str) -> list[str]:
+    """Packages in a file of requirements; none where there is no such file."""
+    path = pathlib.Path(util.__file__).with_name(requirements)
+    if not path.is_file():  # in an installed program
+        return []
+    lines = path.read_text("utf-8").splitlines()
+    return [line.split("==")[0] for line in lines if line and line[0] != "#"]
+
+
 def how_to_install(module: str | None) -> str:
-    """The command that installs a module, for messages."""
-    theano = os.environ.get("KERAS_BACKEND") == "theano"
-    requirements = "-r requirements-theano.txt" if theano else "-r requirements.txt"
+    """How to get a module that is missing, for messages: a command that works."""
     name = (module or "").split(".")[0]
-    return f"pip install {_INSTALLED_BY.get(name, requirements)}"
+    is_theano = "theano" in (name, os.environ.get("KERAS_BACKEND"))
+    main = _listed("requirements.txt")
+    own = _listed("requirements-theano.txt") if is_theano else main
+    # What neither file lists comes with what they list.
+    if name not in _OPTIONAL and own and (name in own or name not in main):
+        folder = ".venv-theano" if is_theano else ".venv"
+        return f"make {folder}, then run {folder}/bin/python"
+    wanted = _OPTIONAL.get(name, name) if main else name
+    return f"{shlex.quote(sys.executable)} -m pip install {wanted}"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import sys
 from typing import Any, NoReturn
 
 from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
 from sswavenet.console import streams as standard_streams
+from sswavenet.console import values
 from util import UserError
 
 
@@ -22,10 +24,13 @@ class Parser(argparse.ArgumentParser):
         """End the program with the message."""
         self.exit(2, f"error: {message}; --help lists the arguments\n")
 
-    def print_help(self, file: Any = None) -> None:
-        """Write the help, and end the program where that cannot be written."""
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help or version, and end the program where that cannot be written."""
+        if file is not sys.stdout:
+            super()._print_message(message, file)
+            return
         try:
-            standard_streams.write(self.format_help())
+            standard_streams.write(message)
         except BrokenPipeError:
             standard_streams.silence_stdout()  # whoever read it is gone
             self.exit(1)
@@ -60,7 +65,8 @@ def _path(text: str) -> str:
     return os.path.expanduser(text)  # noqa: PTH111 - shells leave --flag=~/x alone
 
 
-def _folder(text: str) -> pathlib.Path:
+def path(text: str) -> pathlib.Path:
+    """A path from the command line."""
     return pathlib.Path(_path(text))
 
 
@@ -80,7 +86,6 @@ def add_kernel_convention(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> Parser:
     """The parser of the command line, with the 2018 program's flags and ours."""
     parser = Parser(
-        prog="main.py",
         description="Separate music into stems, train a session, or evaluate one.",
         allow_abbrev=False,
     )
@@ -156,17 +161,51 @@ def build_parser() -> Parser:
     add_flag(inference, "--recursive", "look into the folder's folders, too")
     inference.add_argument(
         "--output_path",
-        type=_folder,
+        type=path,
         metavar="FOLDER",
         help="where the stems go (default: a new <session>/samples/samples_N) or the "
         "results of an evaluation (default: <session>/evaluation)",
     )
     inference.add_argument(
+        "--output_name",
+        type=_path,
+        default="{mixture}_{stem}",
+        metavar="NAME",
+        help="names of the stems below that, without extension, folders included, as "
+        "{mixture}/{stem} (default: {mixture}_{stem})",
+    )
+    inference.add_argument(
+        "--format",
+        choices=["wav", "flac", "mp3", "ogg", "opus", "m4a"],
+        default="wav",
+        help="format of the stems (default: wav)",
+    )
+    inference.add_argument(
         "--subtype",
         choices=["PCM_16", "PCM_24", "FLOAT"],
-        default="PCM_16",
-        help="sample type of the stems (default: PCM_16)",
+        help="sample type of the stems in wav, and but for FLOAT in flac "
+        "(default: PCM_16)",
     )
+    inference.add_argument(
+        "--bitrate",
+        type=values.bitrate,
+        metavar="BITS",
+        help="bits a second of stems in mp3, opus and m4a, as 192k (default: plenty)",
+    )
+    inference.add_argument(
+        "--start",
+        type=values.seconds,
+        default=0.0,
+        metavar="TIME",
+        help="where to begin in each file, in seconds or h:m:s (default: 0.0)",
+    )
+    inference.add_argument(
+        "--duration",
+        type=values.duration,
+        metavar="TIME",
+        help="how much to separate, likewise (default: to the end)",
+    )
+    add_flag(inference, "--strict", "let a file fail that is damaged or cut short")
     inference.add_argument(
         "--stems",
         type=_names,

@@ -25,7 +25,7 @@ import numpy as np
 import tqdm
 
 from sswavenet.config.session import Config
-from sswavenet.console import pools, signals
+from sswavenet.console import packages, pools, signals
 from sswavenet.evaluation import metrics as scores
 from sswavenet.evaluation import summary as score_report
 from sswavenet.evaluation.store import ScoreStore, fingerprint, state_of_files
@@ -84,11 +84,22 @@ class _Track:
     stems_path: pathlib.Path
     rows: Sequence[Sequence[str]]  # the stems that each row is the sum of
     num_frames: int
+    files: dict[str, list[int]]  # their state before they were decoded
 
     def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        """The mixture (frames,) and the stems (rows, frames)."""
+        """The mixture (frames,) and the stems (rows, frames).
+
+        Raises:
+            UserError: they are not what they were.
+        """
         mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
-        return mixture[: self.num_frames], np.load(self.stems_path)
+        stems = np.load(self.stems_path)
+        if state_of_files(self.folder) != self.files:
+            raise UserError(
+                "the files have changed since the evaluation began; the same command "
+                "scores them as they are then"
+            )
+        return mixture[: self.num_frames], stems
 
 
 def evaluate(
@@ -120,12 +131,13 @@ def evaluate(
     store = ScoreStore(
         settings.output_path,
         settings.subset,
+        config.task.stems,
         settings.metrics,
         {"task": config.task_name, "sample_rate": config.sample_rate},
         weights_hash,
     )
     found: dict[str, dict[str, Any]] = {method: {} for method in methods}
-    files = {track.name: state_of_files(track.folder) for track in tracks}
+    files = {track.name: track.files for track in tracks}
     to_do = []
     for track in tracks:
         missing = []
@@ -168,14 +180,14 @@ def _check(settings: Settings) -> None:
             f"--metrics must be some of {','.join(scores.METRICS)}, got "
             f"{','.join(settings.metrics)}"
         )
-    packages = {"matplotlib": "the box plots"}
+    needed = {"matplotlib": "the box plots"}
     if "bss" in settings.metrics:
-        packages["museval"] = "BSS Eval (--metrics si_sdr does without)"
-    for package, purpose in packages.items():
+        needed["museval"] = "BSS Eval (--metrics si_sdr does without)"
+    for package, purpose in needed.items():
         if importlib.util.find_spec(package) is None:
             raise UserError(
-                f"expected the package {package} for {purpose}, found none; install "
-                f"it with: pip install {package}"
+                f"needs the package {package} for {purpose}, which is not installed: "
+                f"{packages.how_to_install(package)}"
             )
 
 
@@ -185,6 +197,8 @@ def _find_tracks(config: Config, subset: str) -> tuple[list[_Track], dict[str, s
     dataset_folder = pathlib.Path(config.dataset_path)
     cache_folder = dataset_cache.default_cache_folder(config)
     names = sorted(subset_names(config, subset))
+    folders = {name: dataset_folder / part / name for name in names}
+    files = {name: state_of_files(folder) for name, folder in folders.items()}
     tracks, failed = [], {}
     results = dataset_cache.prepare_tracks(
         config, part, names, cache_folder, title=f"{subset} tracks", progress=True
@@ -195,8 +209,9 @@ def _find_tracks(config: Config, subset: str) -> tuple[list[_Track], dict[str, s
             logger.error("%s", failed[name])
             continue
         path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
-        folder = dataset_folder / part / name
-        tracks.append(_Track(name, folder, path, facts.rows, facts.num_frames))
+        tracks.append(
+            _Track(name, folders[name], path, facts.rows, facts.num_frames, files[name])
+        )
     return tracks, failed
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import util
-from util import UserError
+from sswavenet.evaluation.metrics import BSS_METRICS, METRICS
 
 SCORES_VERSION = 2
 
@@ -32,7 +32,8 @@ def fingerprint(weights: dict[str, np.ndarray]) -> str:
 
 def state_of_files(folder: pathlib.Path) -> dict[str, list[int]]:
     """Size and modification time of a track's files, by name."""
-    states = {path.name: path.stat() for path in sorted(folder.glob("*.wav"))}
+    files = (path for path in sorted(folder.glob("*.wav")) if path.is_file())
+    states = {path.name: path.stat() for path in files}
     return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
 
 
@@ -43,6 +44,7 @@ class ScoreStore:
     Args:
         folder: the output folder.
         subset: name of the subset.
+        stems: names of the stems that are scored, in their order.
         metrics: of `scores.METRICS`.
         facts: what the scores depend on, of every track and method (task, rate).
         weights_hash: `fingerprint` of the weights, on which the method `model` alone
@@ -51,6 +53,7 @@ class ScoreStore:
 
     folder: pathlib.Path
     subset: str
+    stems: Sequence[str]
     metrics: Sequence[str]
     facts: dict[str, Any]
     weights_hash: str
@@ -78,17 +81,37 @@ class ScoreStore:
             files: `state_of_files` of the track.
 
         Returns:
-            None where there are none, or where a metric is missing in them.
+            None where there are none, where a metric is missing in them, or where the
+            file is spoiled.
         """
         try:
             document = util.read_json(self.path(method, track))
-            made_from = document["made_from"]
             missing = set(self.metrics) - set(document["metrics"])
-            targets = document["targets"]
-        except (UserError, KeyError, TypeError):
+            if missing or document["made_from"] != self._made_from(method, files):
+                return None
+            self._check(document["targets"])
+        except (AttributeError, LookupError, TypeError, ValueError):
             return None
-        current = not missing and made_from == self._made_from(method, files)
-        return targets if current else None
+        return document["targets"]
+
+    def _check(self, targets: Any) -> None:
+        """See that targets are what `metrics.score_stems` makes; else some error."""
+        if [target["name"] for target in targets] != list(self.stems):
+            raise ValueError
+        for target in targets:
+            numbers = [target["level_db"]]
+            if "si_sdr" in self.metrics:
+                numbers.append(target["si_sdr"])
+            if "bss" in self.metrics:
+                windows = [frame["metrics"] for frame in target["frames"]]
+                numbers += [window[m] for window in windows for m in BSS_METRICS]
+            reasons = target["left_out"]
+            if not all(isinstance(number, float) for number in numbers):
+                raise ValueError
+            if not all(isinstance(reason, str) for reason in reasons.values()):
+                raise ValueError
+            if not set(reasons) <= set(METRICS):
+                raise ValueError
 
     def write(
         self,

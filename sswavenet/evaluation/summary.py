@@ -1,4 +1,7 @@
-"""Tables and box plots of an evaluation's scores: median over windows, then tracks.
+"""Tables and box plots of an evaluation's scores.
+
+BSS Eval: medians over the windows of a track, then over tracks; SI-SDR, which has no
+windows, over tracks.
 
 Conventions: `found` holds targets as `scores.score_stems` makes them, by method and
 track; scores are in dB; a track that does not count in a column is counted as left
@@ -12,11 +15,13 @@ import io
 import math
 import pathlib
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import util
 from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation.tables import markdown_table, tables
 
 Targets = Sequence[Mapping[str, Any]]
 Found = Mapping[str, Mapping[str, Targets]]
@@ -26,6 +31,7 @@ BASELINE = "mixture"
 NOT_OF_BASELINE = ("SAR", "SDR improvement", "SI-SDR improvement")
 # Songs in which each stem's level, from the mixture's, lies between these.
 BALANCED_DB = (-12.0, 3.0)
+WIDTH = 88  # characters of a line of text
 PANEL_SIZE = (5.0, 3.4)  # inches
 
 
@@ -139,30 +145,6 @@ def summarize(
     return rows
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.2f}"
-    return str(value)
-
-
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table that is read as it stands, too."""
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    rule = [
-        "-" * width if isinstance(value, str) else "-" * (width - 1) + ":"
-        for value, width in zip(rows[0].values(), widths)
-    ]
-    lines = []
-    for row in [cells[0], rule, *cells[1:]]:
-        padded = [
-            cell.ljust(width) if isinstance(value, str) else cell.rjust(width)
-            for cell, value, width in zip(row, rows[0].values(), widths)
-        ]
-        lines.append(f"| {' | '.join(padded)} |")
-    return "\n".join(lines)
-
-
 def left_out_lines(found: Found) -> list[str]:
     """What does not count and why, a line for each metric, stem and reason."""
     names = {"bss": "BSS Eval", "si_sdr": "SI-SDR"}
@@ -181,6 +163,35 @@ def left_out_lines(found: Found) -> list[str]:
         f"- {place}, {len(tracks)} track(s): {', '.join(tracks)}"
         for place, tracks in places.items()
     ]
+
+
+def _paragraphs(
+    rows: Sequence[Mapping[str, Any]],
+    baseline: Mapping[str, Targets],
+    metrics: Sequence[str],
+    num_failed: int,
+) -> list[str]:
+    """Tables of all songs, and of the balanced ones where these are other songs."""
+    num_balanced = sum(map(is_balanced, baseline.values()))
+    lowest, highest = BALANCED_DB
+    songs = f"{len(baseline)} songs"
+    if num_failed:
+        songs += f", and {num_failed} that could not be used"
+    introduction = (
+        f"{songs}. Balanced songs, in which each stem lies between {lowest:+.0f} and "
+        f"{highest:+.0f} dB of the mixture: {num_balanced}. SI-SDRi and SDRi are the "
+        "improvements over the mixture taken as every estimate."
+    )
+    paragraphs = [textwrap.fill(introduction, WIDTH)]
+    parts = {"all": "All songs"}
+    if 0 < num_balanced < len(baseline):
+        parts["balanced"] = "Balanced songs"
+    for part, name in parts.items():
+        paragraphs.append(f"## {name}")
+        chosen = [row for row in rows if row["songs"] == part]
+        for title, table in tables(chosen, metrics):
+            paragraphs += [title, markdown_table(table)]
+    return paragraphs
 
 
 def write_report(
@@ -215,15 +226,7 @@ def write_report(
         for method, tracks in found.items()
     }
     rows = summarize(found, stems, metrics, len(failed))
-    num_balanced = sum(map(is_balanced, found[BASELINE].values()))
-    lowest, highest = BALANCED_DB
-    paragraphs = [
-        *heading,
-        f"Scores in dB, medians over windows and then over tracks. {len(failed)} "
-        f"tracks could not be used. balanced songs: {num_balanced} (each stem "
-        f"between {lowest:+.0f} and {highest:+.0f} dB of the mixture).",
-        markdown_table(rows),
-    ]
+    paragraphs = [*heading, *_paragraphs(rows, found[BASELINE], metrics, len(failed))]
     left_out = left_out_lines(found)
     left_out += [f"- no scores, {track}: {reason}" for track, reason in failed.items()]
     if left_out:

@@ -18,6 +18,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,14 @@ from sswavenet.musdb import track as dataset_tracks
 from sswavenet.musdb.track import TrackFacts
 from util import UserError
 
+HOW_TO_GET_ONE = (
+    "; data/README.md says how to get a data set, and make train-demo tries a small one"
+)
 CACHE_VERSION = 2
+# Some versions of Python fail to parse a header while another thread parses one
+# ("AST constructor recursion depth mismatch").
+_HEADERS = threading.Lock()
+
 MAX_DECODERS = 8  # each holds one decoded stereo stem
 
 
@@ -62,10 +70,13 @@ def track_names(folder: pathlib.Path) -> list[str]:
     except OSError as error:
         raise UserError(
             f"{folder}: expected a folder of tracks, got {error.strerror or error}"
+            f"{HOW_TO_GET_ONE}"
         ) from None
     names = sorted(name for name in names if not util.is_foreign(name))
     if not names:
-        raise UserError(f"{folder}: expected folders of tracks, got none")
+        raise UserError(
+            f"{folder}: expected folders of tracks, got none{HOW_TO_GET_ONE}"
+        )
     return names
 
 
@@ -96,7 +107,8 @@ def _cached_facts(
         facts = TrackFacts(**document["facts"])
         dataset_tracks.check_facts(facts, path.stem, task)
         # Mapping looks at the header and the size, and reads no audio.
-        audio = np.lib.format.open_memmap(path, mode="r")
+        with _HEADERS:
+            audio = np.lib.format.open_memmap(path, mode="r")
         expected = (len(facts.rows), facts.num_frames)
         if document["key"] == key and audio.shape == expected:
             return facts if audio.dtype == np.float32 else None

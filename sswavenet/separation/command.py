@@ -19,7 +19,10 @@ from sswavenet.console import places
 from sswavenet.console import streams as standard_streams
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
-from sswavenet.separation import report, startup
+from sswavenet.separation import naming, report, startup
+from sswavenet.separation.excerpt import Excerpt
+from sswavenet.separation.outputs import parents
+from sswavenet.sound.formats import FORMATS, Encoding
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -43,11 +46,21 @@ def infer(args: argparse.Namespace) -> int:
             "--recursive looks into folders: with the file %s it changes nothing",
             args.mixture_input_path,
         )
+    naming.check_template(args.output_name)
+    encoding = _encoding(args)
+    excerpt = Excerpt(args.start, args.duration)
+    if args.original_framing and not excerpt.is_whole:
+        raise UserError(
+            "--original_framing depends on where the fragments begin, so that no part "
+            "comes out as in the whole: expected it without --start and --duration"
+        )
     config, session, checkpoint = startup.load_session(args)
     found = mixtures.find_mixtures(
         args.mixture_input_path,
         recursive=args.recursive,
         output_path=args.output_path or session / "samples",
+        template=args.output_name,
+        extension=args.format,
     )
     if args.report is not None:
         inputs = [args.config, checkpoint.path, *(m.path for m in found.mixtures)]
@@ -64,14 +77,16 @@ def infer(args: argparse.Namespace) -> int:
         precision=args.precision,
     )
     if args.output_path is not None:
-        for parent in {os.path.dirname(m.name) for m in found.mixtures}:  # noqa: PTH120
+        for parent in parents(found.mixtures, config.task.stems):
             util.remove_leftovers(args.output_path / parent)
     if args.print_model_summary:
         models.print_summary(models.build_wavenet(config))
     settings = separate.Settings(
         output_path=args.output_path,
         stems=args.stems,
-        subtype=args.subtype,
+        encoding=encoding,
+        excerpt=excerpt,
+        strict=args.strict,
         overwrite=args.overwrite,
         skip_existing=args.skip_existing,
         verify=args.verify,
@@ -101,6 +116,30 @@ def _in_words(summary: separate.Summary) -> str:
         f"stems in {summary.folder}\n{counts}, {summary.audio_seconds:.1f} s of audio "
         f"in {summary.wall_seconds:.1f} s, {speed:.1f} x real time\n"
     )
+
+
+def _encoding(args: argparse.Namespace) -> Encoding:
+    """How the stems are stored; refuses what a format does not have."""
+    form = FORMATS[args.format]
+    if args.subtype is not None and args.subtype not in form.subtypes:
+        having = [name for name, other in FORMATS.items() if other.subtypes]
+        raise UserError(
+            f"--subtype {args.subtype}: --format {form.name} holds "
+            f"{' or '.join(form.subtypes)}"
+            if form.subtypes
+            else f"--subtype works with --format {' and '.join(having)}, not with "
+            f"{form.name}"
+        )
+    if args.bitrate is not None and not form.muxer:
+        having = [name for name, other in FORMATS.items() if other.muxer]
+        raise UserError(
+            f"--bitrate works with --format {', '.join(having)}, not with {form.name}"
+        )
+    if form.is_lossy:
+        logger.info("%s is lossy: the stems sum to the mixture only nearly", form.name)
+        return Encoding(form.name, bitrate=args.bitrate)
+    args.subtype = args.subtype or "PCM_16"
+    return Encoding(form.name, args.subtype)
 
 
 def _check_not_a_stem(

@@ -1,6 +1,6 @@
 """Separate one mixture, from a file into files or in memory.
 
-Conventions: stems are mono WAV files at the model's rate; the remainder is the mixture
+Conventions: stems are mono files at the model's rate; the remainder is the mixture
 minus the estimates as they are written, so that the written stems sum to the mixture.
 """
 
@@ -19,7 +19,9 @@ import numpy as np
 
 import util
 from sswavenet.config.session import Config
+from sswavenet.separation import gain
 from sswavenet.separation.engine import NetworkSource
+from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.framing import (
     Network,
     Predict,
@@ -32,8 +34,9 @@ from sswavenet.separation.progress import FileBar
 from sswavenet.separation.report import StemReport
 from sswavenet.separation.shapes import Blocks
 from sswavenet.separation.verify import verify_stems
+from sswavenet.sound.formats import Encoding
 from sswavenet.sound.reader import MonoReader
-from sswavenet.sound.writer import MonoWriter, as_written
+from sswavenet.sound.writer import AudioWriter, as_written
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -47,11 +50,13 @@ def separate_file(
     config: Config,
     networks: Callable[[int], Network],
     *,
-    subtype: str,
-    verify: bool,
+    encoding: Encoding,
+    excerpt: Excerpt,
     bar: FileBar,
+    strict: bool = False,
+    verify: bool = False,
     old: Container[os.PathLike] | None = None,
-) -> tuple[int, dict[str, StemReport]]:
+) -> tuple[int, dict[str, StemReport], list[str]]:
     """Separate one file; its stems appear together, or not at all.
 
     Args:
@@ -59,13 +64,16 @@ def separate_file(
         paths: where the stems go, by their names.
         config: the session's configuration.
         networks: gives the network for a mixture of so many samples.
-        subtype: sample type of the stems, a key of `sound_writer.SAMPLE_BITS`.
-        verify: read the stems back before they get their names.
+        encoding: how the stems are stored.
+        excerpt: which part of the mixture they are of.
         bar: shows how far it is.
+        strict: refuse a damaged mixture. Defaults to False.
+        verify: read the stems back before they get their names. Defaults to False.
         old: files that stems may replace. Defaults to all.
 
     Returns:
-        The mixture's samples at the model's rate, and what was written, by name.
+        The samples at the model's rate that were separated, what was written, by name,
+        and what is to be known of the mixture.
 
     Raises:
         UserError: the mixture, or what the network made of it, cannot be used.
@@ -77,57 +85,85 @@ def separate_file(
     names, rate = config.task.stems, config.sample_rate
     clipped = dict.fromkeys(names, 0)
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(MonoReader(mixture.path, sample_rate=rate))
+        reader = stack.enter_context(
+            MonoReader(mixture.path, sample_rate=rate, strict=strict)
+        )
+        before = excerpt.select(
+            reader, config.context_length, history=round(gain.MEMORY * rate)
+        )
         network = networks(reader.length)
+        tags = reader.source.tags
         # All files are whole before the first one gets its name.
         written = util.replacing_all(list(paths.values()), old=old)
         temporaries = dict(zip(paths, stack.enter_context(written)))
+        expected = excerpt.length(reader.length - before, rate)
         bar.begin(reader.length - network.framing.lost)
         with contextlib.ExitStack() as files:
             writers = {
                 name: files.enter_context(
-                    MonoWriter(
-                        path, sample_rate=rate, subtype=subtype, frames=reader.length
+                    AudioWriter(
+                        path,
+                        sample_rate=rate,
+                        frames=expected,
+                        form=encoding.form,
+                        subtype=encoding.subtype,
+                        bitrate=encoding.bitrate,
+                        tags=tags.of_stem(name, mixture.path.stem),
                     )
                 )
                 for name, path in temporaries.items()
             }
             # While one part is written the next is computed, and the one after read.
             blocks = files.enter_context(ahead(_finite(reader.blocks()), READ_AHEAD))
-            parts = estimate_blocks(
-                blocks,
-                network,
-                num_estimates=len(config.task.estimates),
-                progress=bar,
+            parts = files.enter_context(
+                ahead(
+                    estimate_blocks(
+                        blocks,
+                        network,
+                        num_estimates=len(config.task.estimates),
+                        progress=bar,
+                    )
+                )
             )
-            for part, estimates in files.enter_context(ahead(parts)):
+            frames = 0
+            for part, estimates in excerpt.cut(parts, before, rate):
                 for name, (stem, num_clipped) in _written(
-                    part, estimates, names, subtype
+                    part, estimates, names, encoding.rounding
                 ).items():
                     clipped[name] += num_clipped
                     if name in writers:
                         writers[name].write(stem)
-        for name in paths:
-            if clipped[name]:
-                logger.warning(
-                    "%s: %d samples of %s clipped", mixture.path, clipped[name], name
-                )
-        digests = {name: writer.digest.hexdigest() for name, writer in writers.items()}
+                frames += len(part)
+        warnings = reader.warnings
+        warnings += [
+            f"{clipped[name]} samples of {name} clipped"
+            for name in paths
+            if clipped[name]
+        ]
+        for warning in warnings:
+            logger.warning("%s: %s", mixture.path, warning)
+        digests = {name: writer.digest for name, writer in writers.items()}
         if verify:
             verify_stems(
                 mixture.path,
                 temporaries,
                 digests,
                 sample_rate=rate,
-                subtype=subtype,
+                encoding=encoding,
+                excerpt=excerpt,
+                margin=config.context_length,
+                frames=frames,
                 lost=network.framing.lost,
                 sums=len(paths) == len(names) and not clipped[config.task.remainder],
             )
-        frames = reader.length - network.framing.lost
-        return reader.length, {
-            name: StemReport(str(path), digests[name], frames, clipped[name])
-            for name, path in paths.items()
-        }
+        return (
+            frames + network.framing.lost,
+            {
+                name: StemReport(str(path), digests[name], frames, clipped[name])
+                for name, path in paths.items()
+            },
+            warnings,
+        )
 
 
 def ahead(items: Iterable, count: int = 1) -> contextlib.closing[Generator]:

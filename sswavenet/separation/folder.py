@@ -3,7 +3,8 @@
 The network comes as a function `build_predict(target_field_length=...,
 target_padding=..., input_length=...)` that returns what `framing` calls `predict`.
 
-Convention: stems are `<output folder>/<mixture name>_<stem>.wav`.
+Convention: stems are `<output folder>/<mixture name>_<stem>.wav`, unless asked for
+under other names and in another format.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import util
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
 from sswavenet.separation.engine import NetworkSource
+from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.file import separate_file
 from sswavenet.separation.framing import Predict
 from sswavenet.separation.inputs import Mixture, some_lengths
@@ -29,6 +31,7 @@ from sswavenet.separation.outputs import Outputs, new_samples_folder, output_fol
 from sswavenet.separation.progress import Bars, FileBar
 from sswavenet.separation.report import FAILED, SEPARATED, SKIPPED, FileReport
 from sswavenet.separation.shapes import Blocks
+from sswavenet.sound.formats import Encoding
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +46,9 @@ class Settings:
     Args:
         output_path: folder for the stems. Defaults to a new one in the session.
         stems: names of those to write. Defaults to all.
-        subtype: `PCM_16`, `PCM_24` or `FLOAT`. Defaults to `PCM_16`.
+        encoding: how the stems are stored. Defaults to WAV files, `PCM_16`.
+        excerpt: which part of each mixture to separate. Defaults to all.
+        strict: let a damaged mixture fail. Defaults to False.
         overwrite: replace stems that are there. Defaults to False.
         skip_existing: leave out mixtures whose stems are all there. Defaults to False.
         verify: read the stems back before they get their names. Defaults to False.
@@ -57,7 +62,9 @@ class Settings:
 
     output_path: pathlib.Path | None = None
     stems: Sequence[str] | None = None
-    subtype: str = "PCM_16"
+    encoding: Encoding = Encoding()  # noqa: RUF009 (it is frozen)
+    excerpt: Excerpt = Excerpt()  # noqa: RUF009
+    strict: bool = False
     overwrite: bool = False
     skip_existing: bool = False
     verify: bool = False
@@ -123,10 +130,16 @@ def separate_all(
     files = [] if files is None else files
     stems = _chosen_stems(config, settings)
     mixtures, done = _to_do(mixtures, settings, stems)
+
+    def part_of(length: int) -> int:
+        excerpt, rate = settings.excerpt, config.sample_rate
+        return excerpt.length(length - round(excerpt.start * rate), rate)
+
+    waiting = [mixture for mixture in mixtures if mixture not in done]
     networks = NetworkSource(
         config,
         build_predict,
-        some_lengths([m for m in mixtures if m not in done], config.sample_rate),
+        list(map(part_of, some_lengths(waiting, config.sample_rate))),
         original_framing=settings.original_framing,
         one_shot=settings.one_shot,
         target_field_length=settings.target_field_length,
@@ -146,7 +159,9 @@ def separate_all(
                     files.append(FileReport(str(mixture.path), SKIPPED))
                     continue
                 paths = mixture.stem_paths(folder, stems)
-                files.append(_attempt(mixture, paths, config, networks, settings, bar))
+                files.append(
+                    _attempt(mixture, paths, folder, config, networks, settings, bar)
+                )
     separated = [file for file in files if file.status == SEPARATED]
     if not separated and not settings.output_path:
         with contextlib.suppress(OSError):  # folders in it stay
@@ -175,7 +190,8 @@ def _to_do(
         if settings.skip_existing:
             raise UserError("--skip_existing needs --output_path")
         return mixtures, set()
-    outputs = Outputs(mixtures, settings.output_path)
+    every = set(itertools.chain(stems, *STEMS_OF_TASKS))
+    outputs = Outputs(mixtures, settings.output_path, sorted(every))
     # An earlier run may have written more stems than this one is to write, or others.
     earlier = [
         mixture
@@ -189,8 +205,7 @@ def _to_do(
         )
     left_out = set(earlier)
     mixtures = [mixture for mixture in mixtures if mixture not in left_out]
-    others = set(itertools.chain(*STEMS_OF_TASKS)).difference(stems)
-    outputs.check(mixtures, stems, sorted(others))
+    outputs.check(mixtures, stems, sorted(every.difference(stems)))
     if settings.skip_existing:
         done = outputs.with_all(mixtures, stems)
         logger.info("%d of %d files skipped", len(done), len(mixtures))
@@ -209,6 +224,7 @@ def _to_do(
 def _attempt(
     mixture: Mixture,
     paths: dict[str, pathlib.Path],
+    output: pathlib.Path,
     config: Config,
     networks: NetworkSource,
     settings: Settings,
@@ -222,14 +238,16 @@ def _attempt(
     found = FileReport(str(mixture.path), sample_rate=config.sample_rate)
     while found.status == FAILED:
         try:
-            found.frames, found.stems = separate_file(
+            found.frames, found.stems, found.warnings = separate_file(
                 mixture,
                 paths,
                 config,
                 networks,
-                subtype=settings.subtype,
-                verify=settings.verify,
+                encoding=settings.encoding,
+                excerpt=settings.excerpt,
                 bar=bar,
+                strict=settings.strict,
+                verify=settings.verify,
                 old=old,
             )
             found.status = SEPARATED
@@ -242,6 +260,9 @@ def _attempt(
                 raise
             found.message = _one_line(mixture, error)
             logger.error("%s", found.message)
+            for folder in {path.parent for path in paths.values()} - {output}:
+                with contextlib.suppress(OSError):  # there is something in it
+                    folder.rmdir()
             break
     found.seconds = time.monotonic() - started
     return found

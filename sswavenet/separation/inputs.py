@@ -9,26 +9,17 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import soundfile
-
+import util
 from sswavenet.console.places import identity
-from sswavenet.sound.reader import UNKNOWN_FRAMES
+from sswavenet.separation import naming
+from sswavenet.sound import choice
+from sswavenet.sound.reader import AudioReader
 from util import UserError
 
 logger = logging.getLogger(__name__)
 
-# libsndfile's formats by the extensions in use; RAW has no header, hence no rate.
-EXTENSIONS = frozenset(
-    {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
-    | {".aif", ".aifc", ".bwf", ".iff", ".mp3", ".oga", ".opus", ".snd", ".sph"}
-)
-# Audio that it does not read: who has some in a folder should know that it stays there.
-UNREADABLE = frozenset(
-    {".aac", ".ac3", ".amr", ".ape", ".dff", ".dsf", ".m4a", ".m4b", ".mka", ".mp4"}
-    | {".ra", ".tta", ".webm", ".wma", ".wv", ".3gp", ".asf", ".avi", ".dts", ".eac3"}
-    | {".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp2", ".mpc", ".mpeg", ".mpg", ".mts"}
-    | {".ogv", ".shn", ".spx", ".tak", ".vob", ".wmv"}
-)
+# By these a folder's files are known for audio; and for audio that cannot be read here.
+EXTENSIONS, UNREADABLE = choice.extensions()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +28,28 @@ class Mixture:
 
     Args:
         path: the file.
-        name: path of the stems below the output folder, up to `_<stem>.wav`.
+        name: its path below the folder of mixtures, without extension.
         size: bytes of the file.
+        template: of the stems' names. Defaults to `naming.DEFAULT`.
+        extension: of the stems' files. Defaults to `wav`.
     """
 
     path: pathlib.Path
     name: str
     size: int
+    template: str = naming.DEFAULT
+    extension: str = "wav"
 
     def stem_names(self, stems: Sequence[str]) -> list[str]:
-        """Paths of the stems below the output folder."""
-        return [f"{self.name}_{stem}.wav" for stem in stems]
+        """Paths of the stems below the output folder.
+
+        Raises:
+            UserError: one would lie outside.
+        """
+        return [
+            naming.stem_path(self.template, self.name, stem, self.extension)
+            for stem in stems
+        ]
 
     def stem_paths(
         self, folder: pathlib.Path, stems: Sequence[str]
@@ -76,14 +78,18 @@ def find_mixtures(
     *,
     recursive: bool = False,
     output_path: os.PathLike | None = None,
+    template: str = naming.DEFAULT,
+    extension: str = "wav",
 ) -> Found:
     """List the mixtures at `path` in sorted order; none of them is opened.
 
     Args:
         path: a file, taken whatever its name is, or a folder, of which every file
-            with an extension that libsndfile knows is taken, but for hidden ones.
+            with an extension of audio or video is taken, but for hidden ones.
         recursive: whether to look into a folder's folders. Defaults to False.
         output_path: a folder that is not looked into, for it holds stems.
+        template: of the stems' names. Defaults to `naming.DEFAULT`.
+        extension: of the stems' files. Defaults to `wav`.
 
     Raises:
         UserError: there are none, or two would write the same stems.
@@ -91,21 +97,23 @@ def find_mixtures(
     root = pathlib.Path(path)
     if not root.exists():
         raise UserError(f"{root}: expected an audio file or a folder, found nothing")
-    if root.is_file():
-        return Found([Mixture(root, root.stem, root.stat().st_size)], [])
-    if not root.is_dir():
+    if not (root.is_file() or root.is_dir()):
         raise UserError(f"{root}: expected an audio file or a folder, got a device")
     left_out: list[tuple[str, str]] = []
+    files = [(os.fspath(root), root.stem, root.stat().st_size)]
+    if root.is_dir():
+        start, files = len(os.path.join(root, "")), []
+        for file, size in _walk(os.fspath(root), recursive, output_path, left_out):
+            files.append((file, os.path.splitext(file[start:])[0], size))
     mixtures: dict[str, Mixture] = {}
-    files = _walk(os.fspath(root), recursive, output_path, left_out)
-    start = len(os.path.join(root, ""))
     # In the order of folders and names, whatever separates them.
-    for file, size in sorted(files, key=lambda entry: entry[0].split(os.sep)):
-        name = os.path.splitext(file[start:])[0]
-        if name in mixtures:
-            first = mixtures[name].path
+    for file, name, size in sorted(files, key=lambda entry: entry[0].split(os.sep)):
+        mixture = Mixture(pathlib.Path(file), name, size, template, extension)
+        (stem,) = mixture.stem_names(["stem"])
+        if stem in mixtures:
+            first = mixtures[stem].path
             raise UserError(f"{first} and {file} would write the same stems")
-        mixtures[name] = Mixture(pathlib.Path(file), name, size)
+        mixtures[stem] = mixture
     if left_out:
         text = ", ".join(f"{place} ({reason})" for place, reason in sorted(left_out))
         logger.warning("left out: %s", text)
@@ -127,7 +135,7 @@ def _walk(
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                listed = [entry for entry in entries if entry.name[0] != "."]
+                listed = [entry for entry in entries if not util.is_foreign(entry.name)]
         except OSError as error:
             raise UserError(f"cannot list {folder}: {error.strerror}") from None
         for entry in listed:
@@ -154,12 +162,10 @@ def _walk(
 def read_header(path: pathlib.Path, sample_rate: int) -> tuple[int, str]:
     """Samples at the model's rate, 0 if unknown, and rate and channels, for logs."""
     # A file that cannot be read fails when its turn comes, with its reason.
-    with contextlib.suppress(OSError, RuntimeError, TypeError, ZeroDivisionError):
-        info = soundfile.info(os.fsencode(path))
-        # A FLAC that was written to a pipe does not say it, and has some 2**63.
-        frames = info.frames if info.frames < UNKNOWN_FRAMES else 0
-        description = f"{info.samplerate} Hz, mean of {info.channels} channel(s)"
-        return -(-frames * sample_rate // info.samplerate), description
+    with contextlib.suppress(UserError), AudioReader(path) as reader:
+        length = -(-reader.rough_frames * sample_rate // reader.sample_rate)
+        description = f"{reader.sample_rate} Hz, mean of {reader.channels} channel(s)"
+        return length, description
     return 0, "unreadable"
 
 

@@ -14,18 +14,27 @@ from sswavenet.separation.inputs import Mixture
 from util import UserError
 
 
+def parents(mixtures: Sequence[Mixture], stems: Sequence[str]) -> set[str]:
+    """The folders of stems, as paths below the output folder."""
+    names = (name for mixture in mixtures for name in mixture.stem_names(stems))
+    return set(map(os.path.dirname, names))
+
+
 class Outputs:
     """The places of the stems of some mixtures, listed once.
 
     Args:
         mixtures: what is to be separated.
         folder: where the stems go.
+        stems: all names that stems may have.
     """
 
-    def __init__(self, mixtures: Sequence[Mixture], folder: pathlib.Path):
+    def __init__(
+        self, mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
+    ):
         self._prefix = os.path.join(folder, "")
         self._there: set[str] = set()  # paths below the folder
-        for parent in {os.path.dirname(mixture.name) for mixture in mixtures}:
+        for parent in parents(mixtures, stems):
             with contextlib.suppress(OSError):  # it is still to be made
                 names = os.listdir(folder / parent)
                 self._there.update(os.path.join(parent, name) for name in names)

@@ -21,6 +21,7 @@ from sswavenet.config.session import Config
 
 SEPARATED, SKIPPED, FAILED = "separated", "skipped", "failed"
 PACKAGES = (
+    "av",
     "h5py",
     "jax",
     "keras",
@@ -39,7 +40,7 @@ class StemReport:
 
     Args:
         path: the file.
-        sha256: hash of its samples.
+        sha256: hash of its samples; empty where its format is lossy.
         frames: how many there are.
         clipped: how many of them were clipped.
     """
@@ -58,6 +59,7 @@ class FileReport:
         path: the file.
         status: `SEPARATED`, `SKIPPED` or `FAILED`.
         message: why it failed; else empty.
+        warnings: what was warned of, as damage or clipped samples.
         frames: samples at the model's rate; None where they could not be read.
         sample_rate: the model's, Hz.
         stems: by name; those that were written.
@@ -67,6 +69,7 @@ class FileReport:
     path: str
     status: str = FAILED
     message: str = ""
+    warnings: list[str] = dataclasses.field(default_factory=list)
     frames: int | None = None
     sample_rate: int | None = None
     stems: dict[str, StemReport] = dataclasses.field(default_factory=dict)

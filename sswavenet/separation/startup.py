@@ -37,21 +37,51 @@ UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
 
 def read_config(args: argparse.Namespace) -> Config:
     """The configuration that the arguments name."""
-    document = util.read_json(args.config)
-    return parse_config(document, source=args.config, task_name=args.target)
+    return _read_config(args.config, args.target)
+
+
+def _read_config(path: os.PathLike | str, task_name: str | None) -> Config:
+    document = util.read_json(pathlib.Path(path))
+    return parse_config(document, source=str(path), task_name=task_name)
 
 
 def load_session(args: argparse.Namespace) -> tuple[Config, pathlib.Path, Any]:
     """The session that the arguments name: config, folder and checkpoint."""
-    config = read_config(args)
-    shapes.check_network(config)
-    session = checkpoints.find_session(args.config, config)
-    checkpoint = checkpoints.read_checkpoint(
-        args.load_checkpoint or checkpoints.find_latest(session),
-        config,
-        args.kernel_convention,
+    return open_session(
+        args.config,
+        task_name=args.target,
+        checkpoint_path=args.load_checkpoint,
+        kernel_convention=args.kernel_convention,
     )
-    return config, session, checkpoint
+
+
+def open_session(
+    config_path: os.PathLike | str,
+    *,
+    task_name: str | None = None,
+    checkpoint_path: os.PathLike | str | None = None,
+    kernel_convention: str | None = None,
+) -> tuple[Config, pathlib.Path, Any]:
+    """Read a session: its config, its folder and its checkpoint.
+
+    Args:
+        config_path: its config.json.
+        task_name: the task, where the config has no `model.type`.
+        checkpoint_path: the weights. Defaults to the session's newest.
+        kernel_convention: of a checkpoint that does not say it.
+
+    Raises:
+        UserError: something of it is missing or cannot be used.
+    """
+    config = _read_config(config_path, task_name)
+    shapes.check_network(config)
+    folder = checkpoints.find_session(pathlib.Path(config_path), config)
+    checkpoint = checkpoints.read_checkpoint(
+        pathlib.Path(checkpoint_path or checkpoints.find_latest(folder)),
+        config,
+        kernel_convention,
+    )
+    return config, folder, checkpoint
 
 
 def announce(session: pathlib.Path, checkpoint: Any) -> None:
@@ -68,7 +98,10 @@ def announce(session: pathlib.Path, checkpoint: Any) -> None:
 
 def choose_backend() -> None:
     """Settle KERAS_BACKEND and import Keras for the first time."""
-    name = os.environ.setdefault("KERAS_BACKEND", "jax")
+    # A program that uses this one may have imported Keras itself.
+    running = sys.modules.get("keras")
+    default = running.backend.backend() if running else "jax"
+    name = os.environ.setdefault("KERAS_BACKEND", default)
     if name not in BACKENDS:
         raise UserError(
             f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}, got {name!r}"
@@ -76,7 +109,7 @@ def choose_backend() -> None:
     if importlib.util.find_spec(name) is None:
         raise UserError(
             f"KERAS_BACKEND is {name}, but {name} is not installed: "
-            f"{packages.how_to_install(name)} (README.md, Backends, has more)"
+            f"{packages.how_to_install(name)} (docs/usage.md, Backends, has more)"
         )
     environment.prepare()
     if name == "jax" and "keras" not in sys.modules:

@@ -18,6 +18,7 @@ from typing import Any, Callable
 import numpy as np
 
 from sswavenet.config.session import Config
+from sswavenet.console import packages
 from util import UserError
 
 # Otherwise OpenVINO reports its use over the network as it is imported.
@@ -29,7 +30,7 @@ try:
 except ImportError:
     raise UserError(
         "--precision bfloat16 on a processor needs the package openvino, which is not "
-        "installed: pip install -r requirements-openvino.txt"
+        f"installed: {packages.how_to_install('openvino')}"
     ) from None
 
 logger = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def build_streams(
         )
     logger.info(
         "computing in bfloat16 on OpenVINO %s: expect stems 40 to 55 dB from those of "
-        "float32 (README.md, Speed)",
+        "float32 (docs/speed.md, Precision)",
         openvino.__version__,
     )
     compiled = core().compile_model(

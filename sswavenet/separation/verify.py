@@ -11,11 +11,13 @@ from collections.abc import Mapping
 import numpy as np
 import soundfile
 
-from sswavenet.sound.reader import MonoReader
-from sswavenet.sound.writer import SAMPLE_BITS
+from sswavenet.separation.excerpt import Excerpt
+from sswavenet.sound.formats import SAMPLE_BITS, Encoding
+from sswavenet.sound.reader import AudioReader, MonoReader
 from util import UserError
 
-BLOCK_FRAMES = 2**18
+# A stem of a lossy format may be longer or shorter by so much.
+LOSSY_SECONDS = 0.1
 
 
 def verify_stems(
@@ -24,18 +26,26 @@ def verify_stems(
     digests: Mapping[str, str],
     *,
     sample_rate: int,
-    subtype: str,
+    encoding: Encoding,
+    excerpt: Excerpt,
+    margin: int,
+    frames: int,
     lost: int,
     sums: bool,
 ) -> None:
     """Check stems against their mixture: frames, finiteness, samples and sum.
+
+    Of lossy formats only that all of them can be read and are as long as they should.
 
     Args:
         mixture: the mixture's file.
         stems: the stems' files by name.
         digests: SHA-256 of each stem's samples when they were written.
         sample_rate: the stems', Hz.
-        subtype: the stems' sample type.
+        encoding: how they are stored.
+        excerpt: which part of the mixture they are of.
+        margin: samples beside the part that were separated with it.
+        frames: how many each stem has.
         lost: samples by which the stems are shorter than the mixture.
         sums: whether the stems are to sum to the mixture, within one step of the
             sample type: all of them are there and the remainder was not clipped.
@@ -43,22 +53,25 @@ def verify_stems(
     Raises:
         UserError: one of them does not hold.
     """
+    if encoding.is_lossy:
+        for name, path in stems.items():
+            _verify_lossy(name, path, frames / sample_rate)
+        return
     hashes = {name: hashlib.sha256() for name in stems}
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(MonoReader(mixture, sample_rate=sample_rate))
+        place = -(lost // 2) - excerpt.select(reader, margin)  # in the stems
         files = {
             name: stack.enter_context(soundfile.SoundFile(os.fsencode(path)))
             for name, path in stems.items()
         }
-        frames = reader.length - lost
         for name, file in files.items():
             found = (file.frames, file.samplerate, file.channels, file.subtype)
-            if found != (frames, sample_rate, 1, subtype):
+            if found != (frames, sample_rate, 1, encoding.subtype):
                 raise UserError(
                     f"verification: expected {name} to have {frames} frames at "
-                    f"{sample_rate} Hz, 1 channel, {subtype}, got {found}"
+                    f"{sample_rate} Hz, 1 channel, {encoding.subtype}, got {found}"
                 )
-        place = -(lost // 2)  # of the next sample in the stems
         for block in reader.blocks():
             start, stop = max(0, -place), min(len(block), frames - place)
             place += len(block)
@@ -75,10 +88,11 @@ def verify_stems(
                     )
                 total += samples
                 largest += np.abs(samples)
-            if subtype == "FLOAT":
+            if encoding.subtype == "FLOAT":
                 tolerance = 2.0**-22 * largest  # its arithmetic rounds
             else:
-                tolerance = np.full(stop - start, 2.0 ** (1 - SAMPLE_BITS[subtype]))
+                step = 2.0 ** (1 - SAMPLE_BITS[encoding.subtype])
+                tolerance = np.full(stop - start, step)
             error = np.abs(total - block[start:stop])
             if sums and not (error <= tolerance).all():
                 raise UserError(
@@ -90,3 +104,18 @@ def verify_stems(
             raise UserError(
                 f"verification: {name} was read back with other samples than written"
             )
+
+
+def _verify_lossy(name: str, path: pathlib.Path, seconds: float) -> None:
+    """Read a stem of a lossy format back: its length, and that it is finite."""
+    frames = 0
+    with AudioReader(path, strict=True) as reader:
+        for block in reader.blocks():
+            frames += len(block)
+            if not np.isfinite(block).all():
+                raise UserError(f"verification: {name} has samples that are not finite")
+        found = frames / reader.sample_rate
+    if abs(found - seconds) > LOSSY_SECONDS:
+        raise UserError(
+            f"verification: expected {name} to have {seconds:.3f} s, got {found:.3f}"
+        )

@@ -1,4 +1,8 @@
-"""Audio files, read block by block, so that any length fits in memory.
+"""Audio files and videos, read block by block, so that any length fits in memory.
+
+libsndfile decodes PCM (WAV, AIFF, CAF, ...), FFmpeg everything else (FLAC, MP3, AAC,
+Opus, videos, ...). The content of a file decides, not its name. What FFmpeg plays is
+read; what is damaged is told of, or refused where that is asked for.
 
 Conventions: audio is float32, shape (frames,) where mono and (frames, channels)
 otherwise, full scale 1.0; rates are in Hz.
@@ -6,217 +10,268 @@ otherwise, full scale 1.0; rates are in Hz.
 
 from __future__ import annotations
 
-import io
-import logging
 import math
 import os
-import stat
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import soundfile
-from scipy import signal
 
-from sswavenet.sound import sound_header, sound_stream
+from sswavenet.sound.choice import open_decoder
+from sswavenet.sound.pcm import UnreadableError
+from sswavenet.sound.phase import Cancellation
+from sswavenet.sound.resampling import FILTER_REACH, rate_problem, resample, to_mono
+from sswavenet.sound.tags import Tags
 from util import UserError
 
-logger = logging.getLogger(__name__)
+__all__ = ["AudioReader", "MonoReader", "read_mono", "resample", "to_mono"]
 
 # Decoded at a time, of all channels together, and made of them at the wanted rate.
 BLOCK_FRAMES = 2**18
-# Hz; a header that says more is spoiled.
-MAX_RATE = 768000
-# The larger term of a reduced ratio of rates: the filter for it takes 100 MB.
-MAX_RATIO = 100_000
-# What libsndfile gives where a FLAC does not say its length is 2**63 - 1.
-UNKNOWN_FRAMES = 2**62
-
-# Whose end is known: by `sound_header`, by `sound_stream`, by their decoder.
-CHECKED_FORMATS = frozenset(
-    ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "SVX", "OGG", "MP3", "FLAC")
-)
-
-# libsndfile keeps one message for all files that fail to open at the same time.
-_OPENING = threading.Lock()
+# Seconds that a file may be shorter than it says, since encoders count differently.
+TOLERANCE = 0.5
+# Share of the energy that cancels in the mean from which on that is worth a warning.
+CANCELLED = 0.1
 
 
-def to_mono(audio: np.ndarray) -> np.ndarray:
-    """The mean of all channels: (frames, channels) or (frames,) to (frames,)."""
-    # Whoever reads checks for infinity.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return audio if audio.ndim == 1 else audio.mean(axis=1, dtype=audio.dtype)
+class AudioReader:
+    """An audio file at its own rate and with its own channels, block by block.
 
-
-def resample(
-    blocks: Iterable[np.ndarray], *, from_rate: int, to_rate: int
-) -> Iterator[np.ndarray]:
-    """Resample mono audio with SciPy's polyphase filter, as the 2018 program did.
-
-    Args:
-        blocks: pieces of one signal, each of shape (frames,).
-        from_rate: sample rate of the signal, Hz.
-        to_rate: sample rate wanted, Hz.
-
-    Yields:
-        Pieces of what resampling the whole signal at once gives: together
-        ceil(frames * to_rate / from_rate) samples of the same type.
-    """
-    divisor = math.gcd(from_rate, to_rate)
-    up, down = to_rate // divisor, from_rate // divisor
-    if up == down:
-        yield from blocks
-        return
-    # SciPy's filter reaches this far, rounded up to whole steps of `down` samples,
-    # at which the samples of both rates fall together.
-    reach = -(-10 * max(up, down) // (up * down)) * down
-    waiting = np.zeros(reach, np.float32)  # silence before the signal
-    for block in blocks:
-        waiting = np.concatenate([waiting.astype(block.dtype, copy=False), block])
-        count = (len(waiting) - 2 * reach) // down * down
-        if count > 0:
-            piece = signal.resample_poly(waiting[: count + 2 * reach], up, down)
-            start = reach // down * up
-            yield piece[start : start + count // down * up].astype(block.dtype)
-            waiting = waiting[count:]
-    count = len(waiting) - reach
-    if count > 0:
-        piece = signal.resample_poly(waiting, up, down).astype(waiting.dtype)
-        yield piece[reach // down * up :][: -(-count * up // down)]
-
-
-def _rate_problem(from_rate: int, to_rate: int) -> str:
-    """Why there is no resampling from a rate to another; empty where there is."""
-    if from_rate > MAX_RATE:
-        return f"expected a sample rate of at most {MAX_RATE} Hz, got {from_rate}"
-    if max(from_rate, to_rate) // math.gcd(from_rate, to_rate) > MAX_RATIO:
-        return (
-            f"expected a usual sample rate, got {from_rate} Hz: the filter from it to "
-            f"{to_rate} Hz would fill the memory"
-        )
-    return ""
-
-
-class _Straight(soundfile.SoundFile):
-    """A file that is read from its first frame to its last.
-
-    SoundFile seeks to where it is after each piece that it reads. In an MP3 that
-    spoils what comes next, since its frames use what earlier ones left over.
-    """
-
-    def seekable(self) -> bool:
-        """No: so nothing seeks."""
-        return False
-
-    def close(self) -> None:
-        """Close the object that it reads, too, if it is one."""
-        super().close()
-        if isinstance(self.name, io.IOBase):
-            self.name.close()
-
-
-class MonoReader:
-    """An audio file as float32 mono at a wanted rate, block by block.
-
-    Every format that libsndfile reads; channels are averaged, then resampled. A
-    context manager.
+    A context manager. It goes through the file once.
 
     Args:
         path: the file.
-        sample_rate: the rate wanted, Hz.
+        start: first frame of the piece to read. Defaults to 0.
+        stop: the frame behind its last one. Defaults to the end.
+        strict: refuse what is damaged instead of telling of it. Defaults to False.
+
+    Attributes:
+        sample_rate: the file's own, Hz.
+        channels: how many there are.
+        damage: what is wrong with the file, for messages; empty where nothing is, or
+            before all was read.
 
     Raises:
-        UserError: the file is missing, is no audio file, a pipe or a device, is cut
-            short, or has several streams.
+        UserError: the file is missing, is no audio file, a pipe or a device, or holds
+            fewer samples than its header says where these are stored one by one.
     """
 
-    def __init__(self, path: os.PathLike, *, sample_rate: int):
+    def __init__(
+        self,
+        path: os.PathLike,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        strict: bool = False,
+    ):
         self.path = path
-        self.sample_rate = sample_rate
-        try:
-            # To open a pipe may take for ever.
-            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-                raise TypeError("a folder, a pipe or a device")
-            self._file = self._open()
-            self._frames = self._file.frames
-            if self._frames >= UNKNOWN_FRAMES:
-                self._frames = sum(map(len, self._pieces()))
-                self._file.close()
-                self._file = self._open()
-            missing = sound_header.missing_bytes(path)
-            cut = f"{missing} bytes of its samples are missing" if missing else ""
-            cut = cut or sound_stream.cut_reason(path, self._file.format)
-            joined = sound_stream.is_joined(path, self._file.format)
-            surplus = sound_header.surplus_bytes(path)
-        except (OSError, RuntimeError, TypeError) as error:
-            raise self._refusal(error) from None
-        refused = ""
-        if cut:
-            refused = f"cut short: {cut}"
-        elif joined:
-            refused = "expected one stream, got several, one after the other"
-        else:
-            refused = _rate_problem(self._file.samplerate, sample_rate)
-        if refused:
-            self._file.close()
-            raise UserError(f"{path}: {refused}")
-        if surplus:
-            logger.warning(
-                "%s: %d bytes after the samples that its header announces are left out",
-                path,
-                surplus,
-            )
-        if self._file.format not in CHECKED_FORMATS:
-            logger.warning(
-                "%s: nothing tells whether a file of format %s was cut short",
-                path,
-                self._file.format,
-            )
+        self.damage = ""
+        self._start, self._stop, self._strict = start, stop, strict
+        self._decoder = open_decoder(path)
+        self.sample_rate = self._decoder.sample_rate
+        self.channels = self._decoder.channels
+        self._cancellation = Cancellation()
+        self._frames: int | None = None
+        self._blocks: Iterator[np.ndarray] | None = None
+        self._left = np.zeros((0, self.channels), np.float32)
 
-    def _refusal(self, error: Exception) -> UserError:
-        reason = getattr(error, "error_string", getattr(error, "strerror", None))
-        return UserError(f"{self.path}: expected an audio file, got: {reason or error}")
-
-    def _open(self) -> _Straight:
-        """Open the file; an MP3 that does not count its frames with a count."""
-        with _OPENING:
-            file = _Straight(os.fsencode(self.path))
-            if file.format != "MP3":
-                return file
-            counted = sound_stream.with_count(self.path)
-            if counted is None:
-                return file
-            file.close()
-            return _Straight(counted)
-
-    def __enter__(self) -> MonoReader:
+    def __enter__(self) -> AudioReader:
         """Give the reader itself."""
         return self
 
     def __exit__(self, *_: Any) -> None:
         """Close the file."""
-        self._file.close()
+        self._decoder.close()
+
+    def select(self, start: int, stop: int | None) -> None:
+        """Choose another piece, before anything is read."""
+        self._start, self._stop, self._frames = start, stop, None
+
+    @property
+    def rough_frames(self) -> int:
+        """Frames of the whole file as far as its header tells; 0 where unknown."""
+        return self._decoder.frames
+
+    @property
+    def frames(self) -> int:
+        """Frames of the piece: by what the file says, exact once all was read."""
+        if self._frames is None:
+            total = self._decoder.frames
+            if self._decoder.is_guess or not total:
+                total = self._decoder.count()
+            stop = total if self._stop is None else min(total, self._stop)
+            self._frames = max(0, stop - self._start)
+        return self._frames
+
+    @property
+    def tags(self) -> Tags:
+        """Title, artist, album and cover, as far as the file has them."""
+        try:
+            return self._decoder.tags()
+        except (UnreadableError, OSError):
+            return Tags()
+
+    @property
+    def cancelled(self) -> float:
+        """The share of the energy read so far that cancels in the channels' sum."""
+        return self._cancellation.share
+
+    def blocks(self, size: int | None = None) -> Iterator[np.ndarray]:
+        """The audio, in pieces of shape (frames, channels).
+
+        Args:
+            size: most frames of a piece. Defaults to what `BLOCK_FRAMES` leaves each
+                channel.
+
+        Raises:
+            UserError: the file cannot be read, or has nothing to read, or it is
+                damaged and that is refused.
+        """
+        size = size or max(1, BLOCK_FRAMES // self.channels)
+        wanted = None if self._stop is None else self._stop - self._start
+        got = 0
+        pieces = self._decoder.pieces(self._start, size)
+        while wanted is None or got < wanted:
+            try:
+                piece = next(pieces, None)
+            except OSError as error:
+                raise UserError(f"{self.path}: {error.strerror or error}") from None
+            if piece is None:
+                self._ended(got)
+                break
+            piece = piece[: None if wanted is None else wanted - got]
+            got += len(piece)
+            if self.channels > 1:
+                self._cancellation.add(piece)
+            yield piece
+        self._frames = got
+        if not got:
+            seconds = self._start / self.sample_rate
+            place = f" behind {seconds:.1f} s" if self._start else ""
+            raise UserError(f"{self.path}: expected audio, got no samples{place}")
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next frames, fewer only at the end: shape (frames, channels).
+
+        Raises:
+            UserError: as for `blocks`.
+        """
+        self._blocks = self._blocks or self.blocks()
+        waiting, count = [self._left], len(self._left)
+        while count < frames and (block := next(self._blocks, None)) is not None:
+            waiting.append(block)
+            count += len(block)
+        audio = np.concatenate(waiting)
+        self._left = audio[frames:]
+        return audio[:frames]
+
+    def _ended(self, got: int) -> None:
+        """The file is at its end: see whether all is there."""
+        decoder, rate = self._decoder, self.sample_rate
+        there = self._start + got
+        missing = max(0, decoder.declared - there) if got else 0
+        allowed = 0 if decoder.is_exact else TOLERANCE * rate
+        if missing <= allowed and not decoder.errors:
+            return
+        if decoder.is_stored:
+            raise UserError(
+                f"{self.path}: expected {decoder.declared} frames, got {there}"
+            )
+        self.damage = (
+            f"damaged or cut short: {there / rate:.2f} of "
+            f"{(there + missing) / rate:.2f} s could be decoded"
+        )
+        if self._strict:
+            raise UserError(f"{self.path}: {self.damage}")
+
+
+class MonoReader:
+    """An audio file as float32 mono at a wanted rate, block by block.
+
+    Channels are averaged, then resampled. A context manager.
+
+    Args:
+        path: the file.
+        sample_rate: the rate wanted, Hz.
+        strict: refuse what is damaged instead of telling of it. Defaults to False.
+
+    Attributes:
+        source: the file with its own channels and rate.
+
+    Raises:
+        UserError: as for `AudioReader`.
+    """
+
+    def __init__(self, path: os.PathLike, *, sample_rate: int, strict: bool = False):
+        self.sample_rate = sample_rate
+        self.source = AudioReader(path, strict=strict)
+        problem = rate_problem(self.source.sample_rate, sample_rate)
+        if problem:
+            self.source.__exit__()
+            raise UserError(f"{path}: {problem}")
+
+    def __enter__(self) -> MonoReader:
+        """Give the reader itself."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Close the file."""
+        self.source.__exit__(*error)
+
+    def select(self, start: int, stop: int | None, margin: int) -> int:
+        """Read no more than a piece and what is beside it, which is resampled as ever.
+
+        Args:
+            start: its first sample, at the wanted rate.
+            stop: the sample behind its last one; None for all to the end.
+            margin: how many samples beside it are wanted on either side.
+
+        Returns:
+            How many samples are read before `start`.
+        """
+        divisor = math.gcd(self.source_rate, self.sample_rate)
+        up, down = self.sample_rate // divisor, self.source_rate // divisor
+        margin += FILTER_REACH * -(-max(up, down) // down)
+        # There the samples of both rates fall together.
+        first = max(0, start - margin) // up
+        last = None if stop is None else -(-(stop + margin) // up) * down
+        self.source.select(first * down, last)
+        return start - first * up
 
     @property
     def source_rate(self) -> int:
         """The file's own sample rate, Hz."""
-        return int(self._file.samplerate)
+        return self.source.sample_rate
 
     @property
     def length(self) -> int:
-        """Frames at the wanted rate: as the header says, else as they were counted."""
-        return -(-self._frames * self.sample_rate // self._file.samplerate)
+        """Frames at the wanted rate: by what the file says, exact once all was read."""
+        return -(-self.source.frames * self.sample_rate // self.source_rate)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be told of the file, after all was read."""
+        found = [self.source.damage] if self.source.damage else []
+        cancelled = self.source.cancelled
+        if cancelled > CANCELLED:
+            found.append(
+                f"the channels cancel each other: {cancelled:.0%} of their energy is "
+                "lost in their mean, and so in the stems"
+            )
+        return found
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All of the audio, in pieces of shape (frames,).
 
         Raises:
-            UserError: the file cannot be decoded, or ends early.
+            UserError: as for `AudioReader.blocks`.
         """
+        # Of a low rate a few frames become many: at 1 Hz each one a whole second.
+        most = BLOCK_FRAMES * self.source_rate // self.sample_rate
+        size = max(1, min(BLOCK_FRAMES // self.source.channels, most))
         return resample(
-            self._decoded(),
-            from_rate=self._file.samplerate,
+            map(to_mono, self.source.blocks(size)),
+            from_rate=self.source_rate,
             to_rate=self.sample_rate,
         )
 
@@ -224,29 +279,9 @@ class MonoReader:
         """All of the audio at once: shape (frames,).
 
         Raises:
-            UserError: the file cannot be decoded, or ends early.
+            UserError: as for `AudioReader.blocks`.
         """
         return np.concatenate([np.zeros(0, np.float32), *self.blocks()])
-
-    def _decoded(self) -> Iterator[np.ndarray]:
-        got = 0
-        try:
-            for piece in self._pieces():
-                got += len(piece)
-                yield to_mono(piece)
-        except (OSError, RuntimeError, TypeError) as error:
-            raise self._refusal(error) from None
-        if got < self._frames:
-            raise UserError(f"{self.path}: expected {self._frames} frames, got {got}")
-
-    def _pieces(self) -> Iterator[np.ndarray]:
-        """What is still to be decoded: shapes (frames,) or (frames, channels)."""
-        # Of a low rate a few frames become many: at 1 Hz each one a whole second.
-        most = BLOCK_FRAMES * self._file.samplerate // self.sample_rate
-        size = max(1, min(BLOCK_FRAMES // self._file.channels, most))
-        # Not SoundFile.blocks, which fills up what is missing with anything.
-        while len(piece := self._file.read(size, dtype="float32")):
-            yield piece
 
 
 def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:
@@ -256,7 +291,7 @@ def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:
         Shape (frames,), float32.
 
     Raises:
-        UserError: the file is missing, cannot be decoded, or ends early.
+        UserError: the file is missing, or cannot be decoded.
     """
     with MonoReader(path, sample_rate=sample_rate) as reader:
         return reader.read()

@@ -1,7 +1,9 @@
 """Audio files, written block by block: every sample is exactly what was foretold.
 
-Conventions: audio is float32 mono, shape (frames,), full scale 1.0. An integer k of a
-file of b bits stands for k / 2**(b - 1).
+Of a lossy format that holds only nearly, and only its length is exact.
+
+Conventions: audio is float32, shape (frames,) where mono and (frames, channels)
+otherwise, full scale 1.0. An integer k of a file of b bits stands for k / 2**(b - 1).
 """
 
 from __future__ import annotations
@@ -15,9 +17,14 @@ from typing import Any
 import numpy as np
 import soundfile
 
-# What a written sample may be, and its bits.
-SAMPLE_BITS = {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}
+from sswavenet.sound.formats import FORMATS, SAMPLE_BITS, Format
+from sswavenet.sound.tags import Tags, add_cover
+from util import UserError
+
 LARGEST_WAV = 2**32 - 2**16  # bytes; a WAV header counts no further
+VORBIS_LOSS = 0.3  # of 1: about 110 kbit/s for each channel at 44.1 kHz
+# libvorbis puts what it is given on the stack.
+VORBIS_FRAMES = 2**12
 
 
 def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
@@ -43,60 +50,149 @@ def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
     return kept / scale + np.float32(0), int(np.count_nonzero(kept != steps))
 
 
-class MonoWriter:
-    """A mono WAV file (RF64 from 4 GB on) whose samples are exactly `as_written`.
+class AudioWriter:
+    """An audio file whose samples are exactly `as_written`, unless its format is lossy.
 
-    The integers are made here: libsndfile would scale floats by 2**(b - 1) - 1, which
-    changes the level. A context manager.
+    A context manager; after an error the file is closed as it is.
 
     Args:
         path: the file; replaced if it exists.
-        sample_rate: Hz.
-        subtype: a key of `SAMPLE_BITS`.
-        frames: how many are to come.
-
-    Attributes:
-        digest: SHA-256 of the samples written, as little-endian float32.
+        sample_rate: Hz. A lossy format that does not have it takes the next one.
+        frames: how many are to come, about; decides whether a WAV becomes an RF64.
+        channels: how many there are. Defaults to 1.
+        form: a key of `FORMATS`. Defaults to `wav`.
+        subtype: a key of `SAMPLE_BITS` that the format has; nothing to a lossy one.
+            Defaults to `PCM_16`.
+        bitrate: bits a second, where the format has a choice. Defaults to plenty.
+        tags: what is written beside the audio. Defaults to nothing.
 
     Raises:
+        UserError: the format does not have so many channels.
         OSError: the file cannot be written, for example on a full disk.
     """
 
     def __init__(
-        self, path: os.PathLike, *, sample_rate: int, subtype: str, frames: int
+        self,
+        path: os.PathLike,
+        *,
+        sample_rate: int,
+        frames: int,
+        channels: int = 1,
+        form: str = "wav",
+        subtype: str = "PCM_16",
+        bitrate: int | None = None,
+        tags: Tags | None = None,
     ):
         self.path = pathlib.Path(path)
-        self.subtype = subtype
-        self.digest = hashlib.sha256()
-        large = frames * SAMPLE_BITS[subtype] // 8 > LARGEST_WAV
+        kind = FORMATS[form]
+        kind.check(channels)
+        self._hash = None if kind.is_lossy else hashlib.sha256()
+        self._tags = tags or Tags()
         self.path.open("wb").close()  # says why, where libsndfile does not
+        facts: dict[str, Any] = {"sample_rate": sample_rate, "channels": channels}
+        if kind.muxer:
+            encoder = _import_encoder(kind)
+            self._file = encoder(path, kind, bitrate=bitrate, tags=self._tags, **facts)
+        else:
+            self._file = _SndfileWriter(
+                path, form, subtype=subtype, frames=frames, tags=self._tags, **facts
+            )
+
+    def __enter__(self) -> AudioWriter:
+        """Give the writer itself."""
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        """Finish the file, or close it after an error."""
+        if kind is not None:
+            self._file.discard()
+            return
+        self._file.close()
+        if self._tags.cover:
+            add_cover(self.path, self._tags.cover)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the samples written, as little-endian float32; empty if lossy."""
+        return self._hash.hexdigest() if self._hash else ""
+
+    def write(self, audio: np.ndarray) -> None:
+        """Append samples that `as_written` has returned, float32.
+
+        Args:
+            audio: shape (frames,) or (frames, channels).
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        if self._hash:
+            self._hash.update(audio.astype("<f4", copy=False).tobytes())
+        self._file.write(audio)
+
+
+class _SndfileWriter:
+    """WAV (RF64 from 4 GB on), FLAC or Ogg Vorbis through libsndfile.
+
+    The integers are made here: libsndfile would scale floats by 2**(b - 1) - 1, which
+    changes the level.
+    """
+
+    def __init__(
+        self,
+        path: os.PathLike,
+        form: str,
+        *,
+        sample_rate: int,
+        channels: int,
+        subtype: str,
+        frames: int,
+        tags: Tags,
+    ):
+        self.path = pathlib.Path(path)
+        self.subtype = "VORBIS" if form == "ogg" else subtype
+        # A count of frames may be a little too small.
+        size = 1.01 * frames * channels * SAMPLE_BITS[subtype] / 8
+        name = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG"}[form]
+        if name == "WAV" and size > LARGEST_WAV:
+            name = "RF64"
+        elif name == "WAV" and channels > 2:
+            name = "WAVEX"  # says which channel is which
         self._file = soundfile.SoundFile(
             os.fsencode(path),
             "w",
             sample_rate,
-            channels=1,
-            subtype=subtype,
-            format="RF64" if large else "WAV",
+            channels=channels,
+            subtype=self.subtype,
+            format=name,
+            **({"compression_level": VORBIS_LOSS} if form == "ogg" else {}),
         )
-
-    def __enter__(self) -> MonoWriter:
-        """Give the writer itself."""
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        """Close the file."""
-        self._file.close()
+        for key, text in tags.texts().items():
+            with contextlib.suppress(RuntimeError):  # too long, for example
+                setattr(self._file, key, text)
 
     def write(self, audio: np.ndarray) -> None:
-        """Append samples that `as_written` has returned: shape (frames,), float32."""
-        self.digest.update(audio.astype("<f4", copy=False).tobytes())
-        if self.subtype != "FLOAT":
+        """Append audio."""
+        if self.subtype in ("PCM_16", "PCM_24"):
             # libsndfile takes the high bits of an integer, so both depths fit in one.
             audio = (audio * 2.0**31).astype(np.int32)
+        size = VORBIS_FRAMES if self.subtype == "VORBIS" else max(1, len(audio))
         try:
-            self._file.write(audio)
+            for k in range(0, len(audio), size):
+                self._file.write(audio[k : k + size])
         except (AssertionError, RuntimeError) as error:
             raise self._reason(error) from None
+
+    def close(self) -> None:
+        """Write what is still to be written."""
+        try:
+            self._file.close()
+        except RuntimeError as error:
+            raise self._reason(error) from None
+
+    def discard(self) -> None:
+        """Close a file that is not to be finished."""
+        with contextlib.suppress(RuntimeError):
+            self._file.close()
 
     def _reason(self, error: Exception) -> OSError:
         """Why a write failed: libsndfile does not say, the system does."""
@@ -107,3 +203,14 @@ class MonoWriter:
             except OSError as reason:
                 return reason
         return OSError(f"the samples could not be written: {error}")
+
+
+def _import_encoder(form: Format) -> Any:
+    """FFmpeg's encoder, where there is PyAV."""
+    try:
+        from sswavenet.sound.encoder import FfmpegWriter
+    except ImportError:
+        raise UserError(
+            f"--format {form.name} needs the package av: pip install av, or take flac"
+        ) from None
+    return FfmpegWriter

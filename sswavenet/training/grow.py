@@ -188,12 +188,12 @@ def _build_parser() -> arguments.Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "small_config", type=pathlib.Path, help="of the trained network"
+        "small_config", type=arguments.path, help="of the trained network"
     )
-    parser.add_argument("big_config", type=pathlib.Path, help="of the larger one")
+    parser.add_argument("big_config", type=arguments.path, help="of the larger one")
     parser.add_argument(
         "--load_checkpoint",
-        type=pathlib.Path,
+        type=arguments.path,
         metavar="FILE",
         help="weights to grow (default: the newest of the small session)",
     )

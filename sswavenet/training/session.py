@@ -29,7 +29,8 @@ from sswavenet.config.session import Config
 from sswavenet.console import places, signals
 from sswavenet.separation import shapes
 from sswavenet.training import history as session_log
-from sswavenet.training.loop import Interrupted, Trainer, compiled_precision
+from sswavenet.training.loop import Interrupted, Trainer
+from sswavenet.training.state import compiled_precision
 from util import UserError
 
 __all__ = ["Interrupted", "train"]

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 import zlib
 
@@ -227,16 +228,13 @@ def test_what_hdf5_packs_itself_is_read(copied, options):
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_what_gzip_cannot_make_smaller_is_read(copied, rng):
-    """HDF5 then leaves gzip out of that chunk."""
-    kernel = rng.bytes(4 * 112)
-    array = np.frombuffer(kernel, "uint32") & 0xBFFFFFFF  # no NaN, no infinity
+def test_a_chunk_that_gzip_was_left_out_of_is_read(copied, rng):
+    array = rng.standard_normal((1, 8, 14)).astype("float32")
     with h5py.File(copied, "r+") as file:
-        dataset = _store(file["model_weights"], compression="gzip")
-        dataset[...] = array.view("float32").reshape(dataset.shape)
-        assert dataset.id.get_chunk_info(0).filter_mask == 1
+        dataset = _store(file["model_weights"], (), compression="gzip")
+        dataset.id.write_direct_chunk((0, 0, 0), array.tobytes(), filter_mask=1)
     stored = read(copied).weights["conv1d_2/kernel"]
-    np.testing.assert_array_equal(stored.ravel(), array.view("float32"))
+    np.testing.assert_array_equal(stored[0, ::-1], array[0, ::-1])
 
 
 def _with_a_foreign_filter(group):
@@ -319,9 +317,11 @@ def keras3_files(tmp_path_factory):
         model = models.build_wavenet(config, merged_head=merged)
         models.load_weights(model, config, weights)
         name = "merged" if merged else "apart"
-        model.save_weights(folder / f"{name}.weights.h5")
         model.compile(optimizer="adam", loss="mae")
-        model.save(folder / f"{name}.keras")
+        with warnings.catch_warnings():  # between Keras and NumPy
+            warnings.simplefilter("ignore", DeprecationWarning)
+            model.save_weights(folder / f"{name}.weights.h5")
+            model.save(folder / f"{name}.keras")
     return folder, weights
 
 
@@ -397,7 +397,7 @@ def test_nothing_but_the_weights_of_a_keras3_model_is_looked_at(keras3_files, tm
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("model.weights.h5", bytes(10**7), "got more"),  # 10 KB are in the file
+        ("model.weights.h5", bytes(2**25), "got more"),  # 33 KB are in the file
         ("model.weights.h5", b"no HDF5", "expected an HDF5 checkpoint"),
         ("weights.npz", b"", "model.weights.h5"),
     ],

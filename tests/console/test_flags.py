@@ -13,7 +13,11 @@ VALUES = {
     "metrics": "si_sdr",
     "stems": "vocals",
     "subset": "train",
-    "subtype": "PCM_16",  # the default, but given
+    "format": "wav",  # the default, but given
+    "subtype": "PCM_16",
+    "bitrate": "192k",
+    "start": "0:30",
+    "duration": "1.5",
     "target_field_length": "100",
 }
 USES = {

@@ -1,4 +1,4 @@
-"""The answer to a missing package installs it."""
+"""The answer to a missing package is a command that helps."""
 
 import pathlib
 import re
@@ -15,27 +15,61 @@ def names_in(file):
     return {line.split("==")[0] for line in lines if line and line[0] != "#"}
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch", "theano"])
+MAKE = "make .venv, then run .venv/bin/python"
+MAKE_THEANO = "make .venv-theano, then run .venv-theano/bin/python"
+
+
 @pytest.mark.parametrize(
-    "module",
-    ["h5py", "keras", "soundfile", "openvino", "theano", "scipy.signal", "tqdm.auto"],
+    ("module", "backend", "expected"),
+    [
+        ("h5py", "jax", MAKE),
+        ("keras.ops", "torch", MAKE),
+        ("tqdm.auto", "tensorflow", MAKE),
+        ("museval", "jax", MAKE),
+        ("ml_dtypes", "jax", MAKE),  # comes with the others
+        (None, "jax", MAKE),
+        ("h5py", "theano", MAKE_THEANO),
+        ("six", "theano", MAKE_THEANO),
+        ("theano", "jax", MAKE_THEANO),
+    ],
 )
-def test_the_file_named_lists_the_package(module, backend, monkeypatch):
+def test_make_sets_up_what_is_missing(module, backend, expected, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    command = packages.how_to_install(module)
-    (file,) = re.fullmatch(r"pip install -r (\S+)", command).groups()
-    assert module.split(".")[0] in names_in(file)
-    if module in ("h5py", "keras"):
-        assert ("theano" in file) == (backend == "theano")
+    assert packages.how_to_install(module) == expected
 
 
-@pytest.mark.parametrize("module", ["torch", "tensorflow", "tensorboardX"])
-def test_what_no_file_lists_is_installed_by_its_name(module):
-    assert not any(module in names_in(path.name) for path in ROOT.glob("req*.txt"))
-    assert packages.how_to_install(module) == f"pip install {module}"
+@pytest.mark.parametrize("folder", [".venv", ".venv-theano"])
+def test_make_has_these_targets(folder):
+    assert re.search(rf"^{re.escape(folder)}:", (ROOT / "Makefile").read_text(), re.M)
 
 
-def test_what_the_packages_themselves_need_comes_with_them(monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    for module in ("ml_dtypes", None):
-        assert packages.how_to_install(module) == "pip install -r requirements.txt"
+@pytest.mark.parametrize(
+    ("module", "backend"),
+    [
+        *(("torch", "torch"), ("tensorflow", "tensorflow"), ("tensorboardX", "jax")),
+        ("museval", "theano"),  # which Theano's environment does without
+    ],
+)
+def test_what_no_environment_has_is_installed_by_its_name(module, backend, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    theano = backend == "theano"
+    assert module not in names_in(f"requirements{'-theano' if theano else ''}.txt")
+    # Into the environment that runs, and not into whatever `pip` belongs to.
+    monkeypatch.setattr("sys.executable", "/my environments/bin/python")
+    expected = f"'/my environments/bin/python' -m pip install {module}"
+    assert packages.how_to_install(module) == expected
+
+
+def test_openvino_has_a_file_of_its_own(monkeypatch):
+    monkeypatch.setattr("sys.executable", "python")
+    command = packages.how_to_install("openvino.runtime")
+    assert command == "python -m pip install -r requirements-openvino.txt"
+    assert "openvino" in names_in("requirements-openvino.txt")
+
+
+def test_an_installed_program_names_packages_for_it_has_no_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", "python")
+    monkeypatch.setattr(packages.util, "__file__", str(tmp_path / "util.py"))
+    for name in ("h5py", "openvino"):
+        command = packages.how_to_install(f"{name}.more")
+        assert command == f"python -m pip install {name}"

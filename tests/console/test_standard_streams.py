@@ -27,7 +27,7 @@ with without_network() as run:
 @pytest.fixture
 def arguments(tmp_path):
     session = tmp_path / "session"
-    write_session(session, *base_session("multi-instrument", False))
+    write_session(session, *base_session("multi-instrument"))
     soundfile.write(tmp_path / "song.wav", [0.5] * 100, 16000)
     return [
         "--mode=inference",
@@ -78,8 +78,9 @@ def test_a_full_stdout_is_named(arguments, tmp_path):
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
-def test_help_that_cannot_be_written_is_named():
-    done = run(["--help"], ">/dev/full", ["main.py"])
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_that_cannot_be_written_is_named(flag):
+    done = run([flag], ">/dev/full", ["main.py"])
     assert done.returncode == 2
     said = "error: cannot write to standard output: No space left on device\n"
     assert done.stderr == said

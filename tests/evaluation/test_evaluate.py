@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import json
 import math
 import os
 import pathlib
@@ -19,6 +20,7 @@ from scipy import signal
 from main import main
 from sswavenet.evaluation import metrics as scores
 from sswavenet.evaluation import run as evaluate
+from sswavenet.evaluation import store as score_store
 from sswavenet.evaluation import summary as score_report
 from sswavenet.musdb import cache as dataset_cache
 
@@ -348,6 +350,40 @@ def test_summary_takes_medians_over_windows_then_tracks_and_counts():
     assert (row["SI-SDR tracks"], row["SI-SDR left out"]) == (2, 0)
 
 
+@pytest.mark.parametrize("stems", [STEMS, ("vocals", "accompaniment")])
+def test_tables_fit_a_terminal_and_say_how_each_figure_came_about(stems, tmp_path):
+    def target(name, number):
+        loud = math.nan if number == 0 else 1.0
+        windows = [-12.34 * (loud if window else 1) for window in range(30)]
+        return make_target(name, -20.0 if number < 9 else -3.0, -12.34 * loud, windows)
+
+    found = {
+        method: {f"{k}": [target(name, k) for name in stems] for k in range(70)}
+        for method in ("model", "mixture", "oracle")
+    }
+    text = score_report.write_report(
+        tmp_path, found, stems, scores.METRICS, heading=["#"], failed={"x": "cut"}
+    )
+    lines = text.splitlines()
+    assert max(len(line) for line in lines if line[:1] in "|#SB") <= 100
+    parts = text.split("## ")[1:]
+    assert [part.splitlines()[0] for part in parts] == ["All songs", "Balanced songs"]
+    for part in parts:
+        simple, bss = part.split("BSS Eval v4")
+        assert "windows" not in simple
+        assert "medians over windows of 1 s, then over tracks:" in bss
+        assert part.count("| vocals ") == 2 * 3
+    row = next(line for line in lines if line.startswith("| vocals "))
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        *("vocals", "model", "-12.34", "0.00", "69 of 71")
+    ]
+    only = score_report.write_report(
+        tmp_path, found, stems, ("si_sdr",), heading=["#"], failed={}
+    )
+    assert "windows" not in only
+    assert "BSS" not in only
+
+
 def test_a_song_without_sound_is_not_balanced():
     # The level of silence in silence is 0 dB: that of the mixture.
     targets = [make_target("vocals", 0, math.nan, [0])] * 2
@@ -365,7 +401,10 @@ def test_command_scores_what_separation_writes(tmp_path, tree, task_name, capsys
     folder = session / "evaluation"
     shown = capsys.readouterr().out
     assert (folder / "summary.md").read_text() in shown
-    assert "balanced songs: 2" in shown
+    assert "dB of the mixture: 2." in shown.replace("\n", " ")
+    # The balanced songs are all songs, and have no tables of their own.
+    assert "## All songs" in shown
+    assert "## Balanced songs" not in shown
     assert (folder / "scores.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     stems = golden_config(task_name).task.stems
     rows = read_rows(folder)
@@ -633,6 +672,85 @@ def test_bad_silent_and_short_tracks_are_counted(multi_instrument, tree, rng, ca
     assert "Traceback" not in shown.err
 
 
+def scored_store(folder, stems=STEMS):
+    """A store with the scores of one track, all metrics, and what they are."""
+    store = score_store.ScoreStore(folder, "test", stems, scores.METRICS, {}, "x")
+    targets = [make_target(name, -3.0, 1.5, [2.0, math.nan]) for name in stems]
+    targets[0]["left_out"] = {"bss": "silent estimate"}
+    store.write("model", "a", {}, targets)
+    return store, targets
+
+
+def test_scores_are_read_back(tmp_path):
+    store, targets = scored_store(tmp_path)
+    found = store.read("model", "a", {})
+    # As text, since NaN equals no NaN.
+    assert json.dumps(found, sort_keys=True) == json.dumps(targets, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda d: d.__setitem__("targets", None),
+        lambda d: d.__setitem__("targets", "text"),
+        lambda d: d.__setitem__("metrics", 3),
+        lambda d: d.__setitem__("metrics", ["si_sdr"]),
+        lambda d: d["targets"].pop(),
+        lambda d: d["targets"].reverse(),
+        lambda d: d["targets"].__setitem__(1, None),
+        lambda d: d["targets"][1].__setitem__("level_db", "loud"),
+        lambda d: d["targets"][1].pop("si_sdr"),
+        lambda d: d["targets"][1].__setitem__("si_sdr", None),
+        lambda d: d["targets"][1].__setitem__("left_out", ["bss"]),
+        lambda d: d["targets"][1].__setitem__("left_out", {"bss": 3}),
+        lambda d: d["targets"][1].__setitem__("left_out", {"loudness": "unknown"}),
+        lambda d: d["targets"][1].__setitem__("frames", 5),
+        lambda d: d["targets"][1]["frames"].append({}),
+        lambda d: d["targets"][1]["frames"][0]["metrics"].pop("ISR"),
+        lambda d: d["targets"][1]["frames"][0]["metrics"].__setitem__("SDR", "1"),
+    ],
+)
+def test_spoiled_scores_are_made_anew(spoil, tmp_path):
+    store, _ = scored_store(tmp_path)
+    path = store.path("model", "a")
+    document = json.loads(path.read_text())
+    spoil(document)
+    path.write_text(json.dumps(document))
+    assert store.read("model", "a", {}) is None
+
+
+def test_links_that_lead_nowhere_are_no_files_of_a_track(tmp_path):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "b.wav").symlink_to(tmp_path / "none.wav")
+    assert list(score_store.state_of_files(tmp_path)) == ["a.wav"]
+
+
+def test_a_track_that_changes_while_it_is_evaluated_fails_alone(
+    multi_instrument, tree, rng, capsys
+):
+    config = golden_config("multi-instrument").replace(datasets=str(tree))
+    settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
+    separated = []
+
+    def separate(mixture):
+        if not separated:  # the other one has not been read yet
+            shutil.rmtree(tree / "test" / "second")
+            write_track(tree / "test" / "second", make_stems(rng, seconds=1.0))
+        separated.append(len(mixture))
+        return dict.fromkeys(STEMS, mixture)
+
+    def run_again():
+        return evaluate.evaluate(
+            config, lambda lengths: separate, "x", settings, heading=["#"]
+        )
+
+    summary = run_again()
+    assert (summary.num_failed, len(separated)) == (1, 1)
+    assert "second: the files have changed since the evaluation began" in summary.text
+    assert run_again().num_failed == 0
+    assert separated == [int(2.5 * RATE), RATE]
+
+
 def test_a_network_that_diverged_is_counted(multi_instrument, tree):
     config = golden_config("multi-instrument").replace(datasets=str(tree))
     settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
@@ -677,7 +795,8 @@ def test_a_missing_package_is_named(
     monkeypatch.setitem(__import__("sys").modules, package, None)
     assert run(multi_instrument, tree) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"pip install {package}" in line
+    assert line.startswith(f"error: needs the package {package} for ")
+    assert line.endswith(": make .venv, then run .venv/bin/python")
     assert not (multi_instrument / "evaluation").exists()
 
 

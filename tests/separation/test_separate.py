@@ -31,6 +31,7 @@ from sswavenet.separation import outputs, shapes
 from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_stems
 from sswavenet.sound import writer as sound_writer
+from sswavenet.sound.formats import Encoding
 from util import UserError
 
 
@@ -79,7 +80,7 @@ def test_original_framing_gives_the_stems_of_2018(
         lambda **shape: models.build_predict(config, weights, **shape),
         Settings(
             output_path=tmp_path,
-            subtype="FLOAT",
+            encoding=Encoding(subtype="FLOAT"),
             original_framing=True,
             target_field_length=field,
             batch_size=batch_size,
@@ -156,7 +157,11 @@ def test_stems_are_as_long_as_the_mixture_from_one_sample_on(
         mixtures.find_mixtures(tmp_path / "in").mixtures,
         config,
         lambda **shape: models.build_predict(config, weights, **shape),
-        Settings(output_path=tmp_path / "out", subtype=subtype, target_field_length=40),
+        Settings(
+            output_path=tmp_path / "out",
+            encoding=Encoding(subtype=subtype),
+            target_field_length=40,
+        ),
         tmp_path,
     )
     assert summary.num_separated == len(lengths)
@@ -285,7 +290,13 @@ def test_written_stems_sum_to_the_mixture(
     config = tiny_config(task_name)
     audio = rng.uniform(-0.9, 0.9, 999).astype(np.float32)
     soundfile.write(folder / "a.wav", audio, 16000, "FLOAT")
-    run(folder, config, tmp_path, halving(config, (0.3, 0.11, 0.7)), subtype=subtype)
+    run(
+        folder,
+        config,
+        tmp_path,
+        halving(config, (0.3, 0.11, 0.7)),
+        encoding=Encoding(subtype=subtype),
+    )
     stems = stems_of(tmp_path, "a", config)
     assert len(stems) == len(config.task.estimates) + 1
     total = sum(stem.astype(np.float64) for stem in stems.values())
@@ -311,7 +322,7 @@ def test_the_remainder_makes_up_for_clipped_estimates(folder, tmp_path, config, 
 
 def test_floats_are_not_clipped(folder, tmp_path, config, caplog):
     soundfile.write(folder / "loud.wav", np.array([3.0, -2.0]), 16000, "FLOAT")
-    run(folder, config, tmp_path, subtype="FLOAT")
+    run(folder, config, tmp_path, encoding=Encoding(subtype="FLOAT"))
     assert stems_of(tmp_path, "loud", config)["vocals"].tolist() == [1.5, -1]
     assert "clipped" not in caplog.text
 
@@ -435,7 +446,7 @@ def test_a_failing_pass_ends_its_file_only(error, folder, tmp_path, config, capl
 
 def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeypatch):
     soundfile.write(folder / "a.wav", np.ones(100) / 2, 16000)
-    write, written = sound_writer.MonoWriter.write, []
+    write, written = sound_writer.AudioWriter.write, []
 
     def interrupted(self, audio):
         write(self, audio)
@@ -443,7 +454,7 @@ def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeyp
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sound_writer.MonoWriter, "write", interrupted)
+    monkeypatch.setattr(sound_writer.AudioWriter, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(folder, config, tmp_path)
     assert names(tmp_path / "out") == []

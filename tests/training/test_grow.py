@@ -319,6 +319,14 @@ def test_a_checkpoint_of_unknown_convention_is_read_as_the_flag_says(sessions, c
     assert np.array_equal(got, sessions.weights[name][::-1])
 
 
+def test_paths_may_begin_with_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    args = grow._build_parser().parse_args(["~/a", "~/b", "--load_checkpoint=~/c"])
+    assert str(args.small_config) == "/home/me/a"
+    assert str(args.big_config) == "/home/me/b"
+    assert str(args.load_checkpoint) == "/home/me/c"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

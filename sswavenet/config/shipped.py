@@ -1,0 +1,40 @@
+"""Sessions by name: those that come with the program."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import util
+from util import UserError
+
+# Beside util.py, in the repository as well as in an installed package.
+FOLDER = pathlib.Path(util.__file__).resolve().parent / "sessions"
+
+
+def session_names() -> list[str]:
+    """The names of the sessions that come with the program: each has a model card."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/MODEL_CARD.md"))
+
+
+def config_path(name_or_path: str | os.PathLike) -> pathlib.Path:
+    """The config.json of a session.
+
+    Args:
+        name_or_path: one of `session_names()`, a session's folder, or its config.json;
+            `./multi-instrument` is a folder in any case.
+
+    Raises:
+        UserError: there is no such session.
+    """
+    if name_or_path in session_names():
+        return FOLDER / name_or_path / "config.json"
+    path = pathlib.Path(name_or_path)
+    if path.is_dir():
+        return path / "config.json"
+    if not path.exists():
+        raise UserError(
+            f"expected {', '.join(session_names())}, a session's folder or its "
+            f"config.json, got {os.fspath(name_or_path)!r}, which does not exist"
+        )
+    return path

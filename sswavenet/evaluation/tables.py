@@ -1,0 +1,82 @@
+"""Scores as tables that are read as they stand and fit a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sswavenet.evaluation.metrics import BSS_METRICS, WINDOW_SECONDS
+
+
+def tables(
+    rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Some of the rows of `summary.summarize` as tables that fit a terminal.
+
+    Args:
+        rows: of the same songs.
+        metrics: of `metrics.METRICS`.
+
+    Returns:
+        For each way to score, how its figures came about, and the rows of its table,
+        stem by stem.
+    """
+    found = []
+    stems = list(dict.fromkeys(row["stem"] for row in rows))
+    rows = sorted(rows, key=lambda row: stems.index(row["stem"]))
+    if "si_sdr" in metrics:
+        title = "SI-SDR in dB, medians over tracks:"
+        found.append((title, [_narrow(row, "SI-SDR", ["SI-SDR"]) for row in rows]))
+    if "bss" in metrics:
+        title = (
+            f"BSS Eval v4 in dB, medians over windows of {WINDOW_SECONDS} s, "
+            "then over tracks:"
+        )
+        table = [
+            {
+                **_narrow(row, "SDR", BSS_METRICS),
+                "windows": _share(row["windows"], row["windows left out"]),
+            }
+            for row in rows
+        ]
+        found.append((title, table))
+    return found
+
+
+def _narrow(
+    row: Mapping[str, Any], name: str, columns: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        **{column: row[column] for column in ("stem", "method", *columns)},
+        f"{name}i": row[f"{name} improvement"],
+        "tracks": _share(row[f"{name} tracks"], row[f"{name} left out"]),
+    }
+
+
+def _share(counted: int, left_out: int) -> str:
+    return f"{counted} of {counted + left_out}" if left_out else str(counted)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.2f}"
+    return str(value)
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table that is read as it stands, too."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    rule = [
+        "-" * width if isinstance(value, str) else "-" * (width - 1) + ":"
+        for value, width in zip(rows[0].values(), widths)
+    ]
+    lines = []
+    for row in [cells[0], rule, *cells[1:]]:
+        padded = [
+            cell.ljust(width) if isinstance(value, str) else cell.rjust(width)
+            for cell, value, width in zip(row, rows[0].values(), widths)
+        ]
+        lines.append(f"| {' | '.join(padded)} |")
+    return "\n".join(lines)

@@ -1,0 +1,138 @@
+"""A part of a mixture comes out as it does of the whole."""
+
+import numpy as np
+import pytest
+import soundfile
+from networks import random_weights, tiny_config
+
+import models
+from sswavenet.separation import inputs
+from sswavenet.separation.excerpt import Excerpt
+from sswavenet.separation.folder import Settings, separate_all
+from sswavenet.sound.formats import Encoding
+from sswavenet.sound.reader import MonoReader
+from util import UserError
+
+RATE = 16000
+FLOAT = Encoding(subtype="FLOAT")
+
+
+def test_lengths():
+    assert Excerpt().length(1000, RATE) == 1000
+    assert Excerpt(duration=0.05).length(1000, RATE) == 800
+    assert Excerpt(duration=5).length(1000, RATE) == 1000
+    assert Excerpt(start=1).length(-5, RATE) == 0
+    assert Excerpt().is_whole
+    assert not Excerpt(duration=1).is_whole
+    assert not Excerpt(start=1).is_whole
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+@pytest.mark.parametrize(
+    ("before", "seconds", "expected"),
+    [
+        (0, None, range(100)),
+        (10, None, range(10, 100)),
+        (10, 0.005, range(10, 90)),
+        (95, 0.005, range(95, 100)),
+    ],
+)
+def test_parts_are_cut_wherever_they_end(size, before, seconds, expected):
+    whole = np.arange(100)
+    parts = [
+        (whole[k : k + size], whole[None, k : k + size]) for k in range(0, 100, size)
+    ]
+    kept = list(Excerpt(start=1, duration=seconds).cut(parts, before, RATE))
+    assert np.concatenate([mixture for mixture, _ in kept]).tolist() == list(expected)
+    estimates = np.concatenate([estimate for _, estimate in kept], axis=1)
+    assert estimates[0].tolist() == list(expected)
+    assert all(len(mixture) for mixture, _ in kept)
+
+
+def test_nothing_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"expected audio behind 1\.5 s, got none"):
+        list(Excerpt(1.5).cut([(np.zeros(5), np.zeros((1, 5)))], 5, RATE))
+    soundfile.write(tmp_path / "a.wav", np.ones(RATE) / 2, RATE)
+    with (
+        MonoReader(tmp_path / "a.wav", sample_rate=RATE) as reader,
+        pytest.raises(UserError, match=r"expected audio behind 1\.5 s, got none"),
+    ):
+        Excerpt(1.5).select(reader, 10)
+
+
+@pytest.fixture(scope="module")
+def separate():
+    """A function that separates a file with a network of random weights."""
+    config = tiny_config()
+    weights = random_weights(config, np.random.default_rng(3))
+
+    def build(**shape):
+        return models.build_predict(config, weights, **shape)
+
+    def run(path, output, **settings):
+        settings.setdefault("encoding", FLOAT)
+        summary = separate_all(
+            inputs.find_mixtures(path).mixtures,
+            config,
+            build,
+            Settings(output_path=output, target_field_length=100, **settings),
+            output,
+        )
+        (report,) = summary.files
+        assert report.status == "separated", report.message
+        return summary, {
+            stem: soundfile.read(output / f"{path.stem}_{stem}.wav", dtype="float32")[0]
+            for stem in config.task.stems
+        }
+
+    return run
+
+
+def test_a_part_of_quiet_music_knows_what_was_loud_before(separate, tmp_path, rng):
+    mixture = rng.uniform(-0.5, 0.5, 4 * RATE).astype("f4")
+    mixture[RATE:] /= 1000  # amplified the more the longer it lasts
+    soundfile.write(tmp_path / "song.wav", mixture, RATE, "FLOAT")
+    _, whole = separate(tmp_path / "song.wav", tmp_path / "whole")
+    excerpt = Excerpt(3.0, 0.1)
+    _, part = separate(tmp_path / "song.wav", tmp_path / "part", excerpt=excerpt)
+    for stem, samples in part.items():
+        expected = whole[stem][3 * RATE : 3 * RATE + RATE // 10]
+        np.testing.assert_allclose(samples, expected, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 8000])
+@pytest.mark.parametrize(
+    ("start", "duration"), [(0.0, 0.013), (0.02, 0.01), (0.0313, None), (0.05, 60)]
+)
+def test_a_part_has_the_samples_of_the_whole(
+    rate, start, duration, separate, tmp_path, rng
+):
+    path = tmp_path / "song.wav"
+    soundfile.write(path, rng.uniform(-1, 1, (rate // 16, 2)), rate, "FLOAT")
+    _, whole = separate(path, tmp_path / "whole")
+    summary, part = separate(
+        path, tmp_path / "part", excerpt=Excerpt(start, duration), verify=True
+    )
+    first = round(start * RATE)
+    stop = None if duration is None else first + round(duration * RATE)
+    for stem, samples in part.items():
+        expected = whole[stem][first:stop]
+        assert len(samples) == len(expected) > 0
+        np.testing.assert_allclose(samples, expected, rtol=0, atol=2e-6)
+    assert summary.audio_seconds == pytest.approx(len(samples) / RATE)
+
+
+def test_no_more_is_read_than_the_part_needs(separate, tmp_path, rng, monkeypatch):
+    path = tmp_path / "song.wav"
+    soundfile.write(path, rng.uniform(-1, 1, 20 * RATE), RATE, "FLOAT")
+    read = []
+    blocks = MonoReader.blocks
+
+    def counting(reader):
+        for block in blocks(reader):
+            read.append(len(block))
+            yield block
+
+    monkeypatch.setattr(MonoReader, "blocks", counting)
+    separate(path, tmp_path / "out", excerpt=Excerpt(10, 0.1))
+    assert 1600 <= sum(read) < 2500
