@@ -203,10 +203,10 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         config, checkpoint.weights, precision=args.precision
     )
     logger.info(
-        "reading mono float32 at %d Hz; writing %s interleaved, %d samples late",
+        "reading mono float32 at %d Hz; writing %s interleaved, up to %d samples late",
         config.sample_rate,
         ", ".join(config.task.stems),
-        config.context_length,
+        separator.latency,
     )
     streaming.pipe(
         separator, standard_streams.BinaryStdin(), standard_streams.BinaryStdout()

@@ -19,7 +19,6 @@ import numpy as np
 
 import util
 from sswavenet.config.session import Config
-from sswavenet.separation import gain
 from sswavenet.separation.engine import NetworkSource
 from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.framing import (
@@ -88,9 +87,7 @@ def separate_file(
         reader = stack.enter_context(
             MonoReader(mixture.path, sample_rate=rate, strict=strict)
         )
-        before = excerpt.select(
-            reader, config.context_length, history=round(gain.MEMORY * rate)
-        )
+        before = excerpt.select(reader, margin=config.context_length)
         network = networks(reader.length)
         tags = reader.source.tags
         # All files are whole before the first one gets its name.

@@ -23,7 +23,6 @@ import numpy as np
 # down to -40 the shipped ones were found to separate as well.
 QUIET = -28.0
 FALL = 10.0  # dB a second
-MEMORY = -QUIET / FALL  # seconds in which what was at full scale is forgotten
 PIECES = 100  # a second
 MOST = 120.0  # dB of gain, which brings the softest sounds of 24 bits near `QUIET`
 SILENCE = 1e-8  # samples below are nothing: less than a tenth of a step of 24 bits

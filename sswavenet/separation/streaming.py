@@ -161,6 +161,12 @@ class StreamingSeparator:
         self._begin = build_streams(config, weights, block_length, precision=precision)
         self.reset()
 
+    @property
+    def latency(self) -> int:
+        """Samples that may have come in after one before its stems come out."""
+        pieces = 2 * self._gain.length
+        return self.config.context_length + self.block_length + pieces - 2
+
     def reset(self) -> None:
         """Begin a new stream."""
         self._stream = self._begin()

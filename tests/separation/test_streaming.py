@@ -113,6 +113,7 @@ def test_latency_is_the_context_plus_the_block_plus_two_pieces_of_10_ms(rng):
         done += separator.push(mixture[k : k + 1]).shape[1]
         amplified = ((k + 1) // 7 - 1) * 7  # the piece behind it is there
         assert done == max(0, amplified // 10 * 10 - context)
+        assert k - done <= separator.latency
 
 
 def test_an_empty_stream_has_empty_stems(rng):
