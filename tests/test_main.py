@@ -270,7 +270,7 @@ def test_a_session_of_2018_separates_a_folder(
     assert f"{golden_checkpoint(task_name).name}, epoch 2" in err
     assert os.environ["KERAS_BACKEND"] in err
     assert re.search(r"target field \d+ samples, batch size \d+", err)
-    assert "song.wav: 16000 Hz, mean of 1 channel(s)" in err
+    assert "song.wav: 16000 Hz, 1 channel(s)" in err
     assert "%" not in err  # no progress bars where stderr is no terminal
 
 

@@ -450,9 +450,10 @@ ffi::Error BlockForward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> skip_sum,
                         Result<3> skip_out, Result<3> gate) try {
   constexpr int64_t T = kTerms<Half>;
   const Shape s(x, skip_sum, dilation, skip_start);
-  const int64_t C = s.channels, length = s.length(), both = s.both();
   Check check;
   s.Holds(check);
+  if (check.failed()) return check.error();
+  const int64_t C = s.channels, length = s.length(), both = s.both();
   check.Shape("skip_sum", skip_sum, {s.batch, s.skip_length, s.skips});
   check.Shape("filters", filters, {3, C, 2 * C});
   check.Shape("mixing", mixing, {C, both});
@@ -525,11 +526,12 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
                          Result<2> mixing_grad, Result<3> dgate) try {
   constexpr int64_t T = kTerms<Half>;
   const Shape s(x, skip_grad, dilation, skip_start);
+  Check check;
+  s.Holds(check);
+  if (check.failed()) return check.error();
   const int64_t C = s.channels, S = s.skips, length = s.length(), both = s.both();
   const int64_t filters_size = 3 * C * 2 * C, size = filters_size + C * both;
   const int64_t groups = Count(length, kRows * kGroup);
-  Check check;
-  s.Holds(check);
   check.Shape("gate", gate, {s.batch, length, 2 * C});
   check.Shape("filters_t", filters_t, {3, 2 * C, C});
   check.Shape("mixing_t", mixing_t, {both, C});

@@ -32,6 +32,8 @@ WORKS_WITH = {
     "duration": (FILES,),
     "strict": (FILES,),
     "stems": (FILES,),
+    "complement": (FILES,),
+    "stem_format": (FILES, EVALUATION),
     "overwrite": (FILES,),
     "skip_existing": (FILES,),
     "verify": (FILES,),

@@ -212,6 +212,18 @@ def build_parser() -> Parser:
         metavar="NAME,...",
         help="stems to write, separated by commas (default: all)",
     )
+    add_flag(
+        inference,
+        "--complement",
+        "write for each stem the mixture without it, too, as no_<stem>",
+    )
+    inference.add_argument(
+        "--stem_format",
+        choices=["native", "model"],
+        help="native: stems with the mixture's rate and channels; model: mono at the "
+        "session's rate (default: native; model with --original_framing and in an "
+        "evaluation)",
+    )
     add_flag(inference, "--overwrite", "replace stems that are there")
     add_flag(
         inference,

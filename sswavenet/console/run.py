@@ -24,7 +24,8 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        return util.printable(f"{record.levelname.lower()}: {record.getMessage()}")
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        return standard_streams.printable(text)
 
 
 class AboveBars(logging.StreamHandler):

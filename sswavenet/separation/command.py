@@ -54,6 +54,11 @@ def infer(args: argparse.Namespace) -> int:
             "--original_framing depends on where the fragments begin, so that no part "
             "comes out as in the whole: expected it without --start and --duration"
         )
+    if args.original_framing and args.stem_format == "native":
+        raise UserError(
+            "--original_framing gives stems at the model's rate: expected it without "
+            "--stem_format native"
+        )
     config, session, checkpoint = startup.load_session(args)
     found = mixtures.find_mixtures(
         args.mixture_input_path,
@@ -84,6 +89,8 @@ def infer(args: argparse.Namespace) -> int:
     settings = separate.Settings(
         output_path=args.output_path,
         stems=args.stems,
+        complements=args.complement,
+        native=args.stem_format != "model",
         encoding=encoding,
         excerpt=excerpt,
         strict=args.strict,
@@ -158,9 +165,10 @@ def _check_not_a_stem(
                 "or --output_path"
             )
         return
+    stems = [*config.task.stems, *map(naming.complement, config.task.stems)]
     report_folder, name = os.path.split(os.path.realpath(args.report))
     for mixture in found:
-        for stem in mixture.stem_names(config.task.stems):
+        for stem in mixture.stem_names(stems):
             place = args.output_path / stem
             if place.name == name and report_folder == os.path.realpath(place.parent):
                 raise UserError(f"{args.report} is a stem and would be overwritten")

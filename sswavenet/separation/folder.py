@@ -22,6 +22,7 @@ from typing import Callable
 import util
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
+from sswavenet.separation import naming
 from sswavenet.separation.engine import NetworkSource
 from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.file import separate_file
@@ -46,6 +47,9 @@ class Settings:
     Args:
         output_path: folder for the stems. Defaults to a new one in the session.
         stems: names of those to write. Defaults to all.
+        complements: write the mixture without each of them, too. Defaults to False.
+        native: write stems with the mixture's rate and channels, and not the model's,
+            if the framing is not the original's. Defaults to True.
         encoding: how the stems are stored. Defaults to WAV files, `PCM_16`.
         excerpt: which part of each mixture to separate. Defaults to all.
         strict: let a damaged mixture fail. Defaults to False.
@@ -62,6 +66,8 @@ class Settings:
 
     output_path: pathlib.Path | None = None
     stems: Sequence[str] | None = None
+    complements: bool = False
+    native: bool = True
     encoding: Encoding = Encoding()  # noqa: RUF009 (it is frozen)
     excerpt: Excerpt = Excerpt()  # noqa: RUF009
     strict: bool = False
@@ -166,11 +172,12 @@ def separate_all(
     if not separated and not settings.output_path:
         with contextlib.suppress(OSError):  # folders in it stay
             folder.rmdir()
-    num_samples = sum(file.frames or 0 for file in separated)
     return Summary(
         folder=folder.resolve(),
         files=files,
-        audio_seconds=num_samples / config.sample_rate,
+        audio_seconds=sum(
+            (file.frames or 0) / (file.sample_rate or 1) for file in separated
+        ),
         wall_seconds=time.monotonic() - started,
     )
 
@@ -190,7 +197,8 @@ def _to_do(
         if settings.skip_existing:
             raise UserError("--skip_existing needs --output_path")
         return mixtures, set()
-    every = set(itertools.chain(stems, *STEMS_OF_TASKS))
+    known = list(itertools.chain(*STEMS_OF_TASKS))
+    every = {*stems, *known, *map(naming.complement, known)}
     outputs = Outputs(mixtures, settings.output_path, sorted(every))
     # An earlier run may have written more stems than this one is to write, or others.
     earlier = [
@@ -235,10 +243,10 @@ def _attempt(
     old: Container[os.PathLike] | None = None if settings.overwrite else ()
     if settings.skip_existing:  # some stems of this mixture, else it would be skipped
         old = list(filter(os.path.lexists, paths.values()))
-    found = FileReport(str(mixture.path), sample_rate=config.sample_rate)
+    found = FileReport(str(mixture.path))
     while found.status == FAILED:
         try:
-            found.frames, found.stems, found.warnings = separate_file(
+            found = separate_file(
                 mixture,
                 paths,
                 config,
@@ -246,11 +254,11 @@ def _attempt(
                 encoding=settings.encoding,
                 excerpt=settings.excerpt,
                 bar=bar,
+                native=settings.native and not settings.original_framing,
                 strict=settings.strict,
                 verify=settings.verify,
                 old=old,
             )
-            found.status = SEPARATED
         except Exception as error:
             known = (OSError, MemoryError, RuntimeError, UserError)
             if util.is_out_of_memory(error):
@@ -276,6 +284,7 @@ def _one_line(mixture: Mixture, error: Exception) -> str:
 
 
 def _chosen_stems(config: Config, settings: Settings) -> Sequence[str]:
+    """Names of what is written."""
     known = config.task.stems
     unknown = [stem for stem in settings.stems or () if stem not in known]
     if unknown:
@@ -283,4 +292,5 @@ def _chosen_stems(config: Config, settings: Settings) -> Sequence[str]:
             f"--stems must be some of {','.join(known)} for {config.task_name}, "
             f"got {','.join(unknown)}"
         )
-    return settings.stems or known
+    stems = settings.stems or known
+    return [*stems, *(map(naming.complement, stems) if settings.complements else ())]

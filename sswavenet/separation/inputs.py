@@ -164,7 +164,7 @@ def read_header(path: pathlib.Path, sample_rate: int) -> tuple[int, str]:
     # A file that cannot be read fails when its turn comes, with its reason.
     with contextlib.suppress(UserError), AudioReader(path) as reader:
         length = -(-reader.rough_frames * sample_rate // reader.sample_rate)
-        description = f"{reader.sample_rate} Hz, mean of {reader.channels} channel(s)"
+        description = f"{reader.sample_rate} Hz, {reader.channels} channel(s)"
         return length, description
     return 0, "unreadable"
 

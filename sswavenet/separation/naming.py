@@ -12,6 +12,11 @@ DEFAULT = "{mixture}_{stem}"
 FIELDS = ("mixture", "stem")
 
 
+def complement(stem: str) -> str:
+    """What the mixture without a stem is called."""
+    return f"no_{stem}"
+
+
 def check_template(template: str) -> None:
     """Refuse a template that names what there is not, or leads out of the folder.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import util
 from sswavenet.console.places import identity
+from sswavenet.separation import naming
 from sswavenet.separation.inputs import Mixture
 from util import UserError
 
@@ -69,10 +70,11 @@ class Outputs:
         """Which mixtures are stems of others, as those of an earlier run.
 
         Only where all stems of a mixture are there: else one of them may be a mixture
-        that happens to have such a name.
+        that happens to have such a name. Their complements may be there, too.
         """
         complete = self.with_all(mixtures, stems)
-        return [mixture for _, mixture in self._shared(mixtures, complete, stems)]
+        names = [*stems, *map(naming.complement, stems)]
+        return [mixture for _, mixture in self._shared(mixtures, complete, names)]
 
     def check(
         self,

@@ -249,6 +249,13 @@ class MonoReader:
         return -(-self.source.frames * self.sample_rate // self.source_rate)
 
     @property
+    def block_frames(self) -> int:
+        """Frames of the file to be read at a time."""
+        # Of a low rate a few frames become many: at 1 Hz each one a whole second.
+        most = BLOCK_FRAMES * self.source_rate // self.sample_rate
+        return max(1, min(BLOCK_FRAMES // self.source.channels, most))
+
+    @property
     def warnings(self) -> list[str]:
         """What is to be told of the file, after all was read."""
         found = [self.source.damage] if self.source.damage else []
@@ -266,11 +273,8 @@ class MonoReader:
         Raises:
             UserError: as for `AudioReader.blocks`.
         """
-        # Of a low rate a few frames become many: at 1 Hz each one a whole second.
-        most = BLOCK_FRAMES * self.source_rate // self.sample_rate
-        size = max(1, min(BLOCK_FRAMES // self.source.channels, most))
         return resample(
-            map(to_mono, self.source.blocks(size)),
+            map(to_mono, self.source.blocks(self.block_frames)),
             from_rate=self.source_rate,
             to_rate=self.sample_rate,
         )

@@ -125,6 +125,7 @@ def test_block_and_its_gradients_are_those_of_the_formula(
             precision=precision,
         )
 
+    @jax.jit
     def formula(*inputs):
         return block_by_formula(product, *inputs, dilation, skip_crop)
 
@@ -133,7 +134,7 @@ def test_block_and_its_gradients_are_those_of_the_formula(
             out, skip = function(*inputs)
             return (out * out_part).sum() + (skip * skip_part).sum()
 
-        return jax.grad(value, argnums=(0, 1, 2, 3))
+        return jax.jit(jax.grad(value, argnums=(0, 1, 2, 3)))
 
     inputs = (x, skips, filters, mixing)
     for got, expected in zip(compiled(*inputs), formula(*inputs)):
@@ -163,6 +164,7 @@ def test_head_and_its_gradients_are_those_of_the_formula(
     def compiled(skips, first, last):
         return fused.head(skips, first=first, last=last, precision=precision)
 
+    @jax.jit
     def formula(skips, first, last):
         padded = jnp.pad(jnp.maximum(skips, 0), ((0, 0), (1, 1), (0, 0)))
         sums = sum(product(padded[:, k : k + time], first[k]) for k in range(3))
@@ -171,7 +173,7 @@ def test_head_and_its_gradients_are_those_of_the_formula(
     inputs = (skips, first, last)
     assert_close(compiled(*inputs), formula(*inputs), precision)
     gradients = [
-        jax.grad(lambda *a, f=f: (f(*a) * part).sum(), argnums=(0, 1, 2))(*inputs)
+        jax.jit(jax.grad(lambda *a, f=f: (f(*a) * part).sum(), (0, 1, 2)))(*inputs)
         for f in (compiled, formula)
     ]
     for got, expected in zip(*gradients):
@@ -340,9 +342,11 @@ def test_says_that_the_compiler_failed(afresh, monkeypatch, caplog, tmp_path):
 def quick_compiler(monkeypatch, tmp_path):
     """Takes no time, and writes the same bytes each time."""
     compiler = tmp_path / "c++"
-    compiler.write_text('#!/bin/sh\nfor last; do :; done\nseq 999 >"$last"\n')
+    lines = "#!/bin/sh", '[ "$1" = --version ] && exec echo 1.0', "for last; do :; done"
+    compiler.write_text("\n".join((*lines, 'seq 999 >"$last"')))
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
+    return compiler
 
 
 def test_what_was_compiled_once_is_kept(afresh, quick_compiler, monkeypatch):
@@ -351,6 +355,16 @@ def test_what_was_compiled_once_is_kept(afresh, quick_compiler, monkeypatch):
     monkeypatch.setenv("PATH", "")  # no compiler any more
     assert fused._library() == library
     assert list(afresh.iterdir()) == [library]
+
+
+def test_another_version_of_the_compiler_compiles_anew(afresh, quick_compiler):
+    library = fused._library()
+    text = quick_compiler.read_text()
+    quick_compiler.write_text(text.replace("1.0", "1.1"))
+    other = fused._library()
+    assert sorted(afresh.iterdir()) == sorted([library, other])
+    quick_compiler.write_text(text)
+    assert fused._library() == library != other
 
 
 @pytest.mark.parametrize("size", [0, 100])

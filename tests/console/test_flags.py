@@ -11,6 +11,7 @@ VALUES = {
     "batch_size": "2",
     "jobs": "2",
     "metrics": "si_sdr",
+    "stem_format": "model",
     "stems": "vocals",
     "subset": "train",
     "format": "wav",  # the default, but given

@@ -1,0 +1,85 @@
+"""The compiled code under the compiler's own checks."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from sswavenet.backend import compat, fused
+
+ROOT = pathlib.Path(__file__).parents[2]
+FOLDER = pathlib.Path(__file__).parent
+
+# Without optimization it compiles in a third of the time.
+COMPILER = """#!/bin/sh
+echo "$@" >>'{record}'
+exec '{compiler}' "$@" -O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all
+"""
+
+
+@pytest.mark.parametrize("machine", ["x86-64", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a compiler for x86")
+def test_nothing_is_warned_about_for_other_processors(machine):
+    """On whose registers, and whether they take bfloat16, the code depends."""
+    jax = pytest.importorskip("jax")
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    command = [compiler, *fused.FLAGS, f"-march={machine}", "-fsyntax-only"]
+    command += ["-isystem", jax.ffi.include_dir(), str(fused.SOURCE)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compat.backend_name() != "jax", reason="custom calls are JAX's")
+def test_nothing_is_undefined_or_out_of_bounds(tmp_path):
+    """In the tests of gradients and of calls that are refused, as a process of its own.
+
+    The sanitizers' libraries must come before all others.
+    """
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    libraries = [
+        subprocess.check_output([compiler, f"-print-file-name={name}"], text=True)
+        for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")
+    ]
+    libraries = list(map(str.strip, libraries))
+    if not all(map(os.path.isabs, libraries)):
+        pytest.skip("needs the sanitizers of GCC")
+    record = tmp_path / "record"
+    checked = tmp_path / "c++"
+    checked.write_text(COMPILER.format(record=record, compiler=compiler))
+    checked.chmod(0o755)
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider"),
+            # What the sanitizers say goes to the process's own stderr.
+            *("--capture=sys", "-k", "formula or refused or answered"),
+            *(FOLDER / "test_fused.py", FOLDER / "test_fused_entries.py"),
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "CXX": str(checked),
+            "LD_PRELOAD": " ".join(libraries),
+            # Python and XLA free little at the end, and allocate much before.
+            "ASAN_OPTIONS": "detect_leaks=0:malloc_context_size=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    said = ended.stdout[-5000:] + ended.stderr[-5000:]
+    assert ended.returncode == 0, said
+    assert "fused.cc" in record.read_text()
+    assert "needs a C++ compiler" not in ended.stdout, said
