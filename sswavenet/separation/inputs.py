@@ -55,60 +55,65 @@ class Mixture:
 
 
 def find_mixtures(
-    path: os.PathLike,
-    *,
+    *paths: os.PathLike | str,
     sample_rate: int,
     recursive: bool = False,
-    output_path: os.PathLike | None = None,
+    output_paths: Sequence[os.PathLike] = (),
     template: str = naming.DEFAULT,
     extension: str = "wav",
 ) -> list[Mixture]:
-    """List the mixtures at `path` in sorted order, and read their headers.
+    """List the mixtures at `paths`, each once, and read their headers.
 
     Args:
-        path: a file, taken whatever its name is, or a folder, of which every file
-            with an extension of audio or video is taken, but for hidden ones.
+        paths: files, taken whatever their names are, and folders, of which every file
+            with an extension of audio or video is taken in sorted order, but for
+            hidden ones.
         sample_rate: the model's, Hz.
         recursive: whether to look into a folder's folders. Defaults to False.
-        output_path: a folder that is not looked into, for it holds stems.
+        output_paths: folders that are not looked into, for they hold stems.
         template: of the stems' names. Defaults to `naming.DEFAULT`.
         extension: of the stems' files. Defaults to `wav`.
 
     Raises:
         UserError: there are none, or two would write the same stems.
     """
-    root = pathlib.Path(path)
-    if not root.exists():
-        raise UserError(f"{root}: expected an audio file or a folder, found nothing")
-    if not (root.is_file() or root.is_dir()):
-        raise UserError(f"{root}: expected an audio file or a folder, got a device")
-    files = _list_folder(root, recursive, output_path) if root.is_dir() else [root]
-    names: dict[pathlib.PurePath, pathlib.Path] = {}
+    found: dict[str, tuple[pathlib.PurePath, pathlib.Path]] = {}
+    for root in map(pathlib.Path, paths):
+        if not root.exists():
+            raise UserError(
+                f"{root}: expected an audio file or a folder, found nothing"
+            )
+        if not (root.is_file() or root.is_dir()):
+            raise UserError(f"{root}: expected an audio file or a folder, got a device")
+        if root.is_file():
+            found.setdefault(os.path.abspath(root), (pathlib.PurePath(root.stem), root))
+            continue
+        for file in _list_folder(root, recursive, output_paths):
+            name = file.parent.relative_to(root) / file.stem
+            found.setdefault(os.path.abspath(file), (name, file))
     taken: dict[pathlib.PurePath, pathlib.Path] = {}
-    for file in files:
-        name = pathlib.PurePath(file.stem)
-        if root.is_dir():
-            name = file.parent.relative_to(root) / name
+    for name, file in found.values():
         stems = naming.stem_path(template, name, "stem", extension)
         if stems in taken:
             raise UserError(f"{taken[stems]} and {file} would write the same stems")
-        taken[stems] = names[name] = file
+        taken[stems] = file
     return [
         dataclasses.replace(
             _read_header(file, name, sample_rate),
             template=template,
             extension=extension,
         )
-        for name, file in names.items()
+        for name, file in found.values()
     ]
 
 
 def _list_folder(
-    root: pathlib.Path, recursive: bool, output_path: os.PathLike | None
+    root: pathlib.Path, recursive: bool, output_paths: Sequence[os.PathLike]
 ) -> list[pathlib.Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot list {error.filename}: {error.strerror}")
 
+    apart = set(map(os.path.realpath, output_paths))
     files, links = [], []
     for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [
@@ -116,7 +121,7 @@ def _list_folder(
             for name in folders
             if recursive
             and not util.is_foreign(name)
-            and not _is_same(pathlib.Path(folder, name), output_path)
+            and os.path.realpath(os.path.join(folder, name)) not in apart
         ]
         inner = [pathlib.Path(folder, name) for name in folders]
         links += [place for place in inner if place.is_symlink()]
@@ -142,10 +147,6 @@ def _warn_of(paths: Sequence[pathlib.Path], what: str) -> None:
     if paths:
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         logger.warning("%s: %s%s", what, min(paths), more)
-
-
-def _is_same(folder: pathlib.Path, other: os.PathLike | None) -> bool:
-    return other is not None and os.path.realpath(folder) == os.path.realpath(other)
 
 
 def _read_header(
