@@ -6,6 +6,7 @@ A flag that would be ignored is refused, so that nobody waits for what it does n
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -62,8 +63,9 @@ def parse(
     """The arguments, where each flag that is given has something to do.
 
     Mixtures without a flag mean `--mode inference` and, unless the session is given,
-    the first one that ships. A flag that is given as False asks for nothing and is taken everywhere. Otherwise
-    the parser ends the program with a line that names the flag and where it works.
+    the multi-instrument one that ships. A flag that is given as False asks for nothing
+    and is taken everywhere. Otherwise the parser ends the program with a line that
+    names the flag and where it works.
     """
     # What is in the namespace before is not replaced by a default.
     names = [
@@ -74,8 +76,9 @@ def parse(
     blank = argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN))
     words = _with_bare_flags(parser, sys.argv[1:] if argv is None else argv)
     args = parser.parse_intermixed_args(words, blank)
-    blanks = (_NOT_GIVEN, [])  # mixtures are a list
-    given = [name for name in names if getattr(args, name) not in blanks]
+    if not args.mixtures:  # no mixtures are an empty list
+        args.mixtures = _NOT_GIVEN
+    given = [name for name in names if getattr(args, name) is not _NOT_GIVEN]
     for name in set(names) - set(given):
         setattr(args, name, parser.get_default(name))
     contradiction = _contradiction(args, given)
@@ -107,7 +110,7 @@ def _with_bare_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> li
     }
     words: list[str] = []
     for word in argv:
-        if words and words[-1] in bare and pathlib.Path(word).exists():
+        if words and words[-1] in bare and os.path.lexists(word):
             words[-1] += "=True"
         words.append(word)
     return words

@@ -147,6 +147,7 @@ def build_parser() -> Parser:
     inference.add_argument(
         "mixtures",
         nargs="*",
+        default=[],
         type=_path,
         metavar="MIXTURE",
         help="audio files, videos and folders of them to separate, or - for a stream",

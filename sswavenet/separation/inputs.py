@@ -77,7 +77,8 @@ def find_mixtures(
     Raises:
         UserError: there are none, or two would write the same stems.
     """
-    found: dict[str, tuple[pathlib.PurePath, pathlib.Path]] = {}
+    found: dict[pathlib.Path, tuple[pathlib.PurePath, pathlib.Path]] = {}
+    name: pathlib.PurePath
     for root in map(pathlib.Path, paths):
         if not root.exists():
             raise UserError(
@@ -86,11 +87,12 @@ def find_mixtures(
         if not (root.is_file() or root.is_dir()):
             raise UserError(f"{root}: expected an audio file or a folder, got a device")
         if root.is_file():
-            found.setdefault(os.path.abspath(root), (pathlib.PurePath(root.stem), root))
+            name = pathlib.PurePath(root.stem)
+            found.setdefault(root.absolute(), (name, root))
             continue
         for file in _list_folder(root, recursive, output_paths):
             name = file.parent.relative_to(root) / file.stem
-            found.setdefault(os.path.abspath(file), (name, file))
+            found.setdefault(file.absolute(), (name, file))
     taken: dict[pathlib.PurePath, pathlib.Path] = {}
     for name, file in found.values():
         stems = naming.stem_path(template, name, "stem", extension)
@@ -121,7 +123,7 @@ def _list_folder(
             for name in folders
             if recursive
             and not util.is_foreign(name)
-            and os.path.realpath(os.path.join(folder, name)) not in apart
+            and os.path.realpath(pathlib.Path(folder, name)) not in apart
         ]
         inner = [pathlib.Path(folder, name) for name in folders]
         links += [place for place in inner if place.is_symlink()]
