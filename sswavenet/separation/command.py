@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import util
 from sswavenet.config.session import Config
-from sswavenet.console import places
+from sswavenet.console import flags, places
 from sswavenet.console import streams as standard_streams
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 
 def infer(args: argparse.Namespace) -> int:
     """Separate mixtures."""
-    if args.mixture_input_path is None:
-        raise UserError("--mode inference needs --mixture_input_path")
+    paths = args.mixtures or [args.mixture_input_path]
+    if paths == [None]:
+        raise UserError("--mode inference needs mixtures, or --mixture_input_path")
     if args.mixture_input_path == "-":
         return _separate_stdin(args)
     if args.report is not None:
@@ -41,10 +42,10 @@ def infer(args: argparse.Namespace) -> int:
             "--one_shot takes each file whole: --target_field_length and --batch_size "
             "change nothing"
         )
-    if args.recursive and pathlib.Path(args.mixture_input_path).is_file():
+    if args.recursive and all(map(os.path.isfile, paths)):
         logger.warning(
             "--recursive looks into folders: with the file %s it changes nothing",
-            args.mixture_input_path,
+            paths[0],
         )
     naming.check_template(args.output_name)
     encoding = _encoding(args)
@@ -61,9 +62,12 @@ def infer(args: argparse.Namespace) -> int:
         )
     config, session, checkpoint = startup.load_session(args)
     found = mixtures.find_mixtures(
-        args.mixture_input_path,
+        *paths,
         recursive=args.recursive,
-        output_path=args.output_path or session / "samples",
+        output_paths=[
+            args.output_path or session / "samples",
+            *([flags.SEPARATED] if args.session else []),
+        ],
         template=args.output_name,
         extension=args.format,
     )

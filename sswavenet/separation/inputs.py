@@ -74,40 +74,33 @@ class Found:
 
 
 def find_mixtures(
-    path: os.PathLike,
-    *,
+    *paths: os.PathLike | str,
     recursive: bool = False,
-    output_path: os.PathLike | None = None,
+    output_paths: Sequence[os.PathLike] = (),
     template: str = naming.DEFAULT,
     extension: str = "wav",
 ) -> Found:
-    """List the mixtures at `path` in sorted order; none of them is opened.
+    """List the mixtures at `paths`, each once; none of them is opened.
 
     Args:
-        path: a file, taken whatever its name is, or a folder, of which every file
-            with an extension of audio or video is taken, but for hidden ones.
+        paths: files, taken whatever their names are, and folders, of which every file
+            with an extension of audio or video is taken in sorted order, but for
+            hidden ones.
         recursive: whether to look into a folder's folders. Defaults to False.
-        output_path: a folder that is not looked into, for it holds stems.
+        output_paths: folders that are not looked into, for they hold stems.
         template: of the stems' names. Defaults to `naming.DEFAULT`.
         extension: of the stems' files. Defaults to `wav`.
 
     Raises:
         UserError: there are none, or two would write the same stems.
     """
-    root = pathlib.Path(path)
-    if not root.exists():
-        raise UserError(f"{root}: expected an audio file or a folder, found nothing")
-    if not (root.is_file() or root.is_dir()):
-        raise UserError(f"{root}: expected an audio file or a folder, got a device")
     left_out: list[tuple[str, str]] = []
-    files = [(os.fspath(root), root.stem, root.stat().st_size)]
-    if root.is_dir():
-        start, files = len(os.path.join(root, "")), []
-        for file, size in _walk(os.fspath(root), recursive, output_path, left_out):
-            files.append((file, os.path.splitext(file[start:])[0], size))
+    found: dict[str, tuple[str, str, int]] = {}  # by place: file, name, size
+    for root in map(pathlib.Path, paths):
+        for file, name, size in _list(root, recursive, output_paths, left_out):
+            found.setdefault(os.path.abspath(file), (file, name, size))
     mixtures: dict[str, Mixture] = {}
-    # In the order of folders and names, whatever separates them.
-    for file, name, size in sorted(files, key=lambda entry: entry[0].split(os.sep)):
+    for file, name, size in found.values():
         mixture = Mixture(pathlib.Path(file), name, size, template, extension)
         (stem,) = mixture.stem_names(["stem"])
         if stem in mixtures:
@@ -118,18 +111,41 @@ def find_mixtures(
         text = ", ".join(f"{place} ({reason})" for place, reason in sorted(left_out))
         logger.warning("left out: %s", text)
     if not mixtures:
+        root = pathlib.Path(paths[0])
         raise UserError(f"{root}: expected at least one audio file in the folder")
     return Found(list(mixtures.values()), sorted(left_out))
+
+
+def _list(
+    root: pathlib.Path,
+    recursive: bool,
+    output_paths: Sequence[os.PathLike],
+    left_out: list[tuple[str, str]],
+) -> list[tuple[str, str, int]]:
+    """File, name and size of each mixture at a path."""
+    if not root.exists():
+        raise UserError(f"{root}: expected an audio file or a folder, found nothing")
+    if root.is_file():
+        return [(os.fspath(root), root.stem, root.stat().st_size)]
+    if not root.is_dir():
+        raise UserError(f"{root}: expected an audio file or a folder, got a device")
+    start = len(os.path.join(root, ""))
+    files = [
+        (file, os.path.splitext(file[start:])[0], size)
+        for file, size in _walk(os.fspath(root), recursive, output_paths, left_out)
+    ]
+    # In the order of folders and names, whatever separates them.
+    return sorted(files, key=lambda entry: entry[0].split(os.sep))
 
 
 def _walk(
     root: str,
     recursive: bool,
-    output_path: os.PathLike | None,
+    output_paths: Sequence[os.PathLike],
     left_out: list[tuple[str, str]],
 ) -> Iterator[tuple[str, int]]:
     """Audio files of a folder and their sizes; what else may be audio is noted."""
-    stems = identity(output_path) if output_path is not None else None
+    stems = set(map(identity, output_paths))
     waiting = [root]
     while waiting:  # not by recursion, however deep the folders are
         folder = waiting.pop()
@@ -142,7 +158,7 @@ def _walk(
             place, is_link = entry.path, entry.is_symlink()
             extension = os.path.splitext(place)[1].lower()
             if os.path.isdir(place) if is_link else entry.is_dir():
-                if not recursive or (stems and identity(place) == stems):
+                if not recursive or (stems and identity(place) in stems):
                     continue
                 if is_link:
                     left_out.append((place, "a link to a folder"))
