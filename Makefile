@@ -132,15 +132,18 @@ corpus: .venv/corpus-installed songs ## render the whole procedural corpus (data
 TRAIN = $(RUN) main.py --mode training --precision $(PRECISION)
 PRECISION ?= float32
 
+# With SONGS=FOLDER those that have heard people sing, whose weights the songs' licences bind.
+FAST = $(if $(SONGS),-fast)
+
 retrain-multi-instrument: corpus ## train the shipped network again, from nothing
-	$(TRAIN) --config sessions/multi-instrument/retrain.json
+	$(TRAIN) --config sessions/multi-instrument$(FAST)/retrain.json
 
 # It begins with the vocals of the other one.
 retrain-singing-voice: retrain-multi-instrument ## the same for the other session
-	ls sessions/singing-voice-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
-		$(RUN) -m sswavenet.training.grow sessions/multi-instrument-retrained/config.json \
-		sessions/singing-voice/retrain.json
-	$(TRAIN) --config sessions/singing-voice/retrain.json
+	ls sessions/singing-voice$(FAST)-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
+		$(RUN) -m sswavenet.training.grow sessions/multi-instrument$(FAST)-retrained/config.json \
+		sessions/singing-voice$(FAST)/retrain.json
+	$(TRAIN) --config sessions/singing-voice$(FAST)/retrain.json
 
 # Into sessions/<task>-grown, likewise.
 grow-multi-instrument: ## grow the shipped network into the paper's, and train it on
