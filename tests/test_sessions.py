@@ -335,7 +335,7 @@ def test_scores_are_those_of_the_formula(song, tmp_path, rng, capsys):
 @pytest.mark.parametrize(
     ("rate", "channels", "value", "message"),
     [
-        (8000, 1, 0.1, "has 64000 samples at 16000 Hz, its reference has 32000"),
+        (8000, 1, 0.1, "has 64000 samples, its reference has 32000"),
         (16000, 1, np.nan, "has samples that are not finite"),
     ],
 )
