@@ -18,15 +18,17 @@ import hypothesis
 import numpy as np
 import pytest
 import soundfile
-from fuzz import (
+from hypothesis import strategies
+from stress.fuzz import run_case
+from support import (
     base_session,
     fake_network,
-    run_case,
+    random_weights,
+    tiny_config,
+    tiny_document,
     without_network,
     write_session,
 )
-from hypothesis import strategies
-from networks import random_weights, tiny_config, tiny_document
 
 import main as program
 import util
@@ -1409,7 +1411,14 @@ def test_a_signal_leaves_only_whole_files(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 def test_separations_survive_kills():
     done = subprocess.run(
-        [sys.executable, "tests/kills.py", "--separations", "8", "--trainings", "0"],
+        [
+            sys.executable,
+            "tests/stress/kills.py",
+            "--separations",
+            "8",
+            "--trainings",
+            "0",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -1423,7 +1432,7 @@ def test_separations_survive_kills():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts Linux's way")
 def test_a_run_of_many_files_leaks_nothing(tmp_path):
     done = subprocess.run(
-        [sys.executable, "tests/soak.py", "--files", "80"],
+        [sys.executable, "tests/stress/soak.py", "--files", "80"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,

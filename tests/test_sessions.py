@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from networks import TASK_NAMES, oracle
+from support import TASK_NAMES, oracle
 
 import main
 from sswavenet import checkpoints
