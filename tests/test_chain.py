@@ -10,7 +10,7 @@ import shutil
 import sys
 
 import pytest
-from networks import TASK_NAMES, tiny_document
+from support import TASK_NAMES, tiny_document
 from test_corpus import SPEECH, make_corpus, packages
 
 from main import main

@@ -22,7 +22,7 @@ import warnings
 import numpy as np
 import pytest
 import soundfile
-from networks import GOLDEN, golden_checkpoint
+from support import GOLDEN, golden_checkpoint
 
 import main
 

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from networks import tiny_config
 from scipy import signal
+from support import tiny_config
 
 from datasets import Dataset, check_dataset, split_tracks
 from sswavenet.config.tasks import TASKS

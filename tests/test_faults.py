@@ -18,15 +18,17 @@ import hypothesis
 import numpy as np
 import pytest
 import soundfile
-from fuzz import (
+from hypothesis import strategies
+from stress.fuzz import run_case
+from support import (
     base_session,
     fake_network,
-    run_case,
+    random_weights,
+    tiny_config,
+    tiny_document,
     without_network,
     write_session,
 )
-from hypothesis import strategies
-from networks import random_weights, tiny_config, tiny_document
 
 import main as program
 import util
@@ -1516,7 +1518,14 @@ def test_a_signal_leaves_only_whole_files(
 def test_separations_survive_kills(form, kills):
     if form == "m4a":
         pytest.importorskip("av")
-    command = [sys.executable, "tests/kills.py", "--trainings", "0", "--format", form]
+    command = [
+        sys.executable,
+        "tests/stress/kills.py",
+        "--trainings",
+        "0",
+        "--format",
+        form,
+    ]
     done = subprocess.run(
         [*command, "--separations", str(kills)],
         cwd=ROOT,
@@ -1532,7 +1541,7 @@ def test_separations_survive_kills(form, kills):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts Linux's way")
 def test_a_run_of_many_files_leaks_nothing(tmp_path):
     done = subprocess.run(
-        [sys.executable, "tests/soak.py", "--files", "80"],
+        [sys.executable, "tests/stress/soak.py", "--files", "80"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,

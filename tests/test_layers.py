@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from networks import correlate_same
+from support import correlate_same
 
 import layers
 from sswavenet.backend import compat

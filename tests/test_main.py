@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-from networks import (
+from support import (
     GOLDEN,
     TASK_NAMES,
     golden_checkpoint,

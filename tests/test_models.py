@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import (
+from support import (
     GOLDEN,
     TASK_NAMES,
     golden_checkpoint,

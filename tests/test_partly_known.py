@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from networks import TASK_NAMES, random_weights, tiny_config, tiny_document
+from support import TASK_NAMES, random_weights, tiny_config, tiny_document
 
 import models
 from datasets import Dataset, check_dataset

@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from networks import TASK_NAMES, oracle
 from scipy.signal import resample_poly
+from support import TASK_NAMES, oracle
 
 import main
 from sswavenet import checkpoints

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from networks import TASK_NAMES, tiny_document
+from support import TASK_NAMES, tiny_document
 
 import models
 from sswavenet.backend import compat, fused

@@ -14,7 +14,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-from networks import (
+from support import (
     TASK_NAMES,
     golden_checkpoint,
     golden_config,
@@ -658,7 +658,7 @@ import pathlib, resource, sys
 sys.path.insert(0, "tests")
 from sswavenet import checkpoints
 from util import UserError
-from networks import random_weights, tiny_config
+from support import random_weights, tiny_config
 import numpy as np
 weights = random_weights(tiny_config(), np.random.default_rng(0))
 path = pathlib.Path(sys.argv[1], "a.hdf5")

@@ -9,7 +9,7 @@ import pathlib
 import hypothesis
 import pytest
 from hypothesis import strategies
-from networks import GOLDEN, TASK_NAMES, tiny_config, tiny_document
+from support import GOLDEN, TASK_NAMES, tiny_config, tiny_document
 
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.keys import KEYS, REQUIRED

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import soundfile
-from fuzz import base_session, write_session
+from support import base_session, write_session
 
 import main as program
 from sswavenet.console import run as command_line
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 RUN = """
 import sys
 sys.path.insert(0, "tests")
-from fuzz import without_network
+from support import without_network
 with without_network() as run:
     sys.exit(run(sys.argv[1:]))
 """

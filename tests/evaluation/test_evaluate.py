@@ -14,8 +14,8 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-from networks import GOLDEN, golden_checkpoint, golden_config
 from scipy import signal
+from support import GOLDEN, golden_checkpoint, golden_config
 
 import util
 from main import main

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-from networks import random_weights, tiny_config
+from support import random_weights, tiny_config
 
 import models
 from sswavenet.separation import inputs

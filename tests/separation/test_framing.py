@@ -4,7 +4,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
-from networks import tiny_config
+from support import tiny_config
 
 from sswavenet.separation.framing import (
     Framing,

@@ -8,7 +8,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
-from networks import TASK_NAMES, random_weights, tiny_config
+from support import TASK_NAMES, random_weights, tiny_config
 
 import models
 from sswavenet.backend import compat

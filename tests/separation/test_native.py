@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from networks import golden_config
 from scipy import signal
+from support import golden_config
 
 from sswavenet.separation import memory, native
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from networks import (
+from support import (
     TASK_NAMES,
     golden_checkpoint,
     golden_config,
@@ -174,7 +174,7 @@ def test_a_signal_after_two_networks_is_heard(openvino):
 import os, signal, sys
 sys.path += [".", "tests"]
 import numpy as np
-from networks import random_weights, tiny_config
+from support import random_weights, tiny_config
 from sswavenet.separation import stream_openvino
 
 config = tiny_config()

@@ -12,7 +12,7 @@ import termios
 
 import numpy as np
 import pytest
-from networks import random_weights, tiny_config
+from support import random_weights, tiny_config
 
 from sswavenet.separation import streaming
 from sswavenet.separation.framing import Framing, Network, estimate_blocks

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import GOLDEN, TASK_NAMES, golden_checkpoint, oracle
+from support import GOLDEN, TASK_NAMES, golden_checkpoint, oracle
 
 import sswavenet
 from sswavenet.config import shipped

@@ -1,7 +1,7 @@
 """The shape of the network's input: as given, else fitting; never beyond memory."""
 
 import pytest
-from networks import tiny_config
+from support import tiny_config
 
 from sswavenet.separation import shapes
 from sswavenet.separation.framing import Framing

@@ -7,7 +7,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
-from networks import (
+from support import (
     TASK_NAMES,
     golden_checkpoint,
     golden_config,

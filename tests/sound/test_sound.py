@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import strategies
-from networks import GOLDEN, TASK_NAMES
 from scipy import signal
+from support import GOLDEN, TASK_NAMES
 
 from sswavenet.sound import reader as sound
 from sswavenet.sound import writer as sound_writer

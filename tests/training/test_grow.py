@@ -11,7 +11,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from networks import oracle, random_weights, tiny_config, tiny_document
+from support import oracle, random_weights, tiny_config, tiny_document
 
 import models
 import util

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import tiny_config
+from support import tiny_config
 
 import models
 from sswavenet.backend import compat

@@ -1,4 +1,4 @@
-"""Separate thousands of short files in one process: python tests/soak.py
+"""Separate thousands of short files in one process: python tests/stress/soak.py
 
 Memory, open files and compilations are counted after the first files and at the end.
 """
@@ -12,14 +12,13 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path[:0] = map(str, pathlib.Path(__file__).parents[1:3])
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 import soundfile
-from fuzz import base_session, write_session
+from support import base_session, write_session
 
 import main
 from sswavenet.separation import folder as separate
