@@ -142,7 +142,7 @@ def test_usage_gives_an_arguments_default(flag):
 def example_commands():
     """The lines with a command of this program, in any document."""
     lines = (line for text in DOCUMENTS.values() for line in read_commands(text))
-    return sorted({line for line in lines if re.search(r"\bmain\.py ", line)})
+    return sorted({line for line in lines if re.search(r"^\S.*\bmain\.py \S", line)})
 
 
 @pytest.mark.parametrize("line", example_commands())
@@ -174,7 +174,7 @@ def test_usage_says_which_flags_work_where():
         for use in uses
     )
     everywhere = tables["For every mode"]
-    assert training == everywhere
+    assert training == everywhere - named("A training takes no")
     assert files == everywhere | tables["Separation"]
     assert stream == everywhere - {"print_model_summary"} | named("A stream takes")
     assert evaluation == everywhere | tables["Evaluation"] | named("An evaluation")

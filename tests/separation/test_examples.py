@@ -6,7 +6,9 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
-from support import base_session, without_network, write_session
+from support import TASK_NAMES, base_session, without_network, write_session
+
+from sswavenet.config import shipped
 
 ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
 pytest.importorskip("av")
@@ -17,7 +19,7 @@ RATE = 44100
 def example(part):
     """The words behind `main.py` of the command there that has `part` in it."""
     lines = USAGE.read_text("utf-8").splitlines()
-    (line,) = [line for line in lines if " main.py " in line and part in line]
+    (line,) = [line for line in lines if " main.py " in line and part in line.split()]
     return line.split(" main.py ")[1].split()
 
 
@@ -34,8 +36,10 @@ def run(tmp_path, monkeypatch, capsys):
 
     def work(part):
         words = example(part)
-        config = tmp_path / words[words.index("--config") + 1]
-        write_session(config.parent, *base_session(config.parent.name))
+        for name in TASK_NAMES:
+            write_session(tmp_path / "sessions" / name, *base_session(name))
+            (tmp_path / "sessions" / name / "MODEL_CARD.md").touch()
+        monkeypatch.setattr(shipped, "FOLDER", tmp_path / "sessions")
         with without_network() as main:
             assert main(words) == 0
         capsys.readouterr()
@@ -68,7 +72,7 @@ def test_four_flac_stems_of_an_album(run, tmp_path):
     (tmp_path / "album").mkdir()
     for name in ("one.mp3", "two.flac", "three.opus"):
         encode(tmp_path / "album" / name, 1)
-    out = run("album ")
+    out = run("album")
     stems = ("bass", "drums", "other", "vocals")
     assert sorted(path.name for path in out.iterdir()) == ["one", "three", "two"]
     for folder in out.iterdir():
