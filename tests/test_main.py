@@ -405,7 +405,7 @@ def test_with_config_stems_go_to_the_session_in_the_short_form_too(
 def test_a_session_has_a_name_for_the_other_flags_of_inference_too(album, quick):
     arguments = ["--mode=inference", "--mixture_input_path=three.wav"]
     assert main([*arguments, "--session=singing-voice", "--output_path=out"]) == 0
-    assert len(os.listdir("out")) == 2
+    assert len(list(pathlib.Path("out").iterdir())) == 2
     assert main([*arguments, "--session=singing-voice"]) == 0
     assert separated("singing-voice", "three")
 
