@@ -266,7 +266,7 @@ def test_a_session_of_2018_separates_a_folder(
     folder = session / "samples" / "samples_1"
     assert out.splitlines()[-2] == f"stems in {folder}"
     assert out.splitlines()[-1].startswith("1 of 1 files, 0.0 s of audio in ")
-    assert "real-time factor " in out.splitlines()[-1]
+    assert re.search(r" s, \d+\.\d x real time$", out.splitlines()[-1])
     stems = {
         path.name: sound.read_mono(path, sample_rate=16000) for path in folder.iterdir()
     }
@@ -354,6 +354,9 @@ def test_one_missing_mixture_among_several_is_named_before_the_work(
 ):
     assert main(["three.wav", "four.wav"]) == 2
     assert "four.wav: expected an audio file" in one_error(capsys)
+    pathlib.Path("empty").mkdir()
+    assert main(["three.wav", "empty"]) == 2
+    assert "empty: expected at least one audio file" in one_error(capsys)
     assert not pathlib.Path("separated").exists()
 
 
@@ -391,7 +394,7 @@ def test_a_session_is_named_by_its_folder_or_its_config(
 
 def test_an_unknown_session_is_refused(album, capsys):
     assert main(["three.wav", "--session", "piano"]) == 2
-    assert "multi-instrument, singing-voice" in one_error(capsys)
+    assert "expected multi-instrument, " in one_error(capsys)
 
 
 def test_with_config_stems_go_to_the_session_in_the_short_form_too(

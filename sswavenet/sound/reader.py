@@ -20,7 +20,7 @@ import numpy as np
 from sswavenet.sound.choice import open_decoder
 from sswavenet.sound.pcm import UnreadableError
 from sswavenet.sound.phase import Cancellation
-from sswavenet.sound.resampling import FILTER_REACH, resample, to_mono
+from sswavenet.sound.resampling import FILTER_REACH, rate_problem, resample, to_mono
 from sswavenet.sound.tags import Tags
 from util import UserError
 
@@ -205,6 +205,10 @@ class MonoReader:
     def __init__(self, path: os.PathLike, *, sample_rate: int, strict: bool = False):
         self.sample_rate = sample_rate
         self.source = AudioReader(path, strict=strict)
+        problem = rate_problem(self.source.sample_rate, sample_rate)
+        if problem:
+            self.source.__exit__()
+            raise UserError(f"{path}: {problem}")
 
     def __enter__(self) -> MonoReader:
         """Give the reader itself."""

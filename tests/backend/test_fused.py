@@ -342,9 +342,11 @@ def test_says_that_the_compiler_failed(afresh, monkeypatch, caplog, tmp_path):
 def quick_compiler(monkeypatch, tmp_path):
     """Takes no time, and writes the same bytes each time."""
     compiler = tmp_path / "c++"
-    compiler.write_text('#!/bin/sh\nfor last; do :; done\nseq 999 >"$last"\n')
+    lines = "#!/bin/sh", '[ "$1" = --version ] && exec echo 1.0', "for last; do :; done"
+    compiler.write_text("\n".join((*lines, 'seq 999 >"$last"')))
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
+    return compiler
 
 
 def test_what_was_compiled_once_is_kept(afresh, quick_compiler, monkeypatch):
@@ -353,6 +355,16 @@ def test_what_was_compiled_once_is_kept(afresh, quick_compiler, monkeypatch):
     monkeypatch.setenv("PATH", "")  # no compiler any more
     assert fused._library() == library
     assert list(afresh.iterdir()) == [library]
+
+
+def test_another_version_of_the_compiler_compiles_anew(afresh, quick_compiler):
+    library = fused._library()
+    text = quick_compiler.read_text()
+    quick_compiler.write_text(text.replace("1.0", "1.1"))
+    other = fused._library()
+    assert sorted(afresh.iterdir()) == sorted([library, other])
+    quick_compiler.write_text(text)
+    assert fused._library() == library != other
 
 
 @pytest.mark.parametrize("size", [0, 100])

@@ -72,7 +72,7 @@ def separate():
     def run(path, output, *, field=100, **settings):
         settings.setdefault("encoding", FLOAT)
         summary = separate_all(
-            inputs.find_mixtures(path, sample_rate=RATE),
+            inputs.find_mixtures(path).mixtures,
             config,
             build,
             Settings(output_path=output, target_field_length=field, **settings),
