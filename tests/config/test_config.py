@@ -9,12 +9,12 @@ import pathlib
 import hypothesis
 import pytest
 from hypothesis import strategies
-from support import GOLDEN, TASK_NAMES, tiny_config, tiny_document
 
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.keys import KEYS, REQUIRED
 from sswavenet.config.session import DERIVED, Config
 from sswavenet.config.tasks import TASKS, OutputLoss
+from tests.support import GOLDEN, TASK_NAMES, tiny_config, tiny_document
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -412,7 +412,7 @@ def test_the_dissimilarity_term_has_its_weight():
 
 def test_a_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        tiny_config().batch_size = 3
+        tiny_config().batch_size = 3  # type: ignore[misc]
 
 
 def test_parsing_leaves_the_document_alone():
