@@ -12,11 +12,11 @@ import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
-from test_imports import FLOOR, MODULES, imports_in
 
 from sswavenet.config import document as config
 from sswavenet.console import flags
 from sswavenet.console import parser as arguments
+from tests.test_imports import FLOOR, MODULES, imports_in
 
 ROOT = pathlib.Path(__file__).parents[1]
 
