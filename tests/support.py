@@ -203,7 +203,9 @@ def without_network():
 
     before = startup.network, sys.modules.get("models")
     startup.network = fake_network
-    sys.modules["models"] = types.SimpleNamespace(describe_backend=lambda: "none")
+    models = types.ModuleType("models")
+    models.describe_backend = lambda: "none"
+    sys.modules["models"] = models
     try:
         yield main.main
     finally:

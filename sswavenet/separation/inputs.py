@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import util
 from sswavenet.console.places import identity
@@ -76,7 +76,7 @@ class Found:
 def find_mixtures(
     *paths: os.PathLike | str,
     recursive: bool = False,
-    output_paths: Sequence[os.PathLike] = (),
+    output_paths: Sequence[os.PathLike | str] = (),
     template: str = naming.DEFAULT,
     extension: str = "wav",
 ) -> Found:
@@ -94,13 +94,18 @@ def find_mixtures(
     Raises:
         UserError: there are none, or two would write the same stems.
     """
+    stems_at = {identity(path) for path in output_paths} - {None}
     left_out: list[tuple[str, str]] = []
-    found: dict[str, tuple[str, str, int]] = {}  # by place: file, name, size
+    files: dict[str, tuple[str, str, int]] = {}  # by absolute paths
+    empty = []
     for root in map(pathlib.Path, paths):
-        for file, name, size in _list(root, recursive, output_paths, left_out):
-            found.setdefault(os.path.abspath(file), (file, name, size))
+        entries = _files_at(root, recursive, stems_at, left_out)
+        if not entries:
+            empty.append(root)
+        for entry in entries:
+            files.setdefault(os.path.abspath(entry[0]), entry)
     mixtures: dict[str, Mixture] = {}
-    for file, name, size in found.values():
+    for file, name, size in files.values():
         mixture = Mixture(pathlib.Path(file), name, size, template, extension)
         (stem,) = mixture.stem_names(["stem"])
         if stem in mixtures:
@@ -110,29 +115,28 @@ def find_mixtures(
     if left_out:
         text = ", ".join(f"{place} ({reason})" for place, reason in sorted(left_out))
         logger.warning("left out: %s", text)
-    if not mixtures:
-        root = pathlib.Path(paths[0])
-        raise UserError(f"{root}: expected at least one audio file in the folder")
+    if empty:
+        raise UserError(f"{empty[0]}: expected at least one audio file in the folder")
     return Found(list(mixtures.values()), sorted(left_out))
 
 
-def _list(
+def _files_at(
     root: pathlib.Path,
     recursive: bool,
-    output_paths: Sequence[os.PathLike],
+    stems_at: Container[tuple[int, int] | None],
     left_out: list[tuple[str, str]],
 ) -> list[tuple[str, str, int]]:
-    """File, name and size of each mixture at a path."""
+    """A file, or a folder's: path, name below the folder and size of each."""
     if not root.exists():
         raise UserError(f"{root}: expected an audio file or a folder, found nothing")
+    if not (root.is_file() or root.is_dir()):
+        raise UserError(f"{root}: expected an audio file or a folder, got a device")
     if root.is_file():
         return [(os.fspath(root), root.stem, root.stat().st_size)]
-    if not root.is_dir():
-        raise UserError(f"{root}: expected an audio file or a folder, got a device")
     start = len(os.path.join(root, ""))
     files = [
         (file, os.path.splitext(file[start:])[0], size)
-        for file, size in _walk(os.fspath(root), recursive, output_paths, left_out)
+        for file, size in _walk(os.fspath(root), recursive, stems_at, left_out)
     ]
     # In the order of folders and names, whatever separates them.
     return sorted(files, key=lambda entry: entry[0].split(os.sep))
@@ -141,11 +145,10 @@ def _list(
 def _walk(
     root: str,
     recursive: bool,
-    output_paths: Sequence[os.PathLike],
+    stems_at: Container[tuple[int, int] | None],
     left_out: list[tuple[str, str]],
 ) -> Iterator[tuple[str, int]]:
     """Audio files of a folder and their sizes; what else may be audio is noted."""
-    stems = set(map(identity, output_paths))
     waiting = [root]
     while waiting:  # not by recursion, however deep the folders are
         folder = waiting.pop()
@@ -158,7 +161,7 @@ def _walk(
             place, is_link = entry.path, entry.is_symlink()
             extension = os.path.splitext(place)[1].lower()
             if os.path.isdir(place) if is_link else entry.is_dir():
-                if not recursive or (stems and identity(place) in stems):
+                if not recursive or identity(place) in stems_at:
                     continue
                 if is_link:
                     left_out.append((place, "a link to a folder"))

@@ -6,9 +6,9 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
-from support import TASK_NAMES, base_session, without_network, write_session
 
 from sswavenet.config import shipped
+from tests.support import TASK_NAMES, base_session, without_network, write_session
 
 ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
 pytest.importorskip("av")

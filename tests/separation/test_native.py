@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy import signal
-from support import golden_config
 
 from sswavenet.separation import memory, native
+from tests.support import golden_config
 
 RATE = 44100
 CONFIG = golden_config("multi-instrument")

@@ -5,13 +5,13 @@ import logging
 import numpy as np
 import pytest
 import soundfile
-from support import random_weights, tiny_config
 
 import models
 from sswavenet.separation import inputs
 from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.separation.source import ModelSource, NativeSource, open_source
 from sswavenet.sound.formats import Encoding
+from tests.support import random_weights, tiny_config
 from util import UserError
 
 RATE = 44100

@@ -32,18 +32,18 @@ import tempfile
 import time
 import traceback
 
-sys.path[:0] = map(str, pathlib.Path(__file__).parents[1:3])
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 import numpy as np
 import soundfile
-from stress.spoil import spoil_bytes, spoil_document, spoil_hdf5
-from support import WRITERS, base_session, without_network, write_session
 
 import util
 from sswavenet import checkpoints
 from sswavenet.checkpoints.__main__ import describe
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.sound import reader as sound
+from tests.stress.spoil import spoil_bytes, spoil_document, spoil_hdf5
+from tests.support import WRITERS, base_session, without_network, write_session
 from util import UserError
 
 TIME_LIMIT = 10.0  # seconds of the processor
@@ -186,8 +186,8 @@ def _problem(folder: pathlib.Path, status, before: dict, said: str) -> str | Non
 
 def _child(case, seed: int, numbers: range, pipe: int) -> None:
     """Run cases; report one line for each through the pipe."""
-    for number in (signal.SIGALRM, signal.SIGPROF):
-        signal.signal(number, signal.SIG_DFL)  # ends it, even inside a library
+    for which in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(which, signal.SIG_DFL)  # ends it, even inside a library
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     logging.captureWarnings(True)
     with os.fdopen(pipe, "w") as lines, without_network() as run:

@@ -19,19 +19,19 @@ import sys
 import tempfile
 import time
 
-sys.path[:0] = map(str, pathlib.Path(__file__).parents[1:3])
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import h5py
 import numpy as np
 import soundfile
-from support import base_session, tiny_document, without_network, write_session
 
 import main
 import util
 from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
+from tests.support import base_session, tiny_document, without_network, write_session
 
 NUM_MIXTURES = 15
 SOURCES = ("mixture", "vocals", "drums", "bass", "other")
