@@ -21,6 +21,7 @@ import argparse
 import collections
 import contextlib
 import functools
+import importlib.util
 import io
 import json
 import logging
@@ -50,6 +51,7 @@ from sswavenet.checkpoints.__main__ import describe
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.separation import startup
 from sswavenet.sound import reader as sound
+from sswavenet.sound.writer import AudioWriter
 from util import UserError
 
 TIME_LIMIT = 10.0  # seconds of the processor
@@ -59,7 +61,8 @@ CASES_A_CHILD = 200
 KINDS = ("wav", "config", "hdf5")
 FORMATS = ["WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "AU", "CAF"]
 ENCODED = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
-FORMATS += ENCODED
+BY_FFMPEG = ("m4a", "opus")
+FORMATS += [*ENCODED, *(BY_FFMPEG if importlib.util.find_spec("av") else ())]
 
 # What a config's values are replaced by.
 VALUES = [
@@ -278,12 +281,19 @@ def make_files(kind: str, folder: pathlib.Path, rng: np.random.Generator) -> Non
     shape = (int(rng.integers(1, 300)), int(rng.integers(1, 4)))
     subtype = str(rng.choice(["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE"]))
     form = str(rng.choice(FORMATS))
-    if form in ENCODED:
-        subtype, shape = ENCODED[form], (shape[0] * 10, min(shape[1], 2))
+    if form in (*ENCODED, *BY_FFMPEG):
+        subtype, shape = ENCODED.get(form), (shape[0] * 10, min(shape[1], 2))
     elif not soundfile.check_format(form, subtype):
         form = "WAV"
     rate = int(rng.choice([8000, 16000, 44100]))
-    soundfile.write(mixture, rng.uniform(-1, 1, shape), rate, subtype, format=form)
+    audio = rng.uniform(-1, 1, shape)
+    if form in BY_FFMPEG:
+        with AudioWriter(
+            mixture, sample_rate=rate, frames=len(audio), channels=shape[1], form=form
+        ) as writer:
+            writer.write(np.float32(audio))
+    else:
+        soundfile.write(mixture, audio, rate, subtype, format=form)
     writer = WRITERS[int(rng.integers(len(WRITERS)))]
     text, weights = base_session(task_name, writer)
     document = json.loads(text)
