@@ -35,6 +35,10 @@ SOURCE = pathlib.Path(__file__).with_name("fused.cc")
 BLOCK = ("WavenetBlockForward", "WavenetBlockBackward")
 HEAD = ("WavenetHeadForward", "WavenetHeadBackward")
 SUFFIXES = {"float32": "", "bfloat16": "Half"}
+FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast"),
+    *("-fPIC", "-shared", "-pthread", "-Wall", "-Wextra", "-Werror"),
+)
 CHANNELS_STEP = 16  # channel counts must be multiples: floats of a vector register
 
 
@@ -81,8 +85,9 @@ def _registered() -> list:
 def _library() -> pathlib.Path:
     """The compiled library, made now unless it is in the cache folder.
 
-    The name ends with a hash of the content: to load a library that was cut short ends
-    the process.
+    The name says what it was made of, and by which compiler; without one, any
+    compiler's will do. It ends with a hash of the content: to load a library that was
+    cut short ends the process.
 
     Raises:
         OSError: there is no compiler, no room for its output, or others can write into
@@ -91,38 +96,35 @@ def _library() -> pathlib.Path:
     """
     import jax
 
-    flags = ["-std=c++17", "-O3", "-march=native", "-ffp-contract=fast"]
-    flags += ["-fPIC", "-shared", "-w", "-pthread"]
-    made_of = [SOURCE.read_bytes(), *flags, jax.__version__, _processor()]
-    key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
     folder = folders.code_folder()
-    for path in folder.glob(f"fused-{key}-*.so"):
-        if path == _named(path, key):
-            return path
-        path.unlink()
+    made_of = [SOURCE.read_bytes(), FLAGS, jax.__version__, _processor()]
+    key = _digest(repr(made_of).encode())
     names = (os.environ.get("CXX", "c++"), "g++", "clang++")
     compiler = next(filter(None, map(shutil.which, names)), None)
+    version = "*" if compiler is None else _digest(_run(compiler, "--version").encode())
+    for path in folder.glob(f"fused-{key}-{version}-*.so"):
+        if path.stem.endswith(_digest(path.read_bytes())):
+            return path
+        path.unlink()
     if compiler is None:
         raise OSError("there is no C++ compiler (c++, or CXX in the environment)")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = pathlib.Path(scratch, "fused.so")
-        command = [compiler, *flags, f"-I{jax.ffi.include_dir()}", str(SOURCE)]
-        subprocess.run(
-            [*command, "-o", str(made)],
-            check=True,
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
+        headers = jax.ffi.include_dir()  # their warnings are not ours to mend
+        _run(compiler, *FLAGS, "-isystem", headers, str(SOURCE), "-o", str(made))
         with made.open("rb") as file:
             os.fsync(file.fileno())
-        return made.replace(folder / _named(made, key).name)
+        digest = _digest(made.read_bytes())
+        return made.replace(folder / f"fused-{key}-{version}-{digest}.so")
 
 
-def _named(library: pathlib.Path, key: str) -> pathlib.Path:
-    """What a library must be called, for what is in it."""
-    digest = hashlib.sha256(library.read_bytes()).hexdigest()[:16]
-    return library.with_name(f"fused-{key}-{digest}.so")
+def _run(*command: str) -> str:
+    options: Any = {"capture_output": True, "text": True, "errors": "replace"}
+    return subprocess.run(command, check=True, **options).stdout
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _processor() -> str:

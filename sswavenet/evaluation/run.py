@@ -25,7 +25,6 @@ from typing import Any, Callable
 
 import numpy as np
 import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sswavenet.config.session import Config
 from sswavenet.console import packages, pools, signals
@@ -215,7 +214,7 @@ def _scored(
     bar = tqdm.tqdm(
         desc=f"{settings.subset} scores", total=total, unit="track", disable=None
     )
-    with logging_redirect_tqdm(), bar:
+    with bar:
         if settings.jobs == 1 or "bss" not in settings.metrics or total < 2:
             for name, arguments in work:
                 yield name, score(*arguments)

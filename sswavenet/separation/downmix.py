@@ -36,12 +36,12 @@ class Downmix:
             the whole. Defaults to 0.
 
     Attributes:
-        num_turned: parts of what was given out in which channels are turned over.
-        part_length: samples of such a part.
+        turned_length: samples of what was given out in which channels are turned over.
+        part_length: samples that are looked at together.
     """
 
     def __init__(self, sample_rate: int, start: int = 0):
-        self.num_turned = 0
+        self.turned_length = 0
         self._windows = Windows(sample_rate)
         self.part_length = WINDOWS_OF_PART * self._windows.hop
         self._start = start
@@ -66,37 +66,31 @@ class Downmix:
                 waiting = np.zeros((lead, block.shape[1]), np.float32)
             waiting = np.concatenate([waiting, block])
             while len(waiting) >= needed:
-                yield self._part(waiting, overlapping)[lead:]
+                yield self._part(waiting, overlapping, slice(lead, self.part_length))
                 waiting, lead = waiting[self.part_length :], 0
         while waiting is not None and len(waiting) > lead:
             padded = np.pad(waiting, ((0, needed), (0, 0)))
-            yield self._part(padded, overlapping)[lead : len(waiting)]
+            end = min(len(waiting), self.part_length)
+            yield self._part(padded, overlapping, slice(lead, end))
             waiting, lead = waiting[self.part_length :], 0
 
-    def _part(self, audio: np.ndarray, overlapping: Overlapping) -> np.ndarray:
-        """The mean of what the frames of a part finish: shape (frames,)."""
-        spectra = self._windows.spectra(audio, WINDOWS_OF_PART)
-        change = np.zeros(spectra.shape[1:], np.complex64)
+    def _part(
+        self, audio: np.ndarray, overlapping: Overlapping, wanted: slice
+    ) -> np.ndarray:
+        """The mean of what is wanted of a part: shape (frames,)."""
+        # One channel at a time, since there may be many.
+        total = np.zeros((WINDOWS_OF_PART, self._windows.num_bins), np.complex64)
+        in_phase, powers = total.copy(), np.zeros(total.shape, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever hears it checks
-            powers = np.square(np.abs(spectra)).sum(axis=0)
-            lost = np.square(np.abs(spectra.sum(axis=0))) < LOST * powers
+            for channel in audio.T:
+                spectra = self._windows.spectra(channel[:, np.newaxis], WINDOWS_OF_PART)
+                powers += np.square(np.abs(spectra[0]))
+                total += spectra[0]
+                against = (in_phase * spectra[0].conj()).real < 0
+                in_phase += np.where(against, -spectra[0], spectra[0])
+            lost = np.square(np.abs(total)) < LOST * powers
+            change = np.zeros_like(total)
             if powers[lost].sum() > CANCELLED * powers.sum():
-                change = _in_phase(spectra) - spectra.mean(axis=0)
-                self.num_turned += 1
-        return to_mono(audio[: self.part_length]) + overlapping.add(change)
-
-
-def _in_phase(spectra: np.ndarray) -> np.ndarray:
-    """The mean of channels, each turned over where it is against those before it.
-
-    Args:
-        spectra: shape (channels, count, frequencies).
-
-    Returns:
-        Shape (count, frequencies).
-    """
-    total = spectra[0].copy()
-    for channel in spectra[1:]:
-        against = (total * channel.conj()).real < 0
-        total += np.where(against, -channel, channel)
-    return total / np.float32(len(spectra))
+                change = (in_phase - total) / np.float32(audio.shape[1])
+                self.turned_length += wanted.stop - wanted.start
+        return to_mono(audio[wanted]) + overlapping.add(change)[wanted]

@@ -1,7 +1,8 @@
 """A part of a mixture, separated as the whole would be.
 
 What is beside the part is read and separated, too, as far as the network hears it, and
-then cut off.
+then cut off. The gain of what is quiet (see `gain`) follows from no more of the past:
+in a soft passage it may be another one than in the whole.
 """
 
 from __future__ import annotations

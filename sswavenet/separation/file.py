@@ -21,18 +21,19 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
-from tqdm import tqdm
 
 import util
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import Task
 from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.framing import Network, estimate_blocks
-from sswavenet.separation.inputs import Mixture, check_writable
+from sswavenet.separation.inputs import Mixture, read_header
 from sswavenet.separation.naming import complement
+from sswavenet.separation.outputs import check_writable
+from sswavenet.separation.progress import FileBar
 from sswavenet.separation.report import SEPARATED, FileReport, StemReport
 from sswavenet.separation.source import open_source
 from sswavenet.separation.verify import verify_stems
@@ -43,10 +44,6 @@ from util import UserError
 logger = logging.getLogger(__name__)
 
 READ_AHEAD = 16  # blocks of some seconds, together about what a batch takes
-PROGRESS_FORMAT = (
-    "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
-    "[{elapsed}<{remaining}]"
-)
 
 
 def separate_file(
@@ -57,6 +54,7 @@ def separate_file(
     *,
     encoding: Encoding,
     excerpt: Excerpt,
+    bar: FileBar,
     native: bool = False,
     strict: bool = False,
     verify: bool = False,
@@ -71,6 +69,7 @@ def separate_file(
         networks: gives the network for a mixture of so many samples.
         encoding: how the stems are stored.
         excerpt: which part of the mixture they are of.
+        bar: shows how far it is.
         native: whether they have the mixture's own rate and channels, and not the
             model's. Defaults to False.
         strict: refuse a damaged mixture. Defaults to False.
@@ -84,7 +83,8 @@ def separate_file(
         UserError: the mixture, or what the network made of it, cannot be used.
         OSError: the stems cannot be written.
     """
-    logger.info("%s: %s", mixture.path, mixture.description)
+    _, description = read_header(mixture.path, config.sample_rate)
+    logger.info("%s: %s", mixture.path, description)
     check_writable(paths.values())
     clipped = dict.fromkeys((*config.task.stems, *paths), 0)
     with contextlib.ExitStack() as stack:
@@ -97,9 +97,9 @@ def separate_file(
         # All files are whole before the first one gets its name.
         written = util.replacing_all(list(paths.values()), old=old)
         temporaries = dict(zip(paths, stack.enter_context(written)))
-        files = contextlib.ExitStack()
         expected = excerpt.length(source.length - before, rate)
-        with files, progress_bar(mixture.path.name, expected / rate) as bar:
+        bar.begin(source.heard_length - network.framing.lost)
+        with contextlib.ExitStack() as files:
             writers = {
                 name: files.enter_context(
                     AudioWriter(
@@ -118,7 +118,10 @@ def separate_file(
             # While one part is written the next is computed, and the one after read.
             blocks = files.enter_context(ahead(_finite(source.heard()), READ_AHEAD))
             estimated = estimate_blocks(
-                blocks, network, num_estimates=len(config.task.estimates)
+                blocks,
+                network,
+                num_estimates=len(config.task.estimates),
+                progress=bar,
             )
             parts = source.parts(files.enter_context(ahead(estimated)))
             frames = 0
@@ -130,7 +133,6 @@ def separate_file(
                     if name in writers:
                         writers[name].write(stem)
                 frames += len(part)
-                bar.update(len(part) / rate)
         warnings = source.warnings
         warnings += [
             f"{clipped[name]} samples of {name} clipped"
@@ -248,8 +250,3 @@ def _sums(
         for names in sets
         if all(name in written for name in names) and not clipped[names[0]]
     ]
-
-
-def progress_bar(name: str, seconds: float) -> Any:
-    """A progress bar in seconds of audio; silent where stderr is no terminal."""
-    return tqdm(desc=name, total=seconds, bar_format=PROGRESS_FORMAT, disable=None)

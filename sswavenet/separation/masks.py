@@ -26,7 +26,7 @@ HIGH_FROM, TOP = 4 / 16, 7.5 / 16
 # Of a frame's mean magnitude. What all estimates together have less than that is left
 # to the remainder, and not to how their arithmetic rounds.
 SILENCE = 1e-3
-MOST_FRAMES = 32  # computed at a time
+MOST_WINDOWS = 64  # computed at a time, of all channels together
 
 
 class NativeStems:
@@ -146,7 +146,8 @@ class NativeStems:
         hop, num_stems = self._windows.hop, len(self._estimates)
         mixtures = [np.zeros((0, self._mixture.shape[1]), np.float32)]
         stems = [np.zeros((num_stems, *mixtures[0].shape), np.float32)]
-        while (count := min(self._num_ready(), MOST_FRAMES)) > 0:
+        most = max(1, MOST_WINDOWS // self._mixture.shape[1])
+        while (count := min(self._num_ready(), most)) > 0:
             # The part of what is finished that lies in the mixture.
             first = self._first()
             part = slice(max(0, self._start - first), max(0, self._end - first))
@@ -181,6 +182,6 @@ class NativeStems:
         within += masks[..., self._below + 1] * self._fraction
         energies = np.square(magnitudes[..., self._high]).mean(axis=-1, keepdims=True)
         above = energies[:-1] / (energies.sum(axis=0) + np.square(floor))
-        num_above = self._windows.length // 2 + 1 - len(self._below)
+        num_above = self._windows.num_bins - len(self._below)
         masks = np.concatenate([within, np.repeat(above, num_above, axis=-1)], axis=-1)
         return masks[:, np.newaxis]

@@ -49,8 +49,7 @@ class NativeMixture:
     @property
     def turned_seconds(self) -> float:
         """How much of it cancels in the mean of its channels, once all was heard."""
-        seconds = self._downmix.part_length / self._rates["from_rate"]
-        return self._downmix.num_turned * seconds
+        return self._downmix.turned_length / self._rates["from_rate"]
 
     def heard(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """What the network is to hear of a mixture.

@@ -107,7 +107,7 @@ class NativeSource:
         seconds = self._native.turned_seconds if self._native else 0
         if seconds:
             found.append(
-                f"the channels cancel each other in {seconds:.0f} s of it: there the "
+                f"the channels cancel each other in {seconds:.1f} s of it: there the "
                 "network heard them turned into phase"
             )
         return found

@@ -23,12 +23,14 @@ class Windows:
     Attributes:
         hop: samples from one window to the next.
         length: samples of a window.
+        num_bins: frequencies of a spectrum.
     """
 
     def __init__(self, sample_rate: int):
         hop = max(1, round(HOP_SECONDS * sample_rate))
         self.hop: int = fft.next_fast_len(hop, real=True)
         self.length = OVERLAP * self.hop
+        self.num_bins = self.length // 2 + 1
         self._window = signal.get_window("hann", self.length).astype(np.float32)
 
     def spectra(self, audio: np.ndarray, count: int) -> np.ndarray:

@@ -68,8 +68,9 @@ def verify_stems(
             found = (file.frames, file.samplerate, file.channels, file.subtype)
             if found != form:
                 raise UserError(
-                    f"verification: expected {name} to have frames, rate, channels and "
-                    f"sample type {form}, got {found}"
+                    f"verification: expected {name} to have {frames} frames at "
+                    f"{source.sample_rate} Hz, {source.channels} channel(s), "
+                    f"{encoding.subtype}, got {found}"
                 )
         for block in source.mixture():
             start, stop = max(0, -place), min(len(block), frames - place)

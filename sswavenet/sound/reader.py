@@ -1,8 +1,7 @@
 """Audio files and videos, read block by block, so that any length fits in memory.
 
 libsndfile decodes PCM (WAV, AIFF, CAF, ...), FFmpeg everything else (FLAC, MP3, AAC,
-Opus, videos, ...). The content of a file decides, not its name. What FFmpeg plays is
-read; what is damaged is told of, or refused where that is asked for.
+videos, ...). What is damaged is told of, or refused where that is asked for.
 
 Conventions: audio is float32, shape (frames,) where mono and (frames, channels)
 otherwise, full scale 1.0; rates are in Hz.
@@ -20,7 +19,7 @@ import numpy as np
 from sswavenet.sound.choice import open_decoder
 from sswavenet.sound.pcm import UnreadableError
 from sswavenet.sound.phase import Cancellation
-from sswavenet.sound.resampling import FILTER_REACH, resample, to_mono
+from sswavenet.sound.resampling import FILTER_REACH, rate_problem, resample, to_mono
 from sswavenet.sound.tags import Tags
 from util import UserError
 
@@ -205,6 +204,10 @@ class MonoReader:
     def __init__(self, path: os.PathLike, *, sample_rate: int, strict: bool = False):
         self.sample_rate = sample_rate
         self.source = AudioReader(path, strict=strict)
+        problem = rate_problem(self.source.sample_rate, sample_rate)
+        if problem:
+            self.source.__exit__()
+            raise UserError(f"{path}: {problem}")
 
     def __enter__(self) -> MonoReader:
         """Give the reader itself."""

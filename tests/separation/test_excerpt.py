@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import soundfile
-from networks import random_weights, tiny_config
 
 import models
 from sswavenet.separation import inputs
@@ -11,6 +10,7 @@ from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.sound.formats import Encoding
 from sswavenet.sound.reader import MonoReader
+from tests.support import random_weights, tiny_config
 from util import UserError
 
 RATE = 16000
@@ -72,7 +72,7 @@ def separate():
     def run(path, output, *, field=100, **settings):
         settings.setdefault("encoding", FLOAT)
         summary = separate_all(
-            inputs.find_mixtures(path, sample_rate=RATE),
+            inputs.find_mixtures(path).mixtures,
             config,
             build,
             Settings(output_path=output, target_field_length=field, **settings),
