@@ -10,10 +10,10 @@ import shutil
 import sys
 
 import pytest
-from networks import TASK_NAMES, tiny_document
-from test_corpus import SPEECH, make_corpus, packages
 
 from main import main
+from tests.support import TASK_NAMES, tiny_document
+from tests.test_corpus import SPEECH, make_corpus, packages
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -22,9 +22,9 @@ import warnings
 import numpy as np
 import pytest
 import soundfile
-from networks import GOLDEN, golden_checkpoint
 
 import main
+from tests.support import GOLDEN, golden_checkpoint
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
 sys.path.insert(0, str(DATA))

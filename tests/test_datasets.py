@@ -8,13 +8,14 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from networks import tiny_config
 from scipy import signal
 
+import util
 from datasets import Dataset, check_dataset, split_tracks
 from sswavenet.config.tasks import TASKS
 from sswavenet.musdb import cache as dataset_cache
 from sswavenet.musdb import track as dataset_tracks
+from tests.support import tiny_config
 from util import UserError
 
 RATE = 16000
@@ -432,7 +433,7 @@ def test_facts_never_vouch_for_other_audio(tree, make_config, load, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(dataset_cache.util, "write_json", stop)
+        patch.setattr(util, "write_json", stop)
         with pytest.raises(KeyboardInterrupt):
             load(config)
     path.write_bytes(original)
@@ -455,7 +456,7 @@ def test_an_interrupted_write_leaves_nothing(tree, make_config, monkeypatch, tmp
 def test_default_cache_folder(tree, make_config, monkeypatch, tmp_path):
     config = make_config(tree)
     assert dataset_cache.default_cache_folder(config) == tree / ".cache-16000"
-    monkeypatch.setattr(dataset_cache.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     elsewhere = dataset_cache.default_cache_folder(config)
     assert tmp_path / "user" in elsewhere.parents
@@ -740,7 +741,7 @@ def test_tilt_keeps_the_level_and_changes_the_spectrum(
 def test_levels_are_drawn_and_silence_is_not_raised(
     make_config, load, tmp_path, amplitude, center
 ):
-    stems = dict.fromkeys(STEMS, np.zeros(NUM_FRAMES, np.float32))
+    stems: dict = dict.fromkeys(STEMS, np.zeros(NUM_FRAMES, np.float32))
     stems["vocals"] = np.full(NUM_FRAMES, amplitude, np.float32)
     stems["drums"] = -stems["vocals"] / 2
     folder = write_same(tmp_path / "set", stems)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -18,15 +19,7 @@ import hypothesis
 import numpy as np
 import pytest
 import soundfile
-from fuzz import (
-    base_session,
-    fake_network,
-    run_case,
-    without_network,
-    write_session,
-)
 from hypothesis import strategies
-from networks import random_weights, tiny_config, tiny_document
 
 import main as program
 import util
@@ -43,6 +36,16 @@ from sswavenet.sound import reader as sound
 from sswavenet.sound import writer as sound_writer
 from sswavenet.sound.formats import Encoding
 from sswavenet.training import history as session_log
+from tests.stress.fuzz import run_case
+from tests.support import (
+    base_session,
+    fake_network,
+    random_weights,
+    tiny_config,
+    tiny_document,
+    without_network,
+    write_session,
+)
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -1333,7 +1336,7 @@ def test_a_fault_of_the_program_is_not_hidden(infer, folder, monkeypatch):
 
 
 def test_a_missing_package_for_tensorboard_is_named_before_training(monkeypatch):
-    monkeypatch.setattr(session_log.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorboardX"):
         session_log.check_packages(tiny_config(training={"tensorboard": True}))
     session_log.check_packages(tiny_config())
@@ -1398,7 +1401,7 @@ def test_out_of_memory_with_nothing_left_to_halve_fails_the_file(
 ):
     make_tone(folder / "song.wav", 900)
     seen = []
-    monkeypatch.setattr("fuzz.fake_network", hungry(1, seen))
+    monkeypatch.setattr("tests.support.fake_network", hungry(1, seen))
     status, (line,) = infer(folder, "--original_framing", "--batch_size=2")
     assert status == 1
     assert "Out of memory" in line
@@ -1516,7 +1519,14 @@ def test_a_signal_leaves_only_whole_files(
 def test_separations_survive_kills(form, kills):
     if form == "m4a":
         pytest.importorskip("av")
-    command = [sys.executable, "tests/kills.py", "--trainings", "0", "--format", form]
+    command = [
+        sys.executable,
+        "tests/stress/kills.py",
+        "--trainings",
+        "0",
+        "--format",
+        form,
+    ]
     done = subprocess.run(
         [*command, "--separations", str(kills)],
         cwd=ROOT,
@@ -1532,7 +1542,7 @@ def test_separations_survive_kills(form, kills):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts Linux's way")
 def test_a_run_of_many_files_leaks_nothing(tmp_path):
     done = subprocess.run(
-        [sys.executable, "tests/soak.py", "--files", "80"],
+        [sys.executable, "tests/stress/soak.py", "--files", "80"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,

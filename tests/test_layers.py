@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from networks import correlate_same
 
 import layers
 from sswavenet.backend import compat
+from tests.support import correlate_same
 
 
 def run(layer, inputs):

@@ -1,6 +1,7 @@
 """The command line: flags, exit status, what is said and where."""
 
 import functools
+import importlib.util
 import json
 import logging
 import os
@@ -13,11 +14,6 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-from networks import (
-    GOLDEN,
-    TASK_NAMES,
-    golden_checkpoint,
-)
 
 from main import main
 from sswavenet import checkpoints
@@ -26,6 +22,11 @@ from sswavenet.console.parser import build_parser
 from sswavenet.separation import folder as separate
 from sswavenet.separation import startup
 from sswavenet.sound import reader as sound
+from tests.support import (
+    GOLDEN,
+    TASK_NAMES,
+    golden_checkpoint,
+)
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -608,7 +609,7 @@ def test_a_backend_that_cannot_be_used_is_refused(
     backend, message, session, song, capsys, monkeypatch
 ):
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    monkeypatch.setattr(startup.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert infer(session, song) == 2
     line = one_error(capsys)
     assert message in line

@@ -2,15 +2,6 @@
 
 import numpy as np
 import pytest
-from networks import (
-    GOLDEN,
-    TASK_NAMES,
-    golden_checkpoint,
-    golden_config,
-    oracle,
-    random_weights,
-    tiny_config,
-)
 
 import layers
 import models
@@ -19,6 +10,15 @@ from sswavenet import checkpoints
 from sswavenet.backend import compat
 from sswavenet.config.document import parse_config
 from sswavenet.training import losses
+from tests.support import (
+    GOLDEN,
+    TASK_NAMES,
+    golden_checkpoint,
+    golden_config,
+    oracle,
+    random_weights,
+    tiny_config,
+)
 
 
 @pytest.mark.parametrize("merged_head", [False, True])

@@ -7,16 +7,16 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from networks import TASK_NAMES, random_weights, tiny_config, tiny_document
 
 import models
 from datasets import Dataset, check_dataset
 from sswavenet.backend import compat
 from sswavenet.config.document import parse_config, to_document
-from sswavenet.config.tasks import TASKS
+from sswavenet.config.tasks import TASKS, OutputLoss
 from sswavenet.musdb import track as dataset_tracks
 from sswavenet.training import losses
 from sswavenet.training import session as training
+from tests.support import TASK_NAMES, random_weights, tiny_config, tiny_document
 from util import UserError
 
 STEMS = ("vocals", "drums", "bass", "other")
@@ -113,7 +113,8 @@ def test_a_track_that_supervises_nothing_is_refused(tmp_path, task, files, words
     write_tree(tmp_path / "set", ["mixture", *files.split()], LEVELS, num_tracks=1)
     folder = tmp_path / "set" / "train" / "set 0"
     audio, facts, (error,) = dataset_tracks.decode_track(folder, task, 16000)
-    assert audio is facts is None
+    assert audio is None
+    assert facts is None
     assert error.startswith(f"{folder}: {words}")
 
 
@@ -229,7 +230,7 @@ def batch_for(config, rng, count):
 @pytest.mark.parametrize("terms", [(1, 0), (0, 1), (1, 40), (0, 0)])
 def test_a_loss_is_the_mean_of_the_known_fragments(terms, rng):
     target, estimate = rng.standard_normal((2, 5, 40)).astype("float32")
-    function = losses.output_loss(losses.OutputLoss(2.0, *terms))
+    function = losses.output_loss(OutputLoss(2.0, *terms))
     unknown = target.copy()
     unknown[[1, 4]] = np.nan
     for value in (

@@ -11,13 +11,13 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from networks import TASK_NAMES, oracle
 from scipy.signal import resample_poly
 
 import main
 from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.training import grow
+from tests.support import TASK_NAMES, oracle
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "data"))
@@ -101,8 +101,8 @@ def test_a_shipped_network_can_be_trained_again_beside_it(name):
     )
     assert again.weight_shapes == shipped.weight_shapes
     assert again.session_path == f"{shipped.session_path}-retrained"
-    for field in ("task_name", "datasets", "losses", "augmentation_mix"):
-        assert getattr(again, field) == getattr(shipped, field)
+    for name in ("task_name", "datasets", "losses", "augmentation_mix"):
+        assert getattr(again, name) == getattr(shipped, name)
 
 
 @pytest.mark.parametrize("task_name", TASK_NAMES)
@@ -115,8 +115,8 @@ def test_a_shipped_network_can_be_grown_into_the_papers(task_name, rng):
     )
     assert grown.weight_shapes == papers.weight_shapes
     assert grown.session_path == f"{shipped.session_path}-grown"
-    for field in ("task_name", "datasets", "losses", "augmentation_mix"):
-        assert getattr(grown, field) == getattr(shipped, field)
+    for name in ("task_name", "datasets", "losses", "augmentation_mix"):
+        assert getattr(grown, name) == getattr(shipped, name)
     path = checkpoints.find_latest(folder)
     weights = checkpoints.read_checkpoint(path, shipped).weights
     whole = score_stems.read_references(REFERENCES, "samba")
@@ -335,7 +335,7 @@ def test_scores_are_those_of_the_formula(song, tmp_path, rng, capsys):
 @pytest.mark.parametrize(
     ("rate", "channels", "value", "message"),
     [
-        (8000, 1, 0.1, "has 64000 samples at 16000 Hz, its reference has 32000"),
+        (8000, 1, 0.1, "has 64000 samples, its reference has 32000"),
         (16000, 1, np.nan, "has samples that are not finite"),
     ],
 )

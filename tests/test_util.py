@@ -6,6 +6,7 @@ import pathlib
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -184,7 +185,7 @@ def test_what_is_called_like_a_leftover_but_is_none_stops_nothing(tmp_path):
 
 
 def test_a_folder_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
-    real, made = util.tempfile.mkdtemp, []
+    real, made = tempfile.mkdtemp, []
 
     def taken(**options):
         made.append(real(**options))
@@ -192,7 +193,7 @@ def test_a_folder_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypa
             util.remove_leftovers(tmp_path)
         return made[-1]
 
-    monkeypatch.setattr(util.tempfile, "mkdtemp", taken)
+    monkeypatch.setattr(tempfile, "mkdtemp", taken)
     util.write_json(tmp_path / "a.json", 1)
     assert len(made) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

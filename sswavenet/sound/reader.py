@@ -1,8 +1,7 @@
 """Audio files and videos, read block by block, so that any length fits in memory.
 
 libsndfile decodes PCM (WAV, AIFF, CAF, ...), FFmpeg everything else (FLAC, MP3, AAC,
-Opus, videos, ...). The content of a file decides, not its name. What FFmpeg plays is
-read; what is damaged is told of, or refused where that is asked for.
+videos, ...). What is damaged is told of, or refused where that is asked for.
 
 Conventions: audio is float32, shape (frames,) where mono and (frames, channels)
 otherwise, full scale 1.0; rates are in Hz.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pathlib
 import subprocess
@@ -9,7 +10,6 @@ import sys
 
 import numpy as np
 import pytest
-from networks import TASK_NAMES, tiny_document
 
 import models
 from sswavenet.backend import compat, fused
@@ -17,6 +17,7 @@ from sswavenet.config.document import parse_config
 from sswavenet.training import losses
 from sswavenet.training import session as training
 from sswavenet.training.loop import Trainer
+from tests.support import TASK_NAMES, tiny_document
 from util import UserError
 
 if compat.backend_name() != "jax":
@@ -60,7 +61,7 @@ def needs(precision):
     return {"float32": jnp.matmul, "bfloat16": rounded_product}[precision]
 
 
-def block_by_formula(product, x, skips, filters, mixing, dilation, skip_crop):
+def block_by_formula(product, x, skips, filters, mixing, *, dilation, skip_crop):
     """The residual block of the paper, written down."""
     channels, time = x.shape[2], x.shape[1] - 2 * dilation
     gate = sum(
@@ -127,7 +128,9 @@ def test_block_and_its_gradients_are_those_of_the_formula(
 
     @jax.jit
     def formula(*inputs):
-        return block_by_formula(product, *inputs, dilation, skip_crop)
+        return block_by_formula(
+            product, *inputs, dilation=dilation, skip_crop=skip_crop
+        )
 
     def loss(function):
         def value(*inputs):
@@ -388,7 +391,7 @@ def test_nothing_is_loaded_from_a_folder_that_others_write_into(
     else:
         owner = afresh.stat().st_uid
         monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    monkeypatch.setattr(fused.ctypes, "CDLL", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_: pytest.fail("it was loaded"))
     with caplog.at_level("INFO"):
         assert not fused.available(wide_config("multi-instrument"))
     assert "expected a folder that belongs to this user" in caplog.text

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,12 +89,12 @@ def head_gradient_call(*, skips=16, hidden=32, outputs=48):
     return arrays, results, {}
 
 
-CALLS = dict(
-    zip(
-        (*fused.BLOCK, *fused.HEAD),
-        (block_call, block_gradient_call, head_call, head_gradient_call),
-    )
-)
+CALLS: dict[str, Any] = {
+    fused.BLOCK[0]: block_call,
+    fused.BLOCK[1]: block_gradient_call,
+    fused.HEAD[0]: head_call,
+    fused.HEAD[1]: head_gradient_call,
+}
 
 
 def run(entry, arrays, results, settings, precision="float32"):
@@ -122,7 +123,8 @@ def refusal(*call):
 def test_calls_that_fit_are_answered(entry, precision):
     if precision not in fused._registered():
         pytest.skip("needs a processor with AVX512_BF16")
-    first = run(entry, *CALLS[entry](), precision)
+    arrays, results, settings = CALLS[entry]()
+    first = run(entry, arrays, results, settings, precision)
     np.testing.assert_array_equal(first, np.zeros_like(first))
 
 

@@ -14,16 +14,16 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-from networks import (
+
+from sswavenet import checkpoints
+from sswavenet.checkpoints.__main__ import describe, main
+from tests.support import (
     TASK_NAMES,
     golden_checkpoint,
     golden_config,
     random_weights,
     tiny_config,
 )
-
-from sswavenet import checkpoints
-from sswavenet.checkpoints.__main__ import describe, main
 from util import UserError
 
 
@@ -655,10 +655,10 @@ LAST = "model_weights/conv1d_9/conv1d_9/bias"
 
 FULL = """
 import pathlib, resource, sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, ".")
 from sswavenet import checkpoints
 from util import UserError
-from networks import random_weights, tiny_config
+from tests.support import random_weights, tiny_config
 import numpy as np
 weights = random_weights(tiny_config(), np.random.default_rng(0))
 path = pathlib.Path(sys.argv[1], "a.hdf5")

@@ -9,12 +9,12 @@ import pathlib
 import hypothesis
 import pytest
 from hypothesis import strategies
-from networks import GOLDEN, TASK_NAMES, tiny_config, tiny_document
 
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.keys import KEYS, REQUIRED
 from sswavenet.config.session import DERIVED, Config
 from sswavenet.config.tasks import TASKS, OutputLoss
+from tests.support import GOLDEN, TASK_NAMES, tiny_config, tiny_document
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import util
 from sswavenet.console import packages
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -69,7 +70,7 @@ def test_openvino_has_a_file_of_its_own(monkeypatch):
 
 def test_an_installed_program_names_packages_for_it_has_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "python")
-    monkeypatch.setattr(packages.util, "__file__", str(tmp_path / "util.py"))
+    monkeypatch.setattr(util, "__file__", str(tmp_path / "util.py"))
     for name in ("h5py", "openvino"):
         command = packages.how_to_install(f"{name}.more")
         assert command == f"python -m pip install {name}"

@@ -8,19 +8,19 @@ import time
 
 import pytest
 import soundfile
-from fuzz import base_session, write_session
 
 import main as program
 from sswavenet.console import run as command_line
 from sswavenet.console import streams as standard_streams
+from tests.support import base_session, write_session
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The command line with a network that takes no time to build.
 RUN = """
 import sys
-sys.path.insert(0, "tests")
-from fuzz import without_network
+sys.path.insert(0, ".")
+from tests.support import without_network
 with without_network() as run:
     sys.exit(run(sys.argv[1:]))
 """

@@ -14,7 +14,6 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-from networks import GOLDEN, golden_checkpoint, golden_config
 from scipy import signal
 
 import util
@@ -25,6 +24,7 @@ from sswavenet.evaluation import store as score_store
 from sswavenet.evaluation import summary as score_report
 from sswavenet.musdb import cache as dataset_cache
 from sswavenet.separation import memory
+from tests.support import GOLDEN, golden_checkpoint, golden_config
 
 museval = scores.load_museval()
 
@@ -344,11 +344,10 @@ def test_the_oracle_is_that_of_sisec_2018(rng):
     references = rng.standard_normal((2, 22 * 1024)).astype("float32")
     references[0] = np.cumsum(references[0]) / 50
     mixture = references.sum(axis=0)
-    settings = {"n_fft": 2048, "hop_length": 1024}
-    magnitudes = np.abs(librosa.stft(references, **settings))
+    magnitudes = np.abs(librosa.stft(references, n_fft=2048, hop_length=1024))
     mask = magnitudes / magnitudes.sum(axis=0)
-    masked = mask * librosa.stft(mixture, **settings)
-    expected = librosa.istft(masked, **settings, length=len(mixture))
+    masked = mask * librosa.stft(mixture, n_fft=2048, hop_length=1024)
+    expected = librosa.istft(masked, n_fft=2048, hop_length=1024, length=len(mixture))
     estimates = scores.ideal_ratio_mask(references, mixture, sample_rate=44100)
     np.testing.assert_allclose(estimates, expected, atol=1e-5)
 

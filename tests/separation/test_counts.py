@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 import soundfile
-from networks import random_weights, tiny_config
 
 import models
 from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import shapes, streaming
 from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_blocks
+from tests.support import random_weights, tiny_config
 
 pytestmark = pytest.mark.keras3
 
@@ -32,7 +32,7 @@ class Counter:
         self.num_compiled = 0
         self.steps = []  # samples of each
 
-    def compiled(self, event, _seconds, fun_name="", **_):
+    def compiled(self, event, duration_secs, fun_name="", **_):
         if event == "/jax/core/compile/backend_compile_duration":
             self.num_compiled += fun_name == "jit(run)"
 

@@ -6,7 +6,8 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
-from fuzz import base_session, without_network, write_session
+
+from tests.support import base_session, without_network, write_session
 
 ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
 pytest.importorskip("av")

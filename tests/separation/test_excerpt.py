@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import soundfile
-from networks import random_weights, tiny_config
 
 import models
 from sswavenet.separation import inputs
@@ -11,6 +10,7 @@ from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.sound.formats import Encoding
 from sswavenet.sound.reader import MonoReader
+from tests.support import random_weights, tiny_config
 from util import UserError
 
 RATE = 16000

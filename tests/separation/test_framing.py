@@ -4,7 +4,6 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
-from networks import tiny_config
 
 from sswavenet.separation.framing import (
     Framing,
@@ -12,6 +11,7 @@ from sswavenet.separation.framing import (
     estimate_blocks,
     estimate_stems,
 )
+from tests.support import tiny_config
 
 CONFIG = tiny_config()
 CONTEXT = CONFIG.context_length

@@ -8,7 +8,6 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
-from networks import TASK_NAMES, random_weights, tiny_config
 
 import models
 from sswavenet.backend import compat
@@ -17,6 +16,7 @@ from sswavenet.config.document import parse_config
 from sswavenet.separation import gain, streaming
 from sswavenet.separation.framing import Framing, Network, estimate_stems
 from sswavenet.sound.reader import read_mono
+from tests.support import TASK_NAMES, random_weights, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from networks import golden_config
 from scipy import signal
 
 from sswavenet.separation import memory, native
+from tests.support import golden_config
 
 RATE = 44100
 CONFIG = golden_config("multi-instrument")

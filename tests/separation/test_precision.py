@@ -5,11 +5,19 @@ import json
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from networks import (
+
+import models
+from main import main
+from sswavenet import checkpoints
+from sswavenet.backend import compat
+from sswavenet.separation import stream_keras, streaming
+from sswavenet.training.loop import Trainer
+from tests.support import (
     TASK_NAMES,
     golden_checkpoint,
     golden_config,
@@ -17,13 +25,6 @@ from networks import (
     tiny_config,
     tiny_document,
 )
-
-import models
-from main import main
-from sswavenet import checkpoints
-from sswavenet.backend import compat
-from sswavenet.separation import streaming
-from sswavenet.training.loop import Trainer
 from util import UserError
 
 
@@ -108,12 +109,14 @@ def test_layers_in_bfloat16_are_near_float32(rng):
 def test_streams_of_layers_in_bfloat16_compile_once(rng):
     config = tiny_config()
     weights = random_weights(config, rng, 0.3)
-    begin = streaming.stream_keras.build_streams(config, weights, 20, "bfloat16")
-    exact = streaming.stream_keras.build_streams(config, weights, 20)
+    begin = stream_keras.build_streams(config, weights, 20, "bfloat16")
+    exact = stream_keras.build_streams(config, weights, 20)
     blocks = rng.standard_normal((9, 20)).astype("float32")
-    rough, precise = begin(), exact()
-    rough = np.concatenate([rough(block) for block in blocks], axis=1)
-    precise = np.concatenate([precise(block) for block in blocks], axis=1)
+    streams = begin(), exact()
+    rough, precise = (
+        np.concatenate([stream(block) for block in blocks], axis=1)
+        for stream in streams
+    )
     assert -100 < decibels(rough - precise, precise) < -25
 
 
@@ -144,7 +147,7 @@ def test_bfloat16_on_openvino_is_near_float32(task_name, openvino, rng):
 def test_fragments_in_bfloat16_begin_in_silence(openvino, rng):
     config = tiny_config()
     weights = random_weights(config, rng)
-    framing = {
+    framing: dict[str, Any] = {
         "target_field_length": 90,
         "target_padding": config.head_margin,
         "input_length": 90 + 2 * config.context_length,
@@ -172,9 +175,9 @@ def test_a_signal_after_two_networks_is_heard(openvino):
     # In a process of its own: where it fails, the process dies of SIGSEGV.
     code = """
 import os, signal, sys
-sys.path += [".", "tests"]
+sys.path.insert(0, ".")
 import numpy as np
-from networks import random_weights, tiny_config
+from tests.support import random_weights, tiny_config
 from sswavenet.separation import stream_openvino
 
 config = tiny_config()

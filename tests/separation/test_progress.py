@@ -12,11 +12,11 @@ import termios
 
 import numpy as np
 import pytest
-from networks import random_weights, tiny_config
 
 from sswavenet.separation import streaming
 from sswavenet.separation.framing import Framing, Network, estimate_blocks
 from sswavenet.separation.progress import Bars
+from tests.support import random_weights, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 

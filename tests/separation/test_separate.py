@@ -15,14 +15,6 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-from networks import (
-    GOLDEN,
-    TASK_NAMES,
-    golden_checkpoint,
-    golden_config,
-    random_weights,
-    tiny_config,
-)
 
 import models
 from sswavenet import checkpoints
@@ -32,6 +24,14 @@ from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_stems
 from sswavenet.sound import writer as sound_writer
 from sswavenet.sound.formats import Encoding
+from tests.support import (
+    GOLDEN,
+    TASK_NAMES,
+    golden_checkpoint,
+    golden_config,
+    random_weights,
+    tiny_config,
+)
 from util import UserError
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from networks import GOLDEN, TASK_NAMES, golden_checkpoint, oracle
 
 import sswavenet
 from sswavenet.config import shipped
 from sswavenet.separation import separator
+from tests.support import GOLDEN, TASK_NAMES, golden_checkpoint, oracle
 from util import UserError
 
 

@@ -1,11 +1,11 @@
 """The shape of the network's input: as given, else fitting; never beyond memory."""
 
 import pytest
-from networks import tiny_config
 
 from sswavenet.separation import shapes
 from sswavenet.separation.framing import Framing
 from sswavenet.separation.shapes import choose_shape
+from tests.support import tiny_config
 from util import UserError
 
 CONFIG = tiny_config()

@@ -5,13 +5,13 @@ import logging
 import numpy as np
 import pytest
 import soundfile
-from networks import random_weights, tiny_config
 
 import models
 from sswavenet.separation import inputs
 from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.separation.source import ModelSource, NativeSource, open_source
 from sswavenet.sound.formats import Encoding
+from tests.support import random_weights, tiny_config
 from util import UserError
 
 RATE = 44100
@@ -44,7 +44,7 @@ def run(tmp_path, build_predict):
         settings.setdefault("target_field_length", 4000)
         settings.setdefault("output_path", tmp_path / "out")
         summary = separate_all(
-            inputs.find_mixtures(path, sample_rate=CONFIG.sample_rate),
+            inputs.find_mixtures(path).mixtures,
             CONFIG,
             build_predict,
             Settings(overwrite=True, **settings),
@@ -114,7 +114,7 @@ def test_the_networks_own_stems_are_mono_at_its_rate(run, song):
 def test_the_original_framing_has_the_models_rate(tmp_path, song, build_predict):
     soundfile.write(tmp_path / "song.wav", song, RATE)
     summary = separate_all(
-        inputs.find_mixtures(tmp_path / "song.wav", sample_rate=CONFIG.sample_rate),
+        inputs.find_mixtures(tmp_path / "song.wav").mixtures,
         CONFIG,
         build_predict,
         Settings(output_path=tmp_path / "out", original_framing=True),
@@ -170,7 +170,7 @@ def test_files_of_earlier_runs_are_not_taken_for_mixtures(run, song, tmp_path):
     """In the folder of the mixtures, with complements and then without."""
     short = song[:500]
     run(short, output_path=tmp_path, complements=True)
-    again = inputs.find_mixtures(tmp_path, sample_rate=CONFIG.sample_rate)
+    again = inputs.find_mixtures(tmp_path).mixtures
     assert len(again) == 9
     for settings in ({"complements": True}, {}):
         summary = separate_all(

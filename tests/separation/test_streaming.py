@@ -2,12 +2,17 @@
 
 import functools
 import io
+from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies
-from networks import (
+
+import models
+from sswavenet import checkpoints
+from sswavenet.separation import streaming
+from tests.support import (
     TASK_NAMES,
     golden_checkpoint,
     golden_config,
@@ -15,10 +20,6 @@ from networks import (
     random_weights,
     tiny_config,
 )
-
-import models
-from sswavenet import checkpoints
-from sswavenet.separation import streaming
 from util import UserError
 
 
@@ -144,7 +145,7 @@ def test_prediction_by_blocks_equals_that_of_the_whole(silent, rng, monkeypatch)
     config = tiny_config()
     weights = random_weights(config, rng)
     context, field = config.context_length, 150
-    framing = {
+    framing: dict[str, Any] = {
         "target_field_length": field,
         "target_padding": config.head_margin,
         "input_length": field + 2 * context,
@@ -193,7 +194,7 @@ def test_pipe_refuses_half_a_sample(rng):
         streaming.pipe(separator, Trickle(bytes(10)), io.BytesIO())
 
 
-class Echo:
+class Echo(streaming.StreamingSeparator):
     """A separator of one stem that puts out what it gets, times a factor."""
 
     block_length = 2

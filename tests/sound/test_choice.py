@@ -1,6 +1,7 @@
 """Which library reads a file, and which files a folder run takes."""
 
 import builtins
+import importlib.util
 import sys
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import soundfile
 
 from sswavenet.separation import inputs
-from sswavenet.sound import choice
+from sswavenet.sound.choice import extensions, open_decoder
 from sswavenet.sound.pcm import PcmDecoder
 from sswavenet.sound.reader import read_mono
 from util import UserError
@@ -28,12 +29,12 @@ def no_av(monkeypatch):
     for name in list(sys.modules):
         if name == "sswavenet.sound.compressed":
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 def test_pcm_needs_no_ffmpeg(tmp_path, rng):
     soundfile.write(tmp_path / "a.wav", rng.uniform(-1, 1, 100), 16000)
-    assert isinstance(choice.open_decoder(tmp_path / "a.wav"), PcmDecoder)
+    assert isinstance(open_decoder(tmp_path / "a.wav"), PcmDecoder)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_without_pyav_libsndfile_reads_what_it_knows(
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x18ftypM4A " + bytes(1000))
     with pytest.raises(UserError, match=r"without the package av .* libsndfile"):
         read_mono(tmp_path / "a.m4a", sample_rate=16000)
-    known, others = choice.extensions()
+    known, others = extensions()
     assert ".flac" in known
     assert {".m4a", ".mkv"} <= others
 

@@ -310,7 +310,7 @@ def test_nothing_of_ffmpeg_is_said_on_stderr(encode, capfd, caplog):
     path.write_bytes(content[:-3000])
     read(path)
     with pytest.raises(UserError):
-        read_mono(__file__, sample_rate=16000)
+        read_mono(pathlib.Path(__file__), sample_rate=16000)
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
 

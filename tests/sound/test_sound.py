@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import strategies
-from networks import GOLDEN, TASK_NAMES
 from scipy import signal
 
 from sswavenet.sound import reader as sound
 from sswavenet.sound import writer as sound_writer
+from sswavenet.sound.formats import SAMPLE_BITS
+from tests.support import GOLDEN, TASK_NAMES
 from util import UserError
 
 
@@ -64,7 +65,7 @@ def test_as_written_foretells_what_a_file_gives_back(subtype, audio, tmp_path_fa
         assert num_clipped == 0
         assert expected.tolist() == audio.tolist()
     else:
-        step = 2.0 ** (1 - sound_writer.SAMPLE_BITS[subtype])
+        step = 2.0 ** (1 - SAMPLE_BITS[subtype])
         inside = (audio >= -1) & (audio <= 1 - step)
         assert np.abs(expected - audio)[inside].max(initial=0) <= step / 2
         assert num_clipped <= np.count_nonzero(~inside)

@@ -11,7 +11,6 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from networks import oracle, random_weights, tiny_config, tiny_document
 
 import models
 import util
@@ -19,6 +18,7 @@ from sswavenet import checkpoints
 from sswavenet.backend import compat
 from sswavenet.separation import shapes
 from sswavenet.training import grow, losses
+from tests.support import oracle, random_weights, tiny_config, tiny_document
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -175,7 +175,7 @@ def command(sessions, monkeypatch, capsys):
         words = ["grow.py", *map(str, sessions.configs), *flags]
         monkeypatch.setattr(sys, "argv", words)
         try:
-            status = grow.main()
+            status: object = grow.main()
         except SystemExit as end:
             status = end.code
         said = capsys.readouterr().err

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from networks import tiny_config
 
 import models
 from sswavenet.backend import compat
 from sswavenet.config.tasks import OutputLoss
 from sswavenet.training import losses
+from tests.support import tiny_config
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,10 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-from networks import (
-    GOLDEN,
-    TASK_NAMES,
-    golden_checkpoint,
-    golden_config,
-    random_weights,
-    tiny_config,
-    tiny_document,
-)
 
 import models
 import util
+from datasets import Dataset
 from main import main
 from sswavenet import checkpoints
 from sswavenet.backend import compat
@@ -34,6 +26,15 @@ from sswavenet.training import batches, losses
 from sswavenet.training import history as session_log
 from sswavenet.training import loop as trainer
 from sswavenet.training import session as training
+from tests.support import (
+    GOLDEN,
+    TASK_NAMES,
+    golden_checkpoint,
+    golden_config,
+    random_weights,
+    tiny_config,
+    tiny_document,
+)
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -706,7 +707,7 @@ def test_two_trainings_never_share_a_session(tree, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(training.Dataset, "load"), (trainer.Trainer, "restore"), (util, "write_json")],
+    [(Dataset, "load"), (trainer.Trainer, "restore"), (util, "write_json")],
 )
 def test_a_signal_before_the_first_step_ends_in_one_line(
     number, place, name, tree, tmp_path, monkeypatch, capsys

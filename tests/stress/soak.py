@@ -1,4 +1,4 @@
-"""Separate thousands of short files in one process: python tests/soak.py
+"""Separate thousands of short files in one process: python tests/stress/soak.py
 
 Memory, open files and compilations are counted after the first files and at the end.
 """
@@ -12,17 +12,16 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 import soundfile
-from fuzz import base_session, write_session
 
 import main
 from sswavenet.separation import folder as separate
+from tests.support import base_session, write_session
 
 FIRST = 50
 
@@ -50,8 +49,8 @@ def soak(num_files: int, folder: pathlib.Path) -> tuple[list, int]:
         soundfile.write(folder / "in" / f"{number:05d}.wav", audio, rate, format=form)
     compilations: list = []
     jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **_: (
-            compilations.append(name) if "backend_compile" in name else None
+        lambda event, duration_secs, **_: (
+            compilations.append(event) if "backend_compile" in event else None
         )
     )
     states, attempt = [], separate._attempt

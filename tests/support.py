@@ -1,11 +1,22 @@
-"""Small sessions for tests, the golden data, and a NumPy oracle of the network."""
+"""What tests share: small sessions, golden data, a NumPy oracle, a fake network."""
 
+from __future__ import annotations
+
+import contextlib
 import copy
+import functools
+import io
 import json
 import pathlib
+import sys
+import tempfile
+import types
+import zipfile
 
+import h5py
 import numpy as np
 
+from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
 
@@ -112,3 +123,93 @@ def oracle(
     y = correlate_same(np.maximum(y, 0), weights[f"conv1d_{count + 2}/kernel"])
     y = y @ weights[f"conv1d_{count + 3}/kernel"][0]
     return (y + weights[f"conv1d_{count + 3}/bias"]).T
+
+
+WRITERS = ("2018", "this program", "Keras 3 weights", "Keras 3 model")
+
+
+@functools.lru_cache(None)
+def base_session(task_name: str, writer: str = "this program") -> tuple[str, bytes]:
+    """A config's text and a checkpoint of one of `WRITERS`."""
+    if writer == "2018":
+        text = (GOLDEN / task_name / "config.json").read_text("utf-8")
+        return text, golden_checkpoint(task_name).read_bytes()
+    document = tiny_document(task_name)
+    weights = random_weights(parse_config(document), np.random.default_rng(1))
+    if writer.startswith("Keras 3"):
+        return json.dumps(document), keras3_file(weights, writer)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "checkpoint.00001-0.1.hdf5")
+        checkpoints.write_checkpoint(
+            path,
+            weights,
+            state={"epoch": 1, "step": 0, "iterations": 4, "sums": "{}"},
+            slots={f"momentum/{name}": array for name, array in weights.items()},
+        )
+        return json.dumps(document), path.read_bytes()
+
+
+def keras3_file(weights: dict, writer: str) -> bytes:
+    """Weights as Keras 3 lays them out, alone or in the ZIP file of a model."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        names = dict.fromkeys(name.split("/")[0] for name in weights)
+        for number, layer in enumerate(names):
+            place = file.create_group(f"layers/conv1d_{number}/vars")
+            place.attrs["name"] = layer
+            for k, kind in enumerate(("kernel", "bias")):
+                if f"{layer}/{kind}" in weights:
+                    place[str(k)] = weights[f"{layer}/{kind}"]
+        file.create_group("vars")
+    if writer == "Keras 3 weights":
+        return content.getvalue()
+    model = io.BytesIO()
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("model.weights.h5", content.getvalue())
+    return model.getvalue()
+
+
+def write_session(folder: pathlib.Path, text: str, weights: bytes) -> pathlib.Path:
+    """Make a session's folder of a config's text and a checkpoint, whose path it is."""
+    checkpoint = folder / "checkpoints" / "checkpoint.00001-0.1.hdf5"
+    checkpoint.parent.mkdir(parents=True)
+    (folder / "config.json").write_text(text)
+    checkpoint.write_bytes(weights)
+    return checkpoint
+
+
+def fake_network(config, weights, *, whole, precision="float32"):
+    """Estimates that are shares of the mixture."""
+
+    def build_predict(*, target_field_length, target_padding, input_length):
+        count = target_field_length + 2 * target_padding
+        start = (input_length - count) // 2
+        num_estimates = len(config.task.estimates)
+
+        def predict(fragments):
+            return np.stack([fragments[:, start : start + count] / 4] * num_estimates)
+
+        return predict
+
+    return build_predict, None
+
+
+@contextlib.contextmanager
+def without_network():
+    """The command line with `fake_network`, and no Keras."""
+    import main
+    from sswavenet.separation import startup
+
+    before = startup.network, sys.modules.get("models")
+    startup.network = fake_network
+    models = types.ModuleType("models")
+    models.describe_backend = lambda: "none"
+    sys.modules["models"] = models
+    try:
+        yield main.main
+    finally:
+        startup.network = before[0]
+        sys.modules.pop("models")
+        if before[1] is not None:
+            sys.modules["models"] = before[1]

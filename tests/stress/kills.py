@@ -1,4 +1,4 @@
-"""Kill the program at random moments: python tests/kills.py
+"""Kill the program at random moments: python tests/stress/kills.py
 
 A separation of a folder, and a training, is started again and again and ended by
 SIGKILL after a random time, until it gets through; then the next one begins. What must
@@ -19,21 +19,19 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import h5py
 import numpy as np
 import soundfile
-from fuzz import base_session, without_network, write_session
-from networks import tiny_document
 
 import main
 import util
 from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
+from tests.support import base_session, tiny_document, without_network, write_session
 
 NUM_MIXTURES = 15
 SOURCES = ("mixture", "vocals", "drums", "bass", "other")
