@@ -850,7 +850,7 @@ def test_a_track_that_changes_while_it_is_evaluated_fails_alone(
     settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
     separated = []
 
-    def separate(mixture):
+    def separate(mixture, rate):
         if not separated:  # the other one has not been read yet
             shutil.rmtree(tree / "test" / "second")
             write_track(tree / "test" / "second", make_stems(rng, seconds=1.0))
@@ -874,7 +874,7 @@ def test_a_network_that_diverged_is_counted(multi_instrument, tree):
     settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
     summary = evaluate.evaluate(
         config,
-        lambda lengths: lambda mixture: dict.fromkeys(STEMS, mixture * math.nan),
+        lambda lengths: lambda mixture, rate: dict.fromkeys(STEMS, mixture * math.nan),
         "x",
         settings,
         heading=["#"],
@@ -893,7 +893,7 @@ def test_validation_tracks_are_those_of_training(tmp_path, rng):
         settings = evaluate.Settings(tmp_path / "out", subset, ("si_sdr",))
         evaluate.evaluate(
             config,
-            lambda lengths: lambda mixture: dict.fromkeys(STEMS, mixture),
+            lambda lengths: lambda mixture, rate: dict.fromkeys(STEMS, mixture),
             "x",
             settings,
             heading=["#"],
