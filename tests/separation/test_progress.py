@@ -5,6 +5,7 @@ import fcntl
 import os
 import pathlib
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -21,13 +22,29 @@ from tests.support import random_weights, tiny_config
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """Stderr as a terminal; gives its screen's end."""
+def open_terminal():
+    """Both ends of a terminal of 40 lines of 100 characters."""
     screen, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
-    with os.fdopen(end, "w") as stderr:
-        monkeypatch.setattr("sys.stderr", stderr)
+    return screen, end
+
+
+def all_of(screen):
+    """What a terminal has shown; it gives its lines one at a time."""
+    shown = b""
+    while select.select([screen], [], [], 0)[0]:
+        shown += os.read(screen, 10000)
+    return shown.decode()
+
+
+@contextlib.contextmanager
+def terminal():
+    """Stderr as a terminal; gives its screen's end.
+
+    No fixture: pytest puts a stderr of its own in place between that and the test.
+    """
+    screen, end = open_terminal()
+    with os.fdopen(end, "w") as stderr, contextlib.redirect_stderr(stderr):
         yield screen
     os.close(screen)
 
@@ -71,35 +88,40 @@ def test_a_network_that_takes_its_fragments_whole_tells_of_them(rng):
     assert numbers(steps) == [200, 200, 50]
 
 
-def test_both_bars_advance_within_a_file(terminal):
-    with Bars([100, 300], 1000) as bars:
-        for name, size, before in (("a.wav", 100, 0), ("b.wav", 300, 100)):
-            with bars.next_file(name, size) as bar:
-                for _ in range(2):  # again from the start, as after a failed attempt
-                    bar.begin(5000)
-                    for done in (1, 2, 3, 4):
-                        bar(1000)
-                        assert bars._bar.n == pytest.approx(before + size * done / 5)
-                        assert bar._bar.n == pytest.approx(done)
-            assert bars._bar.n == before + size
-    shown = os.read(terminal, 100000).decode()
-    assert "a.wav:   0%" in shown
-    assert "0.0/5.0 s of audio" in shown
-    assert "all files: 100%" in shown
-    assert "file 2 of 2" in shown
+def test_both_bars_advance_within_a_file():
+    with terminal() as screen:
+        with Bars([100, 300], 1000) as bars:
+            for name, size, before in (("a.wav", 100, 0), ("b.wav", 300, 100)):
+                with bars.next_file(name, size) as bar:
+                    # Again from the start, as after a failed attempt.
+                    for _ in range(2):
+                        bar.begin(5000)
+                        for done in (1, 2, 3, 4):
+                            bar(1000)
+                            assert bars._bar.n == pytest.approx(
+                                before + size * done / 5
+                            )
+                            assert bar._bar.n == pytest.approx(done)
+                assert bars._bar.n == before + size
+        shown = all_of(screen)
+        assert "a.wav:   0%" in shown
+        assert "0.0/5.0 s of audio" in shown
+        assert "all files: 100%" in shown
+        assert "file 2 of 2" in shown
 
 
-def test_a_single_file_has_one_bar(terminal):
-    with Bars([100], 1000) as bars, bars.next_file("a.wav", 100) as bar:
-        bar.begin(1000)
-        bar(1000)
-    shown = os.read(terminal, 100000).decode()
-    assert "a.wav: 100%" in shown
-    assert "all files" not in shown
+def test_a_single_file_has_one_bar():
+    with terminal() as screen:
+        with Bars([100], 1000) as bars, bars.next_file("a.wav", 100) as bar:
+            bar.begin(1000)
+            bar(1000)
+        shown = all_of(screen)
+        assert "a.wav: 100%" in shown
+        assert "all files" not in shown
 
 
-def test_a_file_that_fails_counts_as_done(terminal):
-    with Bars([100, 300], 1000) as bars:
+def test_a_file_that_fails_counts_as_done():
+    with terminal(), Bars([100, 300], 1000) as bars:
         with bars.next_file("a.wav", 100):
             pass  # it could not even be opened
         assert bars._bar.n == 100
@@ -125,7 +147,7 @@ sys.exit(run.run(work))
 
 
 def test_lines_do_not_get_into_a_bar():
-    screen, end = pty.openpty()
+    screen, end = open_terminal()
     child = subprocess.Popen([sys.executable, "-c", INTERRUPTED], cwd=ROOT, stderr=end)
     os.close(end)
     shown = b""
