@@ -276,6 +276,40 @@ def bench_memory(folder: pathlib.Path) -> list[Row]:
     return rows
 
 
+def bench_native(folder: pathlib.Path) -> list[Row]:
+    """What stems with the mixture's rate and channels cost beside the network's own."""
+    config_path = make_session(folder / "full", full_size())
+    make_mixture(folder / "60.wav", 60)
+    seconds: dict[str, list] = {"model": [], "native": []}
+    for _ in range(REPEATS):  # in turn, so that both meet the same machine
+        for form, taken in seconds.items():
+            flags = ("--stem_format", form)
+            taken.append(separate(config_path, folder / "60.wav", *flags)[0])
+    more = 100 * (min(seconds["native"]) / min(seconds["model"]) - 1)
+    rows = [
+        (
+            f"separation, 60 s in stereo at 44.1 kHz, --stem_format {form}",
+            spread_seconds(taken),
+            f"{more:+.1f} %" if form == "native" else "",
+        )
+        for form, taken in seconds.items()
+    ]
+    config_path = make_session(folder / "small", small())
+    peaks: list[float] = []
+    for minutes in (3, 180):
+        make_mixture(folder / "long.wav", 60 * minutes)
+        taken, printed = separate(config_path, folder / "long.wav", "--stems", "vocals")
+        peaks.append(int(printed.split()[-1]) / 1024)
+        rows.append(
+            (
+                f"peak memory, {minutes} min in stereo at 44.1 kHz, small network",
+                f"{peaks[-1]:.0f} MiB",
+                f"{100 * (peaks[-1] / peaks[0] - 1):+.1f} %; {taken:.0f} s",
+            )
+        )
+    return rows
+
+
 def bench_training(folder: pathlib.Path) -> list[Row]:
     """One step of the shipped configuration, of a longer field, and in bfloat16."""
     del folder
@@ -323,6 +357,7 @@ SECTIONS: dict[str, Callable[[pathlib.Path], list[Row]]] = {
     "stream": bench_stream,
     "training": bench_training,
     "memory": bench_memory,
+    "native": bench_native,
     "files": bench_files,
     "latency": bench_latency,
     "theano": bench_theano,

@@ -783,14 +783,14 @@ def test_the_report_says_what_became_of_each_file(infer, session, folder, tmp_pa
     assert loud["stems"]["vocals"]["clipped"] == 10
     assert (song["status"], song["frames"], song["sample_rate"]) == (
         "separated",
-        160,
-        16000,
+        441,
+        44100,
     )
     assert song["seconds"] > 0
     for stem, samples in zip(STEMS, stems_of(tmp_path / "out")):
         entry = song["stems"][stem]
         assert entry["path"] == str(tmp_path / "out" / f"song_{stem}.wav")
-        assert entry["frames"] == 160
+        assert entry["frames"] == 441
         expected = hashlib.sha256(samples.astype("<f4").tobytes()).hexdigest()
         assert entry["sha256"] == expected
 
@@ -1572,10 +1572,10 @@ def test_a_share_of_the_fuzzed_cases(number, tmp_path):
     field=strategies.integers(1, 200),
     batch_size=strategies.integers(1, 4),
     subtype=strategies.sampled_from(["PCM_16", "PCM_24", "FLOAT"]),
-    original=strategies.booleans(),
+    kind=strategies.sampled_from(["native", "model", "original"]),
 )
 def test_any_length_rate_channels_and_chunks_sum_to_the_mixture(
-    frames, rate, channels, chunk, field, batch_size, subtype, original
+    frames, rate, channels, chunk, field, batch_size, subtype, kind
 ):
     config = tiny_config()
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
@@ -1590,14 +1590,15 @@ def test_any_length_rate_channels_and_chunks_sum_to_the_mixture(
                 output_path=place / "out",
                 encoding=Encoding(subtype=subtype),
                 verify=True,
-                original_framing=original,
+                native=kind == "native",
+                original_framing=kind == "original",
                 target_field_length=field,
                 batch_size=batch_size,
             ),
             place,
         )
-        length = -(-frames * 16000 // rate)
-        lost = config.receptive_field_length - 1 if original else 0
+        length = frames if kind == "native" else -(-frames * 16000 // rate)
+        lost = config.receptive_field_length - 1 if kind == "original" else 0
         (file,) = summary.files
         assert (file.status == "separated") == (length > lost), file.message
         if file.status == "separated":
