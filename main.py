@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = flags.parse(parser, argv)
 
     def work() -> int:
+        flags.use_session(args)
         if args.mode == "inference":
             from sswavenet.separation.command import infer
 

@@ -276,18 +276,6 @@ def check_folder(folder: pathlib.Path) -> None:
         ) from None
 
 
-def printable(text: str) -> str:
-    """Text on one line that a terminal shows and does not obey, whatever is in it."""
-    return "".join(
-        character
-        if character.isprintable()
-        else " "
-        if character.isspace()
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that the memory was too small, on whatever backend."""
     text = f"{type(error).__name__}: {error}".lower()

@@ -110,7 +110,9 @@ def bench_network(folder: pathlib.Path) -> list[Row]:
             (
                 "blocks",
                 cores,
-                streaming.build_predict(config, weights, num_threads=cores, **framing),
+                streaming.BlockwisePredict(
+                    config, weights, num_threads=cores, **framing
+                ),
             ),
         ):
             fragments = noise(batch, framing["input_length"])

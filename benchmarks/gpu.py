@@ -118,8 +118,8 @@ def bench_process(
             continue
         factors = [seconds / taken for taken, _ in runs]
         # What main.py says itself begins when the network is loaded.
-        own = [float(line.split()[-1]) for _, text in runs for line in text.split("\n")
-               if "real-time factor" in line]  # fmt: skip
+        own = [float(line.split()[-4]) for _, text in runs for line in text.split("\n")
+               if line.endswith(" x real time")]  # fmt: skip
         yield (
             name,
             f"{spread(factors)} x real time",

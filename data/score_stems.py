@@ -3,9 +3,9 @@
     python data/score_stems.py ESTIMATES audio/references
 
 For each mixture whose reference stems NAME_STEM.flac lie in the second folder and whose
-estimates NAME_STEM.wav lie in the first (such as a session's `samples/samples_1`):
-SI-SDR of each stem and its improvement over the mixture itself as the estimate, in dB,
-as a Markdown table.
+estimates NAME_STEM.wav lie in the first (such as a session's `samples/samples_1`), as
+the mean of their channels at the references' rate: SI-SDR of each stem and its
+improvement over the mixture itself as the estimate, in dB, as a Markdown table.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ import sound_files
 from sswavenet.console import run as command_line
 from sswavenet.evaluation import metrics as scores
 from sswavenet.evaluation.tables import markdown_table
+from sswavenet.sound import reader as sound
 from util import UserError
 
-RATE = 16000  # Hz, of the references and of what is scored
+RATE = 16000  # Hz, of the references, at which stems are scored
 
 STEMS = ("vocals", "drums", "bass", "other")
 
@@ -47,6 +48,18 @@ def read(path: pathlib.Path) -> np.ndarray:
     return samples[:, 0]
 
 
+def read_estimate(path: pathlib.Path) -> np.ndarray:
+    """The mean of a file's channels at `RATE`: (frames,), float32.
+
+    Raises:
+        UserError: It cannot be read, or has samples that are not finite.
+    """
+    samples = sound.read_mono(path, sample_rate=RATE)
+    if not np.isfinite(samples).all():
+        raise UserError(f"{path} has samples that are not finite")
+    return samples
+
+
 def read_references(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     """The reference stems of a mixture, and "accompaniment": all but the vocals."""
     stems = {stem: read(folder / f"{name}_{stem}.flac") for stem in STEMS}
@@ -61,8 +74,8 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
     """A row for each estimated stem.
 
     Args:
-        estimates: Folder of NAME_STEM.wav.
-        references: Folder of NAME_STEM.flac, of the same lengths and rate.
+        estimates: Folder of NAME_STEM.wav, of any rate and channels.
+        references: Folder of NAME_STEM.flac, of the same lengths at `RATE`.
 
     Raises:
         UserError: There is nothing to score, or a file is no stem.
@@ -80,7 +93,7 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
             path = estimates / f"{name}_{stem}.wav"
             if not path.exists():
                 continue
-            estimate = read(path)
+            estimate = read_estimate(path)
             if len(estimate) != len(reference):
                 raise UserError(
                     f"{path} has {len(estimate)} samples, its reference has "

@@ -204,7 +204,7 @@ def without_network():
     before = startup.network, sys.modules.get("models")
     startup.network = fake_network
     models = types.ModuleType("models")
-    models.describe_backend = lambda: "none"  # type: ignore[attr-defined]
+    models.describe_backend = lambda: "none"
     sys.modules["models"] = models
     try:
         yield main.main

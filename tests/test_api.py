@@ -72,8 +72,8 @@ def test_the_documents_links_lead_somewhere():
 
 
 def test_the_documented_examples_run_elsewhere(tmp_path, rng):
-    song = rng.uniform(-0.5, 0.5, 4000).astype("float32")
-    soundfile.write(tmp_path / "song.wav", song, 16000, subtype="FLOAT")
+    song = rng.uniform(-0.5, 0.5, (8000, 2)).astype("float32")
+    soundfile.write(tmp_path / "song.wav", song, 44100, subtype="FLOAT")
     assert len(examples()) >= 2
     for example in examples():
         run(example, tmp_path)
@@ -81,23 +81,26 @@ def test_the_documented_examples_run_elsewhere(tmp_path, rng):
         soundfile.read(tmp_path / f"{name}.wav")
         for name in ("vocals", "drums", "bass", "other")
     ]
-    assert {rate for _, rate in stems} == {16000}
+    assert {rate for _, rate in stems} == {44100}
     # soundfile rounds each of the four down, to 16 bits.
     total = sum(samples for samples, _ in stems)
     np.testing.assert_allclose(total, song, rtol=0, atol=4 / 2**15)
 
 
 @pytest.mark.keras3
-def test_stems_are_those_of_the_command_line(tmp_path, rng):
-    song = rng.uniform(-0.5, 0.5, 5000).astype("float32")
-    soundfile.write(tmp_path / "song.wav", song, 16000, subtype="FLOAT")
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2)])
+def test_stems_are_those_of_the_command_line(rate, channels, tmp_path, rng):
+    song = rng.uniform(-0.5, 0.5, (7000, channels)).astype("float32")
+    soundfile.write(tmp_path / "song.wav", song, rate, subtype="FLOAT")
     config = ROOT / "sessions" / "singing-voice" / "config.json"
     arguments = ["--mode=inference", f"--config={config}", "--subtype=FLOAT"]
     arguments += [f"--mixture_input_path={tmp_path / 'song.wav'}"]
     assert main.main([*arguments, f"--output_path={tmp_path / 'stems'}"]) == 0
-    stems = sswavenet.load_session("singing-voice").separate(song, 16000)
+    stems = sswavenet.load_session("singing-voice").separate(song, rate)
     for name, stem in stems.items():
-        written, _ = soundfile.read(tmp_path / "stems" / f"song_{name}.wav")
+        path = tmp_path / "stems" / f"song_{name}.wav"
+        written, found_rate = soundfile.read(path, always_2d=True)
+        assert found_rate == rate
         np.testing.assert_allclose(stem, written, rtol=0, atol=1e-5)
 
 

@@ -11,7 +11,6 @@ import tempfile
 import pytest
 
 import util
-from sswavenet.console import run as command_line
 from util import UserError
 
 
@@ -277,26 +276,3 @@ def test_folders_of_any_depth_are_made(tmp_path):
     while folder != tmp_path:  # pytest itself would climb by recursion
         folder.rmdir()
         folder = folder.parent
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Café 東京 1", "Café 東京 1"),
-        ("a\nb\tc\u2028d", "a b c d"),
-        ("\x1b[2J\x07\x7f", r"\x1b[2J\x07\x7f"),
-        ("\x9b31m\u202egpj.exe", r"\x9b31m\u202egpj.exe"),
-        ("no text \udc80", r"no text \udc80"),
-    ],
-)
-def test_what_is_shown_cannot_command_a_terminal(text, expected):
-    assert util.printable(text) == expected
-    assert util.printable(text).isprintable()
-
-
-def test_the_programs_messages_are_printable(capsys):
-    def fail():
-        raise UserError("song\x9b2J\udc80: no audio")
-
-    assert command_line.run(fail) == 2
-    assert capsys.readouterr().err == "error: song\\x9b2J\\udc80: no audio\n"

@@ -7,7 +7,6 @@ import os
 import pathlib
 import sys
 
-import util
 from sswavenet.checkpoints import hdf5, layout
 from sswavenet.checkpoints.read import epoch_of, scalars
 from sswavenet.config.tasks import TASKS
@@ -54,7 +53,7 @@ def describe(path: os.PathLike) -> str:
         f"parameters     {sum(math.prod(shape) for shape in shapes.values()):,}",
         *(f"  {name:<38} {shapes[name]}" for name in names),
     ]
-    return "\n".join(map(util.printable, lines))
+    return "\n".join(map(streams.printable, lines))
 
 
 def main() -> int:
@@ -68,7 +67,7 @@ def main() -> int:
         streams.silence_stdout()  # whoever read it is gone
         return 1
     except UserError as error:
-        sys.stderr.write(f"error: {util.printable(str(error))}\n")
+        sys.stderr.write(f"error: {streams.printable(str(error))}\n")
         return 1
     return 0
 

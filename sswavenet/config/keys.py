@@ -102,14 +102,10 @@ def _any(value: Any) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
+def _path(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError
-    return value
-
-
-def _path(value: Any) -> str:
-    os.fsencode(_text(value))  # a ValueError where no file can have such a name
+    os.fsencode(value)  # a ValueError where no file can have such a name
     return os.path.expanduser(value)  # noqa: PTH111 - which leaves an unknown user be
 
 

@@ -6,8 +6,16 @@ A flag that would be ignored is refused, so that nobody waits for what it does n
 from __future__ import annotations
 
 import argparse
+import os
+import pathlib
+import sys
 from collections.abc import Sequence
 
+from sswavenet.config import shipped
+from sswavenet.config.tasks import MULTI_INSTRUMENT
+
+# Where the stems of sessions go that are not given by their config.
+SEPARATED = pathlib.Path("separated")
 TRAINING, FILES, STREAM, EVALUATION = (
     "--mode training",
     "--mode inference with files",
@@ -21,6 +29,7 @@ WORKS_WITH = {
     "one_shot": (FILES,),
     "target_field_length": (FILES, EVALUATION),
     "batch_size": (FILES, EVALUATION),
+    "session": (FILES, STREAM, EVALUATION),
     "mixture_input_path": (FILES, STREAM),
     "recursive": (FILES,),
     "output_path": (FILES, EVALUATION),
@@ -32,6 +41,8 @@ WORKS_WITH = {
     "duration": (FILES,),
     "strict": (FILES,),
     "stems": (FILES,),
+    "complement": (FILES,),
+    "stem_format": (FILES, EVALUATION),
     "overwrite": (FILES,),
     "skip_existing": (FILES,),
     "verify": (FILES,),
@@ -51,8 +62,10 @@ def parse(
 ) -> argparse.Namespace:
     """The arguments, where each flag that is given has something to do.
 
-    A flag that is given as False asks for nothing and is taken everywhere. Otherwise
-    the parser ends the program with a line that names the flag and where it works.
+    Mixtures without a flag mean `--mode inference` and, unless the session is given,
+    the multi-instrument one that ships. A flag that is given as False asks for nothing
+    and is taken everywhere. Otherwise the parser ends the program with a line that
+    names the flag and where it works.
     """
     # What is in the namespace before is not replaced by a default.
     names = [
@@ -61,10 +74,22 @@ def parse(
         if action.dest not in ("help", "version")
     ]
     blank = argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN))
-    args = parser.parse_args(argv, blank)
+    words = _with_bare_flags(parser, sys.argv[1:] if argv is None else argv)
+    args = parser.parse_intermixed_args(words, blank)
+    if not args.mixtures:  # no mixtures are an empty list
+        args.mixtures = _NOT_GIVEN
     given = [name for name in names if getattr(args, name) is not _NOT_GIVEN]
     for name in set(names) - set(given):
         setattr(args, name, parser.get_default(name))
+    contradiction = _contradiction(args, given)
+    if contradiction:
+        parser.error(contradiction)
+    if args.mixtures:
+        args.mode = "inference"
+        if "config" not in given:
+            args.session = args.session or MULTI_INSTRUMENT
+        if args.mixtures == ["-"]:
+            args.mixtures, args.mixture_input_path = [], "-"
     use = _use(args)
     for name in given:
         works_with = WORKS_WITH.get(name, (use,))
@@ -73,6 +98,60 @@ def parse(
                 f"--{name} works with {' and '.join(works_with)}, not with {use}"
             )
     return args
+
+
+def _with_bare_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """The arguments, where no mixture is taken for the value of a flag before it."""
+    bare = {
+        option
+        for action in parser._actions
+        if action.nargs == "?"
+        for option in action.option_strings
+    }
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] in bare and os.path.lexists(word):
+            words[-1] += "=True"
+        words.append(word)
+    return words
+
+
+def _contradiction(args: argparse.Namespace, given: Sequence[str]) -> str:
+    """What is wrong with arguments that exclude each other; else empty."""
+    if "session" in given and "config" in given:
+        return "--session takes the place of --config: expected only one of them"
+    if not args.mixtures:
+        return ""
+    mixture = args.mixtures[0]
+    if "mode" in given and args.mode != "inference":
+        return f"{mixture} is to be separated: expected it without --mode {args.mode}"
+    if "mixture_input_path" in given:
+        return (
+            f"{mixture} takes the place of --mixture_input_path: expected all "
+            "mixtures without it"
+        )
+    if "-" in args.mixtures[1:] or (mixture == "-" and len(args.mixtures) > 1):
+        return "expected - for a stream alone, or files and folders, got both"
+    return ""
+
+
+def use_session(args: argparse.Namespace) -> None:
+    """Set what the name of a session stands for: its config, and where results go.
+
+    These do not go to the session, which may lie where the program is installed.
+
+    Raises:
+        UserError: there is no such session.
+    """
+    if args.session is None:
+        return
+    config = shipped.config_path(args.session)
+    args.config = str(config)
+    if args.output_path is None and args.mixture_input_path != "-":
+        is_native = args.mode == "evaluation" and args.stem_format == "native"
+        folder = SEPARATED if args.mode == "inference" else pathlib.Path("evaluation")
+        folder = pathlib.Path("evaluation-native") if is_native else folder
+        args.output_path = folder / config.resolve().parent.name
 
 
 def _use(args: argparse.Namespace) -> str:

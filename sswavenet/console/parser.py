@@ -105,7 +105,7 @@ def build_parser() -> Parser:
         "--mode",
         choices=["training", "inference", "evaluation"],
         default="training",
-        help="what to do (default: training)",
+        help="what to do; not needed with MIXTURE (default: training)",
     )
     parser.add_argument(
         "--target",
@@ -119,6 +119,13 @@ def build_parser() -> Parser:
         default="config.json",
         metavar="FILE",
         help="JSON configuration (default: config.json)",
+    )
+    parser.add_argument(
+        "--session",
+        type=_path,
+        metavar="SESSION",
+        help="in place of --config a shipped session's name, a session's folder or its "
+        "config.json (default: multi-instrument with MIXTURE, if there is no --config)",
     )
     add_flag(parser, "--print_model_summary", "print the network, layer by layer")
     parser.add_argument(
@@ -137,6 +144,14 @@ def build_parser() -> Parser:
         "(default: float32)",
     )
     inference = parser.add_argument_group("separation")
+    inference.add_argument(
+        "mixtures",
+        nargs="*",
+        default=[],
+        type=_path,
+        metavar="MIXTURE",
+        help="audio files, videos and folders of them to separate, or - for a stream",
+    )
     add_flag(inference, "--one_shot", "separate each file in one forward pass")
     inference.add_argument(
         "--target_field_length",
@@ -155,16 +170,18 @@ def build_parser() -> Parser:
         "--mixture_input_path",
         type=_path,
         metavar="PATH",
-        help="audio file or folder of them, or - for raw float32 mono samples from "
-        "stdin (stems interleaved to stdout)",
+        help="one MIXTURE; or - for raw float32 mono samples from stdin (stems "
+        "interleaved to stdout)",
     )
     add_flag(inference, "--recursive", "look into the folder's folders, too")
     inference.add_argument(
         "--output_path",
         type=path,
         metavar="FOLDER",
-        help="where the stems go (default: a new <session>/samples/samples_N) or the "
-        "results of an evaluation (default: <session>/evaluation)",
+        help="where the stems go (default: separated/<name of the session>; with "
+        "--config a new <session>/samples/samples_N) or the results of an evaluation "
+        "(default: evaluation/<name of the session>; with --config "
+        "<session>/evaluation)",
     )
     inference.add_argument(
         "--output_name",
@@ -211,6 +228,18 @@ def build_parser() -> Parser:
         type=_names,
         metavar="NAME,...",
         help="stems to write, separated by commas (default: all)",
+    )
+    add_flag(
+        inference,
+        "--complement",
+        "write for each stem the mixture without it, too, as no_<stem>",
+    )
+    inference.add_argument(
+        "--stem_format",
+        choices=["native", "model"],
+        help="native: stems with the mixture's rate and channels; model: mono at the "
+        "session's rate (default: native; model with --original_framing and in an "
+        "evaluation)",
     )
     add_flag(inference, "--overwrite", "replace stems that are there")
     add_flag(

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Callable
+from typing import Any, Callable
 
 import util
 from sswavenet.console import packages, signals
@@ -24,12 +24,40 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        return util.printable(f"{record.levelname.lower()}: {record.getMessage()}")
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        return standard_streams.printable(text)
+
+
+class AboveBars(logging.StreamHandler):
+    """Writes lines of their own where progress bars are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; the bars make room for it."""
+        with contextlib.ExitStack() as stack:
+            if _bars() is not None:
+                stack.enter_context(_bars().external_write_mode(self.stream))
+            super().emit(record)
+
+
+def _bars() -> Any:
+    """The class of progress bars; None where none has been imported."""
+    return getattr(sys.modules.get("tqdm"), "tqdm", None)
+
+
+@contextlib.contextmanager
+def _closing_bars() -> Iterator[None]:
+    """Close what an exception has left open, so that the next line is not in a bar."""
+    try:
+        yield
+    finally:
+        bars = list(getattr(_bars(), "_instances", ()))
+        for bar in sorted(bars, key=lambda bar: bar.pos):  # those below first
+            bar.close()
 
 
 @contextlib.contextmanager
 def _logging_to_stderr() -> Iterator[None]:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = AboveBars(sys.stderr)
     handler.setFormatter(OneLine())
     root = logging.getLogger()
     level = root.level
@@ -74,7 +102,7 @@ def run(work: Callable[[], int]) -> int:
     """
     with standard_streams.opened(), _logging_to_stderr():
         try:
-            with signals.raising():
+            with signals.raising(), _closing_bars():
                 status = work()
                 standard_streams.write("")
         except KeyboardInterrupt:

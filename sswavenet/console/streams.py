@@ -33,6 +33,18 @@ def opened() -> Iterator[None]:
         yield
 
 
+def printable(text: str) -> str:
+    """Text on one line that a terminal shows and does not obey, whatever is in it."""
+    return "".join(
+        character
+        if character.isprintable()
+        else " "
+        if character.isspace()
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def write(text: str) -> None:
     """Write to stdout at once, whatever it can encode: names of files may be no text.
 

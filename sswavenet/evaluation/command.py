@@ -14,8 +14,7 @@ from typing import Any
 
 from sswavenet.console import streams as standard_streams
 from sswavenet.evaluation import run as evaluate
-from sswavenet.separation import file as stems
-from sswavenet.separation import startup
+from sswavenet.separation import memory, startup
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
         build_predict, blocks = startup.network(
             config, checkpoint.weights, whole=False, precision=args.precision
         )
-        return stems.make_separate(
+        return memory.make_separate(
             config,
             build_predict,
             lengths,
@@ -48,6 +47,15 @@ def evaluate_session(args: argparse.Namespace) -> int:
             blocks=blocks,
         )
 
+    # Published scores are of the tracks as they are; this project's own, of its
+    # sessions, of what the network hears.
+    is_native = args.stem_format == "native"
+    form = (
+        "their own rate and channels"
+        if is_native
+        else f"mono at {config.sample_rate} Hz"
+    )
+
     summary = evaluate.evaluate(
         config,
         make_separate,
@@ -55,17 +63,19 @@ def evaluate_session(args: argparse.Namespace) -> int:
         evaluate.fingerprint(checkpoint.weights)
         + ("" if args.precision == "float32" else f" in {args.precision}"),
         evaluate.Settings(
-            output_path=args.output_path or session / "evaluation",
+            output_path=args.output_path
+            or session / ("evaluation-native" if is_native else "evaluation"),
             subset=args.subset,
             metrics=args.metrics,
             oracle=args.oracle,
             jobs=args.jobs or os.cpu_count() or 1,
+            native=is_native,
         ),
         heading=[
             f"# Evaluation of {config.task_name}",
             f"Checkpoint {checkpoint.path.name}, epoch {checkpoint.epoch}; "
-            f"{args.subset} tracks of {pathlib.Path(config.dataset_path).name}, mono "
-            f"at {config.sample_rate} Hz; computed in {args.precision}.",
+            f"{args.subset} tracks of {pathlib.Path(config.dataset_path).name}, "
+            f"{form}; computed in {args.precision}.",
         ],
     )
     standard_streams.write(f"{summary.text}\nresults in {summary.folder}\n")

@@ -1,7 +1,8 @@
 """Scores of estimated stems: BSS Eval v4, SI-SDR, and the ideal ratio mask's stems.
 
-Conventions: stems are rows, shape (stems, frames), mono, full scale 1.0; scores are
-in dB, NaN where a score is not defined. What is left out of a score says why.
+Conventions: stems are rows, shape (stems, frames), mono, or (stems, frames, channels);
+a mixture has the shape of a stem. Full scale is 1.0; scores are in dB, NaN where a
+score is not defined. What is left out of a score says why.
 
 References: Stoeter, Liutkus, Ito, "The 2018 Signal Separation Evaluation Campaign",
 LVA/ICA 2018; Le Roux, Wisdom, Erdogan, Hershey, "SDR - half-baked or well done?",
@@ -38,15 +39,15 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio of one stem, no mean subtracted.
 
     Args:
-        reference: shape (frames,).
-        estimate: shape (frames,).
+        reference: shape (frames,) or (frames, channels), which share one scale.
+        estimate: the same shape.
 
     Returns:
         dB; infinite for a scaled copy, minus infinite for an estimate that holds
         nothing of the reference, NaN for a silent reference.
     """
-    reference = reference.astype(np.float64)
-    estimate = estimate.astype(np.float64)
+    reference = reference.astype(np.float64).ravel()
+    estimate = estimate.astype(np.float64).ravel()
     energy = reference @ reference
     if energy == 0:
         return math.nan
@@ -94,14 +95,16 @@ def bss_eval(
         in windows in which any reference or estimate is silent.
     """
     museval = load_museval()
-    silent = np.logical_not(estimates.any(axis=1))
+    silent = np.logical_not([estimate.any() for estimate in estimates])
     # museval refuses silent estimates; estimates are scored one by one, so that a
     # stand-in changes no other.
-    heard = np.where(silent[:, np.newaxis], references, estimates)
+    heard = np.copy(estimates)
+    heard[silent] = references[silent]
+    shape = (*references.shape[:2], -1)  # museval wants channels
     window = WINDOW_SECONDS * sample_rate
     scores = np.stack(
         museval.evaluate(
-            references[:, :, None], heard[:, :, None], win=window, hop=window
+            references.reshape(shape), heard.reshape(shape), win=window, hop=window
         )
     )
     scores[:, silent] = math.nan
@@ -123,15 +126,16 @@ def score_stems(
         names: of the stems.
         references: the true stems.
         estimates: the same shape.
-        mixture: shape (frames,).
+        mixture: the shape of a stem.
         sample_rate: Hz.
         metrics: of `METRICS`.
 
     Returns:
         A target for each stem in museval's layout: `name` and, with BSS Eval,
         `frames`, rounded like museval's, NaN where left out. Besides `level_db`
-        (the reference's, from the mixture's), `si_sdr` and `left_out`: why BSS Eval
-        (`bss`) or `si_sdr` does not count, where that is so.
+        (the reference's, from the mixture's), `gain_db` (the estimate's level, from
+        the reference's), `si_sdr` and `left_out`: why BSS Eval (`bss`) or `si_sdr`
+        does not count, where that is so.
     """
     sounding = np.array([power_db(stem) > SILENCE_DB for stem in references])
     level = power_db(mixture)
@@ -149,6 +153,7 @@ def score_stems(
             "name": name,
             "frames": [],
             "level_db": power_db(reference) - level,
+            "gain_db": power_db(estimate) - power_db(reference) if sounds else math.nan,
             "left_out": left_out,
         }
         if "si_sdr" in metrics:
@@ -167,7 +172,7 @@ def _add_bss(
     sample_rate: int,
 ) -> None:
     """Give each target its `frames`, and the reason where none of them counts."""
-    stems, num_frames = references.shape
+    stems, num_frames = references.shape[:2]
     shape = (len(BSS_METRICS), stems, num_windows(num_frames, sample_rate))
     scores = np.full(shape, math.nan)
     track_reason: str | None = None
@@ -218,8 +223,8 @@ def ideal_ratio_mask(
     uses 2048 samples at 44.1 kHz.
 
     Args:
-        references: the true stems.
-        mixture: shape (frames,).
+        references: the true stems; each channel has masks of its own.
+        mixture: the shape of a stem.
         sample_rate: Hz.
 
     Returns:
@@ -230,12 +235,15 @@ def ideal_ratio_mask(
     num_frames = len(mixture)
     short = max(0, length - num_frames)
     settings = {"nperseg": length, "noverlap": length // 2}
-    signals = np.pad(np.vstack([mixture, references]), ((0, 0), (0, short)))
+    # Channels before the frames.
+    signals = np.swapaxes(np.concatenate([mixture[np.newaxis], references]), 1, -1)
+    signals = np.pad(signals, ((0, 0),) * (signals.ndim - 1) + ((0, short),))
     spectra = signal.stft(signals, **settings)[2]
     magnitudes = np.abs(spectra[1:])
     shares = magnitudes / np.maximum(magnitudes.sum(axis=0), 1e-12)
     estimates = signal.istft(shares * spectra[0], **settings)[1]
-    return estimates[:, :num_frames].astype(np.float32)
+    estimates = np.swapaxes(estimates[..., :num_frames], 1, -1)
+    return estimates.astype(np.float32)
 
 
 def score_methods(
@@ -244,8 +252,9 @@ def score_methods(
     mixture: np.ndarray,
     estimates: np.ndarray | None,
     rows: Sequence[Sequence[str]],
-    names: Sequence[str],
     sample_rate: int,
+    *,
+    names: Sequence[str],
     metrics: Sequence[str],
 ) -> dict[str, list[dict[str, Any]]]:
     """`score_stems` of one track for several methods, of the stems known alone.
@@ -254,11 +263,11 @@ def score_methods(
         methods: of `model`, `mixture` (the mixture as every stem's estimate) and
             `oracle` (the ideal ratio mask).
         references: the true stems, or sums of some of them, by row.
-        mixture: shape (frames,).
+        mixture: the shape of a stem.
         estimates: the model's, of all stems; None where it is not among the methods.
         rows: the stems that each row of the references is the sum of.
-        names: of all stems.
         sample_rate: Hz.
+        names: of all stems.
         metrics: of `METRICS`.
 
     Returns:
@@ -294,6 +303,7 @@ def _unknown(name: str, metrics: Sequence[str]) -> dict[str, Any]:
         "name": name,
         "frames": [],
         "level_db": math.nan,
+        "gain_db": math.nan,
         "left_out": dict.fromkeys(metrics, "not known alone"),
         **({"si_sdr": math.nan} if "si_sdr" in metrics else {}),
     }

@@ -4,10 +4,12 @@ The methods that are scored are `model`, `mixture` (the mixture itself as every
 stem's estimate: the baseline) and, where asked for, `oracle` (the ideal ratio mask).
 Scores made earlier from the same weights, files and settings are taken as they are.
 
-The network comes as a function from a mixture (frames,) to the estimate of each stem
-by name, remainder included; it runs in this process, BSS Eval in others.
+The network comes as a function from a mixture and its rate to the estimate of each
+stem by name, remainder included, as long and with as many channels; it runs in this
+process, BSS Eval in others.
 
-Conventions: float32 audio, mono, at the model's rate.
+Conventions: float32 audio, mono at the model's rate, or (frames, channels) at the
+tracks' own.
 """
 
 from __future__ import annotations
@@ -23,23 +25,20 @@ from typing import Any, Callable
 
 import numpy as np
 import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sswavenet.config.session import Config
 from sswavenet.console import packages, pools, signals
 from sswavenet.evaluation import metrics as scores
 from sswavenet.evaluation import summary as score_report
-from sswavenet.evaluation.store import ScoreStore, fingerprint, state_of_files
-from sswavenet.musdb import cache as dataset_cache
-from sswavenet.musdb.check import part_of, subset_names
-from sswavenet.sound import reader as sound
+from sswavenet.evaluation.store import ScoreStore, fingerprint
+from sswavenet.evaluation.tracks import Track, find_tracks
 from util import UserError
 
 __all__ = ["Settings", "Summary", "evaluate", "fingerprint"]
 
 logger = logging.getLogger(__name__)
 
-Separate = Callable[[np.ndarray], "dict[str, np.ndarray]"]
+Separate = Callable[[np.ndarray, int], "dict[str, np.ndarray]"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +51,8 @@ class Settings:
         metrics: of `scores.METRICS`. Defaults to all.
         oracle: whether to score the ideal ratio mask, too. Defaults to False.
         jobs: processes that compute BSS Eval. Defaults to 1.
+        native: whether to score at the tracks' own rate and channels instead of in
+            mono at the model's rate. Defaults to False.
     """
 
     output_path: pathlib.Path
@@ -59,6 +60,7 @@ class Settings:
     metrics: Sequence[str] = scores.METRICS
     oracle: bool = False
     jobs: int = 1
+    native: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,33 +76,6 @@ class Summary:
     text: str
     folder: pathlib.Path
     num_failed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Track:
-    """One track: its folder, and its decoded stems (rows, frames) in the cache."""
-
-    name: str
-    folder: pathlib.Path
-    stems_path: pathlib.Path
-    rows: Sequence[Sequence[str]]  # the stems that each row is the sum of
-    num_frames: int
-    files: dict[str, list[int]]  # their state before they were decoded
-
-    def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-        """The mixture (frames,) and the stems (rows, frames).
-
-        Raises:
-            UserError: they are not what they were.
-        """
-        mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
-        stems = np.load(self.stems_path)
-        if state_of_files(self.folder) != self.files:
-            raise UserError(
-                "the files have changed since the evaluation began; the same command "
-                "scores them as they are then"
-            )
-        return mixture[: self.num_frames], stems
 
 
 def evaluate(
@@ -128,13 +103,16 @@ def evaluate(
     """
     _check(settings)
     methods = ["model", "mixture", *(["oracle"] if settings.oracle else [])]
-    tracks, failed = _find_tracks(config, settings.subset)
+    tracks, failed = find_tracks(config, settings.subset)
     store = ScoreStore(
         settings.output_path,
         settings.subset,
         config.task.stems,
         settings.metrics,
-        {"task": config.task_name, "sample_rate": config.sample_rate},
+        {
+            "task": config.task_name,
+            "sample_rate": "native" if settings.native else config.sample_rate,
+        },
         weights_hash,
     )
     found: dict[str, dict[str, Any]] = {method: {} for method in methods}
@@ -153,7 +131,7 @@ def evaluate(
     logger.info(
         "%d tracks, %d of them scored before", len(tracks), len(tracks) - len(to_do)
     )
-    work = _estimated(config, make_separate, to_do, failed)
+    work = _estimated(config, make_separate, to_do, failed, native=settings.native)
     for name, by_method in _scored(work, config, settings, len(to_do)):
         for method, targets in by_method.items():
             store.write(method, name, files[name], targets)
@@ -192,35 +170,13 @@ def _check(settings: Settings) -> None:
             )
 
 
-def _find_tracks(config: Config, subset: str) -> tuple[list[_Track], dict[str, str]]:
-    """The usable tracks, decoded, and why each of the others is not, by name."""
-    part = part_of(config, subset)
-    dataset_folder = pathlib.Path(config.dataset_path)
-    cache_folder = dataset_cache.default_cache_folder(config)
-    names = sorted(subset_names(config, subset))
-    folders = {name: dataset_folder / part / name for name in names}
-    files = {name: state_of_files(folder) for name, folder in folders.items()}
-    tracks, failed = [], {}
-    results = dataset_cache.prepare_tracks(
-        config, part, names, cache_folder, title=f"{subset} tracks", progress=True
-    )
-    for name, (facts, errors) in zip(names, results):
-        if facts is None or not facts.num_frames:
-            failed[name] = "; ".join(errors) or f"{name}: expected audio, got 0 samples"
-            logger.error("%s", failed[name])
-            continue
-        path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
-        tracks.append(
-            _Track(name, folders[name], path, facts.rows, facts.num_frames, files[name])
-        )
-    return tracks, failed
-
-
 def _estimated(
     config: Config,
     make_separate: Callable[[Sequence[int]], Separate],
-    to_do: Sequence[tuple[_Track, list[str]]],
+    to_do: Sequence[tuple[Track, list[str]]],
     failed: dict[str, str],
+    *,
+    native: bool,
 ) -> Iterator[tuple[str, tuple]]:
     """Name and first arguments of `scores.score_methods`; the network runs here."""
     lengths = [track.num_frames for track, methods in to_do if "model" in methods]
@@ -228,9 +184,13 @@ def _estimated(
     for track, methods in to_do:
         estimates = None
         try:
-            mixture, references = track.read(config.sample_rate)
+            if native:
+                mixture, references, rate = track.read_native(config.task)
+            else:
+                rate = config.sample_rate
+                mixture, references = track.read(rate)
             if separate and "model" in methods:
-                stems = separate(mixture)
+                stems = separate(mixture, rate)
                 estimates = np.stack([stems[name] for name in config.task.stems])
                 if not np.isfinite(estimates).all():
                     raise UserError("the network's output has NaN or infinity")
@@ -239,7 +199,7 @@ def _estimated(
             failed[track.name] = f"{track.folder}: {reason}"
             logger.error("%s", failed[track.name])
             continue
-        yield track.name, (methods, references, mixture, estimates, track.rows)
+        yield track.name, (methods, references, mixture, estimates, track.rows, rate)
 
 
 def _scored(
@@ -249,13 +209,12 @@ def _scored(
     score = functools.partial(
         scores.score_methods,
         names=config.task.stems,
-        sample_rate=config.sample_rate,
         metrics=tuple(settings.metrics),
     )
     bar = tqdm.tqdm(
         desc=f"{settings.subset} scores", total=total, unit="track", disable=None
     )
-    with logging_redirect_tqdm(), bar:
+    with bar:
         if settings.jobs == 1 or "bss" not in settings.metrics or total < 2:
             for name, arguments in work:
                 yield name, score(*arguments)

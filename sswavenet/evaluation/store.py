@@ -18,7 +18,7 @@ import numpy as np
 import util
 from sswavenet.evaluation.metrics import BSS_METRICS, METRICS
 
-SCORES_VERSION = 2
+SCORES_VERSION = 3
 
 
 def fingerprint(weights: dict[str, np.ndarray]) -> str:

@@ -29,6 +29,7 @@ Found = Mapping[str, Mapping[str, Targets]]
 BASELINE = "mixture"
 # Without information where the estimate is the mixture: no artifacts, no change.
 NOT_OF_BASELINE = ("SAR", "SDR improvement", "SI-SDR improvement")
+LEVEL = "level"  # of the estimate, from its reference's
 # Songs in which each stem's level, from the mixture's, lies between these.
 BALANCED_DB = (-12.0, 3.0)
 WIDTH = 88  # characters of a line of text
@@ -43,7 +44,8 @@ def _median(values: Sequence[float]) -> float:
 def columns(metrics: Sequence[str]) -> list[str]:
     """Names of the scores that the tables have."""
     names = [*scores.BSS_METRICS, "SDR improvement"] if "bss" in metrics else []
-    return names + (["SI-SDR", "SI-SDR improvement"] if "si_sdr" in metrics else [])
+    names += ["SI-SDR", "SI-SDR improvement"] if "si_sdr" in metrics else []
+    return [*names, LEVEL]
 
 
 def track_scores(
@@ -71,6 +73,7 @@ def track_scores(
     if "si_sdr" in metrics:
         row["SI-SDR"] = target["si_sdr"]
         row["SI-SDR improvement"] = target["si_sdr"] - baseline["si_sdr"]
+    row[LEVEL] = target["gain_db"]
     return row
 
 

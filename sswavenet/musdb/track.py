@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -157,6 +157,31 @@ def _read_source(path: pathlib.Path, sample_rate: int) -> tuple[np.ndarray, int]
     return audio, rate
 
 
+def split_rows(
+    audio: Mapping[str, np.ndarray], task: Task
+) -> tuple[dict[tuple[str, ...], np.ndarray], tuple[str, ...]]:
+    """What is known of a track's stems.
+
+    Args:
+        audio: what its files hold, by `source_names`, all of one shape.
+        task: says which stems.
+
+    Returns:
+        The sum of stems by their names, one where it is known alone, in the order of
+        `task.stems`; and the names of those that are what is left of the mixture.
+    """
+    known = {stem: samples for stem, samples in audio.items() if stem in task.stems}
+    if "accompaniment" in audio and "accompaniment" not in task.stems:
+        known["vocals"] = audio["mixture"] - audio["accompaniment"]
+    rows: dict[tuple[str, ...], np.ndarray]
+    rows = {(stem,): samples for stem, samples in known.items()}
+    others = tuple(stem for stem in task.stems if stem not in known)
+    if others:
+        rows[others] = audio["mixture"] - sum(known.values())
+    order = sorted(rows, key=lambda row: task.stems.index(row[0]))
+    return {row: rows[row] for row in order}, others
+
+
 def decode_track(
     folder: pathlib.Path, task: Task, sample_rate: int
 ) -> tuple[np.ndarray | None, TrackFacts | None, list[str]]:
@@ -200,15 +225,9 @@ def decode_track(
     if errors:
         return None, None, errors
     audio = {name: samples[:num_frames] for name, samples in audio.items()}
-    mixture = audio.pop("mixture")
-    if "accompaniment" in audio and "accompaniment" not in task.stems:
-        audio["vocals"] = mixture - audio.pop("accompaniment")
-    by_row: dict[tuple[str, ...], np.ndarray]
-    by_row = {(stem,): samples for stem, samples in audio.items()}
-    others = tuple(stem for stem in task.stems if stem not in audio)
-    if others:
-        by_row[others] = mixture - sum(audio.values())
-    rows = sorted(by_row, key=lambda row: task.stems.index(row[0]))
+    mixture = audio["mixture"]
+    by_row, others = split_rows(audio, task)
+    rows = list(by_row)
     stems = np.stack([by_row.pop(row) for row in rows])
     level, difference = _power_db(mixture), None
     if not others and level > SILENCE_DB:

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 
 import util
 from sswavenet.config.session import Config
-from sswavenet.console import places
+from sswavenet.console import flags, places
 from sswavenet.console import streams as standard_streams
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import naming, report, startup
 from sswavenet.separation.excerpt import Excerpt
+from sswavenet.separation.outputs import parents
 from sswavenet.sound.formats import FORMATS, Encoding
 from util import UserError
 
@@ -29,8 +30,9 @@ logger = logging.getLogger(__name__)
 
 def infer(args: argparse.Namespace) -> int:
     """Separate mixtures."""
-    if args.mixture_input_path is None:
-        raise UserError("--mode inference needs --mixture_input_path")
+    paths = args.mixtures or [args.mixture_input_path]
+    if paths == [None]:
+        raise UserError("--mode inference needs mixtures, or --mixture_input_path")
     if args.mixture_input_path == "-":
         return _separate_stdin(args)
     if args.report is not None:
@@ -40,10 +42,10 @@ def infer(args: argparse.Namespace) -> int:
             "--one_shot takes each file whole: --target_field_length and --batch_size "
             "change nothing"
         )
-    if args.recursive and pathlib.Path(args.mixture_input_path).is_file():
+    if args.recursive and all(map(os.path.isfile, paths)):
         logger.warning(
             "--recursive looks into folders: with the file %s it changes nothing",
-            args.mixture_input_path,
+            paths[0],
         )
     naming.check_template(args.output_name)
     encoding = _encoding(args)
@@ -53,19 +55,26 @@ def infer(args: argparse.Namespace) -> int:
             "--original_framing depends on where the fragments begin, so that no part "
             "comes out as in the whole: expected it without --start and --duration"
         )
+    if args.original_framing and args.stem_format == "native":
+        raise UserError(
+            "--original_framing gives stems at the model's rate: expected it without "
+            "--stem_format native"
+        )
     config, session, checkpoint = startup.load_session(args)
     found = mixtures.find_mixtures(
-        args.mixture_input_path,
-        sample_rate=config.sample_rate,
+        *paths,
         recursive=args.recursive,
-        output_path=args.output_path or session / "samples",
+        output_paths=[
+            args.output_path or session / "samples",
+            *([flags.SEPARATED] if args.session else []),
+        ],
         template=args.output_name,
         extension=args.format,
     )
     if args.report is not None:
-        inputs = [args.config, checkpoint.path, *(mixture.path for mixture in found)]
+        inputs = [args.config, checkpoint.path, *(m.path for m in found.mixtures)]
         places.check_not_among([args.report], inputs, "an input")
-        _check_not_a_stem(args, found, config, session)
+        _check_not_a_stem(args, found.mixtures, config, session)
     startup.choose_backend()
     import models
 
@@ -77,15 +86,15 @@ def infer(args: argparse.Namespace) -> int:
         precision=args.precision,
     )
     if args.output_path is not None:
-        stems = config.task.stems
-        paths = [mixture.stem_paths(args.output_path, stems) for mixture in found]
-        for place in {path.parent for stem in paths for path in stem.values()}:
-            util.remove_leftovers(place)
+        for parent in parents(found.mixtures, config.task.stems):
+            util.remove_leftovers(args.output_path / parent)
     if args.print_model_summary:
         models.print_summary(models.build_wavenet(config))
     settings = separate.Settings(
         output_path=args.output_path,
         stems=args.stems,
+        complements=args.complement,
+        native=args.stem_format != "model",
         encoding=encoding,
         excerpt=excerpt,
         strict=args.strict,
@@ -97,19 +106,27 @@ def infer(args: argparse.Namespace) -> int:
         target_field_length=args.target_field_length,
         batch_size=args.batch_size,
     )
-    with _reporting(args, config, checkpoint.path) as files:
+    with _reporting(args, config, checkpoint.path, found) as files:
         summary = separate.separate_all(
-            found, config, build_predict, settings, session, blocks, files
+            found.mixtures, config, build_predict, settings, session, blocks, files
         )
-    skipped = f"{summary.num_skipped} skipped, " if summary.num_skipped else ""
-    standard_streams.write(
-        f"stems in {summary.folder}\n"
-        f"{summary.num_separated} of {summary.num_files} files, {skipped}"
-        f"{summary.audio_seconds:.1f} s of audio in {summary.wall_seconds:.1f} s, "
-        f"real-time factor {summary.audio_seconds / summary.wall_seconds:.2f}\n"
-    )
+    standard_streams.write(_in_words(summary))
     done = summary.num_separated + summary.num_skipped
     return 0 if done == summary.num_files else 1
+
+
+def _in_words(summary: separate.Summary) -> str:
+    """The last lines of a run."""
+    counts = f"{summary.num_separated} of {summary.num_files} files"
+    if summary.num_skipped:
+        counts += f", {summary.num_skipped} skipped"
+    if not summary.num_separated:
+        return f"no stems were written\n{counts}\n"
+    speed = summary.audio_seconds / summary.wall_seconds
+    return (
+        f"stems in {summary.folder}\n{counts}, {summary.audio_seconds:.1f} s of audio "
+        f"in {summary.wall_seconds:.1f} s, {speed:.1f} x real time\n"
+    )
 
 
 def _encoding(args: argparse.Namespace) -> Encoding:
@@ -152,18 +169,28 @@ def _check_not_a_stem(
                 "or --output_path"
             )
         return
+    stems = [*config.task.stems, *map(naming.complement, config.task.stems)]
+    report_folder, name = os.path.split(os.path.realpath(args.report))
     for mixture in found:
-        written = mixture.stem_paths(args.output_path, config.task.stems)
-        places.check_not_among([args.report], written.values(), "a stem")
+        for stem in mixture.stem_names(stems):
+            place = args.output_path / stem
+            if place.name == name and report_folder == os.path.realpath(place.parent):
+                raise UserError(f"{args.report} is a stem and would be overwritten")
 
 
 @contextlib.contextmanager
 def _reporting(
-    args: argparse.Namespace, config: Config, checkpoint: pathlib.Path
+    args: argparse.Namespace,
+    config: Config,
+    checkpoint: pathlib.Path,
+    found: mixtures.Found,
 ) -> Iterator[list]:
     """A list for what becomes of each file; written as a report whatever happens."""
     files: list = []
     facts = report.run_facts(args, config, checkpoint)
+    facts["left_out"] = [
+        {"path": place, "reason": reason} for place, reason in found.left_out
+    ]
     complete = False
     try:
         yield files
@@ -188,10 +215,10 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         config, checkpoint.weights, precision=args.precision
     )
     logger.info(
-        "reading mono float32 at %d Hz; writing %s interleaved, %d samples late",
+        "reading mono float32 at %d Hz; writing %s interleaved, up to %d samples late",
         config.sample_rate,
         ", ".join(config.task.stems),
-        config.context_length,
+        separator.latency,
     )
     streaming.pipe(
         separator, standard_streams.BinaryStdin(), standard_streams.BinaryStdout()

@@ -1,7 +1,8 @@
 """A part of a mixture, separated as the whole would be.
 
 What is beside the part is read and separated, too, as far as the network hears it, and
-then cut off.
+then cut off. The gain of what is quiet (see `gain`) follows from no more of the past:
+in a soft passage it may be another one than in the whole.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from sswavenet.sound.reader import MonoReader
+from sswavenet.separation.source import ModelSource, NativeSource
 from util import UserError
 
 
@@ -37,23 +38,27 @@ class Excerpt:
         wanted = available if self.duration is None else round(self.duration * rate)
         return max(0, min(available, wanted))
 
-    def select(self, reader: MonoReader, margin: int) -> int:
-        """Let a reader read the part and a margin on either side, in samples.
+    def select(self, source: ModelSource | NativeSource, margin: int) -> int:
+        """Let a source read the part and what its stems depend on on either side.
+
+        Args:
+            source: the mixture, of which nothing was read.
+            margin: samples on either side that the network is to hear.
 
         Returns:
-            How many samples come before the part.
+            How many of the stems' samples come before the part.
 
         Raises:
             UserError: it begins behind the end.
         """
         if self.is_whole:
             return 0
-        first = round(self.start * reader.sample_rate)
+        first = round(self.start * source.sample_rate)
         stop = None
         if self.duration is not None:
-            stop = first + round(self.duration * reader.sample_rate)
-        before = reader.select(first, stop, margin)
-        if reader.length <= before:
+            stop = first + round(self.duration * source.sample_rate)
+        before = source.select(first, stop, margin)
+        if source.length <= before:
             raise self._nothing()
         return before
 
@@ -66,7 +71,8 @@ class Excerpt:
         """Of what is made of a mixture, that of the part.
 
         Args:
-            parts: arrays, time last, of the same length in each.
+            parts: pieces of the mixture, time first, and as much of its estimates, time
+                second.
             before: samples before the part.
             rate: Hz.
 

@@ -1,7 +1,8 @@
-"""Separate one mixture, from a file into files or in memory.
+"""Separate one mixture, from a file into files.
 
-Conventions: stems are mono files at the model's rate; the remainder is the mixture
-minus the estimates as they are written, so that the written stems sum to the mixture.
+Conventions: the remainder is the mixture minus the estimates as they are written, so
+that the written stems sum to the mixture; a complement, too, is the mixture minus a
+stem as it is written.
 """
 
 from __future__ import annotations
@@ -12,38 +13,37 @@ import contextlib
 import logging
 import os
 import pathlib
-from collections.abc import Container, Generator, Iterable, Iterator, Sequence
-from typing import Any, Callable
+from collections.abc import (
+    Container,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from typing import Callable
 
 import numpy as np
-from tqdm import tqdm
 
 import util
 from sswavenet.config.session import Config
-from sswavenet.separation.engine import NetworkSource
+from sswavenet.config.tasks import Task
 from sswavenet.separation.excerpt import Excerpt
-from sswavenet.separation.framing import (
-    Network,
-    Predict,
-    estimate_blocks,
-    estimate_stems,
-)
-from sswavenet.separation.inputs import Mixture, check_writable
-from sswavenet.separation.report import StemReport
-from sswavenet.separation.shapes import Blocks
+from sswavenet.separation.framing import Network, estimate_blocks
+from sswavenet.separation.inputs import Mixture, read_header
+from sswavenet.separation.naming import complement
+from sswavenet.separation.outputs import check_writable
+from sswavenet.separation.progress import FileBar
+from sswavenet.separation.report import SEPARATED, FileReport, StemReport
+from sswavenet.separation.source import open_source
 from sswavenet.separation.verify import verify_stems
 from sswavenet.sound.formats import Encoding
-from sswavenet.sound.reader import MonoReader
 from sswavenet.sound.writer import AudioWriter, as_written
 from util import UserError
 
 logger = logging.getLogger(__name__)
 
 READ_AHEAD = 16  # blocks of some seconds, together about what a batch takes
-PROGRESS_FORMAT = (
-    "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
-    "[{elapsed}<{remaining}]"
-)
 
 
 def separate_file(
@@ -54,54 +54,59 @@ def separate_file(
     *,
     encoding: Encoding,
     excerpt: Excerpt,
+    bar: FileBar,
+    native: bool = False,
     strict: bool = False,
     verify: bool = False,
     old: Container[os.PathLike] | None = None,
-) -> tuple[int, dict[str, StemReport], list[str]]:
+) -> FileReport:
     """Separate one file; its stems appear together, or not at all.
 
     Args:
         mixture: what to separate.
-        paths: where the stems go, by their names.
+        paths: where the stems go, by their names, complements included.
         config: the session's configuration.
         networks: gives the network for a mixture of so many samples.
         encoding: how the stems are stored.
         excerpt: which part of the mixture they are of.
+        bar: shows how far it is.
+        native: whether they have the mixture's own rate and channels, and not the
+            model's. Defaults to False.
         strict: refuse a damaged mixture. Defaults to False.
         verify: read the stems back before they get their names. Defaults to False.
         old: files that stems may replace. Defaults to all.
 
     Returns:
-        The samples at the model's rate that were separated, what was written, by name,
-        and what is to be known of the mixture.
+        What was separated and written, and what is to be known of the mixture.
 
     Raises:
         UserError: the mixture, or what the network made of it, cannot be used.
         OSError: the stems cannot be written.
     """
-    logger.info("%s: %s", mixture.path, mixture.description)
+    _, description = read_header(mixture.path, config.sample_rate)
+    logger.info("%s: %s", mixture.path, description)
     check_writable(paths.values())
-    names, rate = config.task.stems, config.sample_rate
-    clipped = dict.fromkeys(names, 0)
+    clipped = dict.fromkeys((*config.task.stems, *paths), 0)
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(
-            MonoReader(mixture.path, sample_rate=rate, strict=strict)
-        )
-        before = excerpt.select(reader, margin=config.context_length)
-        network = networks(reader.length)
-        tags = reader.source.tags
+        source = open_source(mixture.path, config, native=native, strict=strict)
+        stack.enter_context(source)
+        rate = source.sample_rate
+        before = excerpt.select(source, margin=config.context_length)
+        network = networks(source.heard_length)
+        tags = source.source.tags
         # All files are whole before the first one gets its name.
         written = util.replacing_all(list(paths.values()), old=old)
         temporaries = dict(zip(paths, stack.enter_context(written)))
-        files = contextlib.ExitStack()
-        expected = excerpt.length(reader.length - before, rate)
-        with files, progress_bar(mixture.path.name, expected, config) as bar:
+        expected = excerpt.length(source.length - before, rate)
+        bar.begin(source.heard_length - network.framing.lost)
+        with contextlib.ExitStack() as files:
             writers = {
                 name: files.enter_context(
                     AudioWriter(
                         path,
                         sample_rate=rate,
                         frames=expected,
+                        channels=source.channels,
                         form=encoding.form,
                         subtype=encoding.subtype,
                         bitrate=encoding.bitrate,
@@ -111,25 +116,24 @@ def separate_file(
                 for name, path in temporaries.items()
             }
             # While one part is written the next is computed, and the one after read.
-            blocks = files.enter_context(ahead(_finite(reader.blocks()), READ_AHEAD))
-            parts = files.enter_context(
-                ahead(
-                    estimate_blocks(
-                        blocks, network, num_estimates=len(config.task.estimates)
-                    )
-                )
+            blocks = files.enter_context(ahead(_finite(source.heard()), READ_AHEAD))
+            estimated = estimate_blocks(
+                blocks,
+                network,
+                num_estimates=len(config.task.estimates),
+                progress=bar,
             )
+            parts = source.parts(files.enter_context(ahead(estimated)))
             frames = 0
             for part, estimates in excerpt.cut(parts, before, rate):
                 for name, (stem, num_clipped) in _written(
-                    part, estimates, names, encoding.rounding
+                    part, estimates, config.task.stems, paths, encoding.rounding
                 ).items():
                     clipped[name] += num_clipped
                     if name in writers:
                         writers[name].write(stem)
                 frames += len(part)
-                bar.update(len(part) / rate)
-        warnings = reader.warnings
+        warnings = source.warnings
         warnings += [
             f"{clipped[name]} samples of {name} clipped"
             for name in paths
@@ -139,25 +143,29 @@ def separate_file(
             logger.warning("%s: %s", mixture.path, warning)
         digests = {name: writer.digest for name, writer in writers.items()}
         if verify:
+            again = open_source(mixture.path, config, native=native)
+            stack.enter_context(again)
             verify_stems(
-                mixture.path,
+                again,
                 temporaries,
                 digests,
-                sample_rate=rate,
                 encoding=encoding,
                 excerpt=excerpt,
                 margin=config.context_length,
                 frames=frames,
                 lost=network.framing.lost,
-                sums=len(paths) == len(names) and not clipped[config.task.remainder],
+                sums=_sums(config.task, clipped, paths),
             )
-        return (
-            frames + network.framing.lost,
-            {
+        return FileReport(
+            str(mixture.path),
+            SEPARATED,
+            warnings=warnings,
+            frames=frames + network.framing.lost,
+            sample_rate=rate,
+            stems={
                 name: StemReport(str(path), digests[name], frames, clipped[name])
                 for name, path in paths.items()
             },
-            warnings,
         )
 
 
@@ -198,78 +206,47 @@ def _finite(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _written(
-    mixture: np.ndarray, estimates: np.ndarray, names: Sequence[str], subtype: str
+    mixture: np.ndarray,
+    estimates: np.ndarray,
+    names: Sequence[str],
+    wanted: Container[str],
+    subtype: str,
 ) -> dict[str, tuple[np.ndarray, int]]:
-    """Each stem as it is written, and how many of its samples are clipped."""
-    if not np.isfinite(estimates).all():
-        raise UserError("the network's output has NaN or infinity")
-    written = [as_written(estimate, subtype) for estimate in estimates]
-    with np.errstate(over="ignore"):
-        remainder = mixture - sum(stem for stem, _ in written)
-    if not np.isfinite(remainder).all():
-        raise UserError("the remainder has NaN or infinity")
-    return dict(zip(names, [*written, as_written(remainder, subtype)]))
-
-
-def make_separate(
-    config: Config,
-    build_predict: Callable[..., Predict],
-    lengths: Sequence[int],
-    *,
-    target_field_length: int | None = None,
-    batch_size: int | None = None,
-    blocks: Blocks | None = None,
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function that separates mixtures in memory, framed seamlessly.
+    """Each stem as it is written, and how many of its samples are clipped.
 
     Args:
-        config: the session's configuration.
-        build_predict: makes the network for a framing.
-        lengths: samples of the mixtures to come; longer ones work, too.
-        target_field_length: samples. Defaults to a fitting number.
-        batch_size: fragments. Defaults to a fitting number.
-        blocks: how `build_predict` runs fragments, if not in one pass.
-
-    Returns:
-        A function from a mixture (frames,) to each stem (frames,) by name, remainder
-        included; float32, and the stems sum to the mixture.
+        mixture: some of it.
+        estimates: of all stems but the last, which is the remainder.
+        names: of the stems.
+        wanted: names of which complements are made, too.
+        subtype: sample type, a key of `SAMPLE_BITS`.
 
     Raises:
-        UserError: what was given does not fit into the memory.
+        UserError: something is not finite.
     """
-    networks = NetworkSource(
-        config,
-        build_predict,
-        lengths,
-        target_field_length=target_field_length,
-        batch_size=batch_size,
-        blocks=blocks,
-    )
-
-    def separate(mixture: np.ndarray) -> dict[str, np.ndarray]:
-        while True:
-            try:
-                estimates = estimate_stems(
-                    mixture,
-                    networks(len(mixture)),
-                    num_estimates=len(config.task.estimates),
-                )
-                break
-            except Exception as error:
-                if not (util.is_out_of_memory(error) and networks.shrink()):
-                    raise
-        stems = dict(zip(config.task.estimates, estimates))
-        stems[config.task.remainder] = mixture - estimates.sum(axis=0)
-        return stems
-
-    return separate
+    if not np.isfinite(estimates).all():
+        raise UserError("the network's output has NaN or infinity")
+    stems = [as_written(estimate, subtype) for estimate in estimates]
+    with np.errstate(over="ignore"):
+        remainder = mixture - sum(stem for stem, _ in stems)
+    if not np.isfinite(remainder).all():
+        raise UserError("the remainder has NaN or infinity")
+    found = dict(zip(names, [*stems, as_written(remainder, subtype)]))
+    for name in names:
+        if complement(name) in wanted:
+            rest = mixture - found[name][0]
+            found[complement(name)] = as_written(rest, subtype)
+    return found
 
 
-def progress_bar(name: str, num_samples: int, config: Config) -> Any:
-    """A progress bar in seconds of audio; silent where stderr is no terminal."""
-    return tqdm(
-        desc=name,
-        total=num_samples / config.sample_rate,
-        bar_format=PROGRESS_FORMAT,
-        disable=None,
-    )
+def _sums(
+    task: Task, clipped: Mapping[str, int], written: Container[str]
+) -> list[tuple[str, ...]]:
+    """The sets of stems that sum to the mixture: where what is left of it fits."""
+    sets = [(task.remainder, *task.estimates)]
+    sets += [(complement(name), name) for name in task.stems]
+    return [
+        names
+        for names in sets
+        if all(name in written for name in names) and not clipped[names[0]]
+    ]

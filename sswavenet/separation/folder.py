@@ -19,23 +19,17 @@ import time
 from collections.abc import Container, Sequence
 from typing import Callable
 
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 import util
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
+from sswavenet.separation import naming
 from sswavenet.separation.engine import NetworkSource
 from sswavenet.separation.excerpt import Excerpt
-from sswavenet.separation.file import progress_bar, separate_file
+from sswavenet.separation.file import separate_file
 from sswavenet.separation.framing import Predict
-from sswavenet.separation.inputs import (
-    Mixture,
-    check_outputs,
-    new_samples_folder,
-    output_folder,
-    stems_among,
-    with_stems,
-)
+from sswavenet.separation.inputs import Mixture, some_lengths
+from sswavenet.separation.outputs import Outputs, new_samples_folder, output_folder
+from sswavenet.separation.progress import Bars, FileBar
 from sswavenet.separation.report import FAILED, SEPARATED, SKIPPED, FileReport
 from sswavenet.separation.shapes import Blocks
 from sswavenet.sound.formats import Encoding
@@ -53,6 +47,9 @@ class Settings:
     Args:
         output_path: folder for the stems. Defaults to a new one in the session.
         stems: names of those to write. Defaults to all.
+        complements: write the mixture without each of them, too. Defaults to False.
+        native: write stems with the mixture's rate and channels, and not the model's,
+            if the framing is not the original's. Defaults to True.
         encoding: how the stems are stored. Defaults to WAV files, `PCM_16`.
         excerpt: which part of each mixture to separate. Defaults to all.
         strict: let a damaged mixture fail. Defaults to False.
@@ -69,6 +66,8 @@ class Settings:
 
     output_path: pathlib.Path | None = None
     stems: Sequence[str] | None = None
+    complements: bool = False
+    native: bool = True
     encoding: Encoding = Encoding()  # noqa: RUF009 (it is frozen)
     excerpt: Excerpt = Excerpt()  # noqa: RUF009
     strict: bool = False
@@ -138,14 +137,15 @@ def separate_all(
     stems = _chosen_stems(config, settings)
     mixtures, done = _to_do(mixtures, settings, stems)
 
-    def length(mixture: Mixture) -> int:
+    def part_of(length: int) -> int:
         excerpt, rate = settings.excerpt, config.sample_rate
-        return excerpt.length(mixture.length - round(excerpt.start * rate), rate)
+        return excerpt.length(length - round(excerpt.start * rate), rate)
 
+    waiting = [mixture for mixture in mixtures if mixture not in done]
     networks = NetworkSource(
         config,
         build_predict,
-        [length(mixture) for mixture in mixtures if mixture not in done],
+        list(map(part_of, some_lengths(waiting, config.sample_rate))),
         original_framing=settings.original_framing,
         one_shot=settings.one_shot,
         target_field_length=settings.target_field_length,
@@ -158,26 +158,26 @@ def separate_all(
         folder = output_folder(settings.output_path)
     else:
         folder = settings.output_path  # nothing is written
-    total = sum(map(length, mixtures))
-    with logging_redirect_tqdm(), progress_bar("all files", total, config) as bar:
+    with Bars([mixture.size for mixture in mixtures], config.sample_rate) as bars:
         for mixture in mixtures:
-            if mixture in done:
-                files.append(FileReport(str(mixture.path), SKIPPED))
-            else:
+            with bars.next_file(mixture.path.name, mixture.size) as bar:
+                if mixture in done:
+                    files.append(FileReport(str(mixture.path), SKIPPED))
+                    continue
                 paths = mixture.stem_paths(folder, stems)
                 files.append(
-                    _attempt(mixture, paths, folder, config, networks, settings)
+                    _attempt(mixture, paths, folder, config, networks, settings, bar)
                 )
-            bar.update(length(mixture) / config.sample_rate)
     separated = [file for file in files if file.status == SEPARATED]
     if not separated and not settings.output_path:
         with contextlib.suppress(OSError):  # folders in it stay
             folder.rmdir()
-    num_samples = sum(file.frames or 0 for file in separated)
     return Summary(
         folder=folder.resolve(),
         files=files,
-        audio_seconds=num_samples / config.sample_rate,
+        audio_seconds=sum(
+            (file.frames or 0) / (file.sample_rate or 1) for file in separated
+        ),
         wall_seconds=time.monotonic() - started,
     )
 
@@ -197,11 +197,14 @@ def _to_do(
         if settings.skip_existing:
             raise UserError("--skip_existing needs --output_path")
         return mixtures, set()
+    known = list(itertools.chain(*STEMS_OF_TASKS))
+    every = {*stems, *known, *map(naming.complement, known)}
+    outputs = Outputs(mixtures, settings.output_path, sorted(every))
     # An earlier run may have written more stems than this one is to write, or others.
     earlier = [
         mixture
         for names in dict.fromkeys((tuple(stems), *STEMS_OF_TASKS))
-        for mixture in stems_among(mixtures, settings.output_path, names)
+        for mixture in outputs.stems_among(mixtures, names)
     ]
     if earlier and not settings.skip_existing:
         raise UserError(
@@ -210,12 +213,12 @@ def _to_do(
         )
     left_out = set(earlier)
     mixtures = [mixture for mixture in mixtures if mixture not in left_out]
-    others = set(itertools.chain(*STEMS_OF_TASKS)).difference(stems)
-    check_outputs(mixtures, settings.output_path, stems, sorted(others))
-    some, all_of_them = with_stems(mixtures, settings.output_path, stems)
+    outputs.check(mixtures, stems, sorted(every.difference(stems)))
     if settings.skip_existing:
-        logger.info("%d of %d files skipped", len(all_of_them), len(mixtures))
-        return mixtures, set(all_of_them)
+        done = outputs.with_all(mixtures, stems)
+        logger.info("%d of %d files skipped", len(done), len(mixtures))
+        return mixtures, set(done)
+    some = outputs.with_some(mixtures, stems)
     if some and not settings.overwrite:
         paths = some[0].stem_paths(settings.output_path, stems).values()
         raise UserError(
@@ -233,27 +236,29 @@ def _attempt(
     config: Config,
     networks: NetworkSource,
     settings: Settings,
+    bar: FileBar,
 ) -> FileReport:
     """Separate one file, again with a smaller network while the memory runs out."""
     started = time.monotonic()
     old: Container[os.PathLike] | None = None if settings.overwrite else ()
     if settings.skip_existing:  # some stems of this mixture, else it would be skipped
         old = list(filter(os.path.lexists, paths.values()))
-    found = FileReport(str(mixture.path), sample_rate=config.sample_rate)
+    found = FileReport(str(mixture.path))
     while found.status == FAILED:
         try:
-            found.frames, found.stems, found.warnings = separate_file(
+            found = separate_file(
                 mixture,
                 paths,
                 config,
                 networks,
                 encoding=settings.encoding,
                 excerpt=settings.excerpt,
+                bar=bar,
+                native=settings.native and not settings.original_framing,
                 strict=settings.strict,
                 verify=settings.verify,
                 old=old,
             )
-            found.status = SEPARATED
         except Exception as error:
             known = (OSError, MemoryError, RuntimeError, UserError)
             if util.is_out_of_memory(error):
@@ -279,6 +284,7 @@ def _one_line(mixture: Mixture, error: Exception) -> str:
 
 
 def _chosen_stems(config: Config, settings: Settings) -> Sequence[str]:
+    """Names of what is written."""
     known = config.task.stems
     unknown = [stem for stem in settings.stems or () if stem not in known]
     if unknown:
@@ -286,4 +292,5 @@ def _chosen_stems(config: Config, settings: Settings) -> Sequence[str]:
             f"--stems must be some of {','.join(known)} for {config.task_name}, "
             f"got {','.join(unknown)}"
         )
-    return settings.stems or known
+    stems = settings.stems or known
+    return [*stems, *(map(naming.complement, stems) if settings.complements else ())]

@@ -13,14 +13,26 @@ Conventions: audio is float32 at the model's rate, time last: a mixture has shap
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterable, Iterator
-from typing import Callable
+from typing import Callable, Protocol, runtime_checkable
 
 import numpy as np
 
 from sswavenet.config.session import Config
+from sswavenet.separation.gain import GainControl
 
 Predict = Callable[[np.ndarray], np.ndarray]
+# Is told how many more samples of a mixture have been separated.
+Progress = Callable[[int], object]
+
+
+@runtime_checkable
+class StepwisePredict(Protocol):
+    """A network that goes through its fragments step by step."""
+
+    def run(self, fragments: np.ndarray, progress: Progress) -> np.ndarray:
+        """What a call gives; tells of its steps, in target samples, from any thread."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +44,8 @@ class Framing:
         target_padding: what the network puts out on either side of that, cropped.
         input_length: one fragment.
         lead: zeros before the mixture.
+        amplified: sample rate at which quiet passages are amplified for the network
+            (see `gain`); None where everything is left at its level.
         lost: how much shorter the stems are than the mixture, half on each side.
     """
 
@@ -40,6 +54,7 @@ class Framing:
     input_length: int
     lead: int
     lost: int
+    amplified: int | None
 
     @classmethod
     def seamless(cls, config: Config, target_field_length: int) -> Framing:
@@ -50,6 +65,7 @@ class Framing:
             input_length=target_field_length + 2 * config.context_length,
             lead=config.context_length,
             lost=0,
+            amplified=config.sample_rate,
         )
 
     @classmethod
@@ -61,6 +77,7 @@ class Framing:
             input_length=config.receptive_field_length + target_field_length - 1,
             lead=0,
             lost=config.receptive_field_length - 1,
+            amplified=None,
         )
 
     def num_fragments(self, mixture_length: int) -> int:
@@ -90,21 +107,54 @@ class Network:
 
 
 def estimate_blocks(
-    blocks: Iterable[np.ndarray], network: Network, *, num_estimates: int
+    blocks: Iterable[np.ndarray],
+    network: Network,
+    *,
+    num_estimates: int,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run the network over one mixture, batch by batch.
-
-    Every batch has the same shape; the last one is filled up with zeros. No more of
-    the mixture is kept than one batch needs.
 
     Args:
         blocks: the mixture in pieces, each of shape (frames,).
         network: what to run.
         num_estimates: stems that it puts out.
+        progress: is told while the network runs, not only between its passes.
 
     Yields:
         The next part of the mixture that the framing leaves, and its estimates:
         shapes (frames',) and (estimates, frames').
+    """
+    framing = network.framing
+    if framing.amplified is None:
+        yield from _run_batches(blocks, network, num_estimates, progress)
+        return
+    gain = GainControl(framing.amplified, framing.lead)
+    waiting: list[np.ndarray] = []
+
+    def amplified() -> Iterator[np.ndarray]:
+        for block in blocks:
+            waiting.append(block)
+            yield gain.amplify(block)
+        yield gain.finish()
+
+    parts = _run_batches(amplified(), network, num_estimates, progress)
+    for _, estimates in parts:
+        mixture, count = np.concatenate(waiting), estimates.shape[1]
+        waiting[:] = [mixture[count:]]
+        yield mixture[:count], gain.take_back(estimates)
+
+
+def _run_batches(
+    blocks: Iterable[np.ndarray],
+    network: Network,
+    num_estimates: int,
+    progress: Progress | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`estimate_blocks` at the level that the blocks have.
+
+    Every batch has the same shape; the last one is filled up with zeros. No more of
+    the mixture is kept than one batch needs.
     """
     framing, batch_size = network.framing, network.batch_size
     hop, padding = framing.target_field_length, framing.target_padding
@@ -117,7 +167,8 @@ def estimate_blocks(
         for row in range(count):
             fragments[row] = samples[row * hop : row * hop + framing.input_length]
         fragments[count:] = 0
-        fields = network.predict(fragments)[:, :count, padding : padding + hop]
+        outputs = _predict(network.predict, fragments, length, progress)
+        fields = outputs[:, :count, padding : padding + hop]
         estimates = fields.reshape(num_estimates, -1)[:, :length]
         return samples[first : first + length], estimates
 
@@ -137,6 +188,29 @@ def estimate_blocks(
         length = min(remaining, batch_size * hop)
         yield run(samples, length)
         samples, remaining = samples[length:], remaining - length
+
+
+def _predict(
+    predict: Predict, fragments: np.ndarray, length: int, progress: Progress | None
+) -> np.ndarray:
+    """Run a pass, and tell of its samples: step by step where it has some."""
+    if progress is None:
+        return predict(fragments)
+    lock, left = threading.Lock(), length
+
+    def step(samples: int) -> None:
+        nonlocal left
+        with lock:  # the last batch may be filled up, so there may be more steps
+            samples = min(samples, left)
+            left -= samples
+        progress(samples)
+
+    if isinstance(predict, StepwisePredict):
+        outputs = predict.run(fragments, step)
+    else:
+        outputs = predict(fragments)
+    step(length)
+    return outputs
 
 
 def estimate_stems(

@@ -1,4 +1,4 @@
-"""Which files a separation reads and which it writes."""
+"""Which files a separation reads: listed at once, however many there are."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import dataclasses
 import logging
 import os
 import pathlib
-import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import util
-from sswavenet.console import places
+from sswavenet.console.places import identity
 from sswavenet.separation import naming
 from sswavenet.sound import choice
 from sswavenet.sound.reader import AudioReader
@@ -30,247 +29,173 @@ class Mixture:
     Args:
         path: the file.
         name: its path below the folder of mixtures, without extension.
-        length: samples at the model's rate, from the header; 0 if that does not say.
-        description: rate and channels, for logs.
+        size: bytes of the file.
         template: of the stems' names. Defaults to `naming.DEFAULT`.
         extension: of the stems' files. Defaults to `wav`.
     """
 
     path: pathlib.Path
-    name: pathlib.PurePath
-    length: int
-    description: str
+    name: str
+    size: int
     template: str = naming.DEFAULT
     extension: str = "wav"
+
+    def stem_names(self, stems: Sequence[str]) -> list[str]:
+        """Paths of the stems below the output folder.
+
+        Raises:
+            UserError: one would lie outside.
+        """
+        return [
+            naming.stem_path(self.template, self.name, stem, self.extension)
+            for stem in stems
+        ]
 
     def stem_paths(
         self, folder: pathlib.Path, stems: Sequence[str]
     ) -> dict[str, pathlib.Path]:
         """Where the stems go, by their names."""
         return {
-            stem: folder
-            / naming.stem_path(self.template, self.name, stem, self.extension)
-            for stem in stems
+            stem: folder / name for stem, name in zip(stems, self.stem_names(stems))
         }
 
 
-def find_mixtures(
-    path: os.PathLike,
-    *,
-    sample_rate: int,
-    recursive: bool = False,
-    output_path: os.PathLike | None = None,
-    template: str = naming.DEFAULT,
-    extension: str = "wav",
-) -> list[Mixture]:
-    """List the mixtures at `path` in sorted order, and read their headers.
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What there is at a path.
 
     Args:
-        path: a file, taken whatever its name is, or a folder, of which every file
-            with an extension of audio or video is taken, but for hidden ones.
-        sample_rate: the model's, Hz.
+        mixtures: what can be separated, sorted.
+        left_out: what may be audio but is not, and why: pairs of file and reason.
+    """
+
+    mixtures: list[Mixture]
+    left_out: list[tuple[str, str]]
+
+
+def find_mixtures(
+    *paths: os.PathLike | str,
+    recursive: bool = False,
+    output_paths: Sequence[os.PathLike | str] = (),
+    template: str = naming.DEFAULT,
+    extension: str = "wav",
+) -> Found:
+    """List the mixtures at `paths`, each once; none of them is opened.
+
+    Args:
+        paths: files, taken whatever their names are, and folders, of which every file
+            with an extension of audio or video is taken in sorted order, but for
+            hidden ones.
         recursive: whether to look into a folder's folders. Defaults to False.
-        output_path: a folder that is not looked into, for it holds stems.
+        output_paths: folders that are not looked into, for they hold stems.
         template: of the stems' names. Defaults to `naming.DEFAULT`.
         extension: of the stems' files. Defaults to `wav`.
 
     Raises:
         UserError: there are none, or two would write the same stems.
     """
-    root = pathlib.Path(path)
+    stems_at = {identity(path) for path in output_paths} - {None}
+    left_out: list[tuple[str, str]] = []
+    files: dict[str, tuple[str, str, int]] = {}  # by absolute paths
+    empty = []
+    for root in map(pathlib.Path, paths):
+        entries = _files_at(root, recursive, stems_at, left_out)
+        if not entries:
+            empty.append(root)
+        for entry in entries:
+            files.setdefault(os.path.abspath(entry[0]), entry)
+    mixtures: dict[str, Mixture] = {}
+    for file, name, size in files.values():
+        mixture = Mixture(pathlib.Path(file), name, size, template, extension)
+        (stem,) = mixture.stem_names(["stem"])
+        if stem in mixtures:
+            first = mixtures[stem].path
+            raise UserError(f"{first} and {file} would write the same stems")
+        mixtures[stem] = mixture
+    if left_out:
+        text = ", ".join(f"{place} ({reason})" for place, reason in sorted(left_out))
+        logger.warning("left out: %s", text)
+    if empty:
+        raise UserError(f"{empty[0]}: expected at least one audio file in the folder")
+    return Found(list(mixtures.values()), sorted(left_out))
+
+
+def _files_at(
+    root: pathlib.Path,
+    recursive: bool,
+    stems_at: Container[tuple[int, int] | None],
+    left_out: list[tuple[str, str]],
+) -> list[tuple[str, str, int]]:
+    """A file, or a folder's: path, name below the folder and size of each."""
     if not root.exists():
         raise UserError(f"{root}: expected an audio file or a folder, found nothing")
     if not (root.is_file() or root.is_dir()):
         raise UserError(f"{root}: expected an audio file or a folder, got a device")
-    files = _list_folder(root, recursive, output_path) if root.is_dir() else [root]
-    names: dict[pathlib.PurePath, pathlib.Path] = {}
-    taken: dict[pathlib.PurePath, pathlib.Path] = {}
-    for file in files:
-        name = pathlib.PurePath(file.stem)
-        if root.is_dir():
-            name = file.parent.relative_to(root) / name
-        stems = naming.stem_path(template, name, "stem", extension)
-        if stems in taken:
-            raise UserError(f"{taken[stems]} and {file} would write the same stems")
-        taken[stems] = names[name] = file
-    return [
-        dataclasses.replace(
-            _read_header(file, name, sample_rate),
-            template=template,
-            extension=extension,
-        )
-        for name, file in names.items()
-    ]
-
-
-def _list_folder(
-    root: pathlib.Path, recursive: bool, output_path: os.PathLike | None
-) -> list[pathlib.Path]:
-    def refuse(error: OSError) -> None:
-        raise UserError(f"cannot list {error.filename}: {error.strerror}")
-
-    files, links = [], []
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = [
-            name
-            for name in folders
-            if recursive
-            and not util.is_foreign(name)
-            and not _is_same(pathlib.Path(folder, name), output_path)
-        ]
-        inner = [pathlib.Path(folder, name) for name in folders]
-        links += [place for place in inner if place.is_symlink()]
-        files += [
-            pathlib.Path(folder, name) for name in names if not util.is_foreign(name)
-        ]
-    _warn_of(links, "links to folders are not followed")
-    unreadable = [file for file in files if file.suffix.lower() in UNREADABLE]
-    _warn_of(unreadable, "files of formats that cannot be read are left out")
-    # No pipes and devices, to open which may take for ever. A link to nothing stays,
-    # to fail when its turn comes.
+    if root.is_file():
+        return [(os.fspath(root), root.stem, root.stat().st_size)]
+    start = len(os.path.join(root, ""))
     files = [
-        file
-        for file in files
-        if file.suffix.lower() in EXTENSIONS and (file.is_file() or not file.exists())
+        (file, os.path.splitext(file[start:])[0], size)
+        for file, size in _walk(os.fspath(root), recursive, stems_at, left_out)
     ]
-    if not files:
-        raise UserError(f"{root}: expected at least one audio file in the folder")
-    return sorted(files)
+    # In the order of folders and names, whatever separates them.
+    return sorted(files, key=lambda entry: entry[0].split(os.sep))
 
 
-def _warn_of(paths: Sequence[pathlib.Path], what: str) -> None:
-    if paths:
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        logger.warning("%s: %s%s", what, min(paths), more)
+def _walk(
+    root: str,
+    recursive: bool,
+    stems_at: Container[tuple[int, int] | None],
+    left_out: list[tuple[str, str]],
+) -> Iterator[tuple[str, int]]:
+    """Audio files of a folder and their sizes; what else may be audio is noted."""
+    waiting = [root]
+    while waiting:  # not by recursion, however deep the folders are
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = [entry for entry in entries if not util.is_foreign(entry.name)]
+        except OSError as error:
+            raise UserError(f"cannot list {folder}: {error.strerror}") from None
+        for entry in listed:
+            place, is_link = entry.path, entry.is_symlink()
+            extension = os.path.splitext(place)[1].lower()
+            if os.path.isdir(place) if is_link else entry.is_dir():
+                if not recursive or identity(place) in stems_at:
+                    continue
+                if is_link:
+                    left_out.append((place, "a link to a folder"))
+                else:
+                    waiting.append(place)
+            elif extension in UNREADABLE:
+                left_out.append((place, "a format that cannot be read"))
+            elif extension in EXTENSIONS:
+                if os.path.isfile(place) if is_link else entry.is_file():
+                    yield place, os.path.getsize(place)
+                elif os.path.exists(place):
+                    left_out.append((place, "a pipe or a device"))
+                else:
+                    yield place, 0  # a link to nothing fails in its turn
 
 
-def _is_same(folder: pathlib.Path, other: os.PathLike | None) -> bool:
-    return other is not None and os.path.realpath(folder) == os.path.realpath(other)
-
-
-def _read_header(
-    path: pathlib.Path, name: pathlib.PurePath, sample_rate: int
-) -> Mixture:
-    """A mixture as its header describes it: its length is 0 if unknown."""
-    length, description = 0, "unreadable"
+def read_header(path: pathlib.Path, sample_rate: int) -> tuple[int, str]:
+    """Samples at the model's rate, 0 if unknown, and rate and channels, for logs."""
     # A file that cannot be read fails when its turn comes, with its reason.
     with contextlib.suppress(UserError), AudioReader(path) as reader:
         length = -(-reader.rough_frames * sample_rate // reader.sample_rate)
-        description = f"{reader.sample_rate} Hz, mean of {reader.channels} channel(s)"
-    return Mixture(path, name, length, description)
+        description = f"{reader.sample_rate} Hz, {reader.channels} channel(s)"
+        return length, description
+    return 0, "unreadable"
 
 
-def output_folder(path: os.PathLike) -> pathlib.Path:
-    """Make a folder for stems where there is none, and see that it can be written.
+def some_lengths(mixtures: Sequence[Mixture], sample_rate: int) -> list[int]:
+    """Samples of the largest files of each format, among which is the longest one.
 
-    Raises:
-        UserError: it cannot be made or written.
+    To open all of thousands of files would take longer than to separate the first.
     """
-    folder = pathlib.Path(path)
-    try:
-        util.make_folder(folder)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
-    util.check_folder(folder)
-    return folder
-
-
-def new_samples_folder(session: pathlib.Path) -> pathlib.Path:
-    """Make the next free `<session>/samples/samples_N`; no two runs get the same.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    parent = output_folder(session / "samples")
-    taken = [folder.name[len("samples_") :] for folder in parent.glob("samples_*")]
-    number = max([0, *(int(text) for text in taken if text.isdecimal())])
-    while True:
-        number += 1
-        folder = parent / f"samples_{number}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UserError(f"cannot make {folder}: {error.strerror}") from None
-        return folder
-
-
-def check_outputs(
-    mixtures: Sequence[Mixture],
-    folder: pathlib.Path,
-    stems: Sequence[str],
-    others: Sequence[str],
-) -> None:
-    """Refuse to write a stem over a mixture, or to take a stem for one.
-
-    Args:
-        mixtures: what is to be separated.
-        folder: where the stems go.
-        stems: those that are to be written.
-        others: the other stems that there are.
-
-    Raises:
-        UserError: a stem would have a mixture's path, or a mixture has the path that
-            another stem of a mixture would have.
-    """
-
-    def paths(names: Sequence[str]) -> Iterator[pathlib.Path]:
-        for mixture in mixtures:
-            yield from mixture.stem_paths(folder, names).values()
-
-    inputs = [mixture.path for mixture in mixtures]
-    places.check_not_among(paths(stems), inputs, "a mixture")
-    taken = set(map(os.path.realpath, inputs))
-    for path in paths(others):
-        if os.path.realpath(path) in taken:
-            raise UserError(
-                f"{path} lies among the mixtures, but has the name of a stem of one of "
-                "them: expected another --output_path, or only one of both there"
-            )
-
-
-def with_stems(
-    mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
-) -> tuple[list[Mixture], list[Mixture]]:
-    """The mixtures of which some stems are there, and those of which all are."""
-    paths = {
-        mixture: list(mixture.stem_paths(folder, stems).values())
-        for mixture in mixtures
-    }
-    return (
-        [mixture for mixture in mixtures if any(map(os.path.lexists, paths[mixture]))],
-        [mixture for mixture in mixtures if all(map(os.path.isfile, paths[mixture]))],
-    )
-
-
-def stems_among(
-    mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
-) -> list[Mixture]:
-    """Which files are stems of others, as those of an earlier run into their folder.
-
-    Only where all stems of a mixture are there: else one of them may be a mixture that
-    happens to have such a name.
-    """
-    _, complete = with_stems(mixtures, folder, stems)
-    made = {
-        os.path.realpath(path)
-        for mixture in complete
-        for path in mixture.stem_paths(folder, stems).values()
-    }
-    return [mixture for mixture in mixtures if os.path.realpath(mixture.path) in made]
-
-
-def check_writable(paths: Iterable[pathlib.Path]) -> None:
-    """Find out before the work whether files can get their names.
-
-    A later rename that fails would leave some of a mixture's stems without the others.
-
-    Raises:
-        UserError: there is a folder of that name.
-        OSError: a name is too long, or the folder cannot be looked into.
-    """
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISDIR(path.stat().st_mode):
-                raise UserError(f"cannot write {path}: there is a folder of that name")
+    largest: dict[str, Mixture] = {}
+    for mixture in mixtures:
+        extension = mixture.path.suffix.lower()
+        if mixture.size >= largest.get(extension, mixture).size:
+            largest[extension] = mixture
+    return [read_header(file.path, sample_rate)[0] for file in largest.values()]

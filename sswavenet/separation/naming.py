@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import string
 
@@ -9,6 +10,11 @@ from util import UserError
 
 DEFAULT = "{mixture}_{stem}"
 FIELDS = ("mixture", "stem")
+
+
+def complement(stem: str) -> str:
+    """What the mixture without a stem is called."""
+    return f"no_{stem}"
 
 
 def check_template(template: str) -> None:
@@ -40,22 +46,22 @@ def _problem(template: str) -> str:
     return ""
 
 
-def stem_path(
-    template: str, mixture: pathlib.PurePath, stem: str, extension: str
-) -> pathlib.PurePath:
+def stem_path(template: str, mixture: str, stem: str, extension: str) -> str:
     """The path of a stem below the output folder.
 
     Args:
         template: one that `check_template` took.
-        mixture: path of the mixture's name below the folder of mixtures.
+        mixture: path of the mixture below the folder of mixtures, without extension.
         stem: its name.
         extension: of the file, without a dot.
 
     Raises:
         UserError: it would lie outside.
     """
-    name = template.format(mixture=mixture.name, stem=stem)
-    path = pathlib.PurePath(f"{name}.{extension}")
-    if path.anchor or ".." in path.parts:
-        raise UserError(f"{mixture}: its stems would lie outside the output folder")
-    return mixture.parent / path
+    parent, name = os.path.split(mixture)
+    place = f"{template.format(mixture=name, stem=stem)}.{extension}"
+    if os.path.isabs(place) or ".." in place:  # else it need not be looked at closely
+        path = pathlib.PurePath(place)
+        if path.anchor or ".." in path.parts:
+            raise UserError(f"{mixture}: its stems would lie outside the output folder")
+    return os.path.normpath(os.path.join(parent, place))

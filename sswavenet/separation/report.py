@@ -60,8 +60,8 @@ class FileReport:
         status: `SEPARATED`, `SKIPPED` or `FAILED`.
         message: why it failed; else empty.
         warnings: what was warned of, as damage or clipped samples.
-        frames: samples at the model's rate; None where they could not be read.
-        sample_rate: the model's, Hz.
+        frames: of the mixture, at the stems' rate; None where it was not separated.
+        sample_rate: the stems', Hz, likewise.
         stems: by name; those that were written.
         seconds: that the work took.
     """

@@ -19,7 +19,7 @@ from sswavenet.config import shipped
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import MULTI_INSTRUMENT
 from sswavenet.separation import startup
-from sswavenet.separation.file import make_separate
+from sswavenet.separation.memory import make_separate
 from sswavenet.sound.choice import MAX_RATE
 from util import UserError
 
@@ -56,7 +56,7 @@ class Session:
         self.checkpoint = checkpoint
         self._precision = precision
         self._network: tuple[Any, Any] | None = None
-        self._separators: dict[int, Callable[[np.ndarray], dict]] = {}
+        self._separators: dict[int, Callable[[np.ndarray, int], dict]] = {}
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -80,18 +80,20 @@ class Session:
 
         Returns:
             Each stem by its name, in the shape of the mixture, float32. Together they
-            sum to the mixture.
+            sum to the mixture. The network hears the mean of the channels at its own
+            rate, and its estimates share out every channel over the whole band; of one
+            channel at that rate they are the stems.
 
         Raises:
             UserError: the audio or the rate cannot be used, or the memory is too
                 small.
         """
-        mixture = _checked(audio)
-        rate = _checked_rate(sample_rate)
-        if rate != self.sample_rate or mixture.size != len(mixture):
-            return self._separate_natively(mixture, rate)
-        stems = self._separate_mono(mixture.reshape(-1))
-        return {name: stem.reshape(mixture.shape) for name, stem in stems.items()}
+        mixture, rate = _checked(audio), _checked_rate(sample_rate)
+        heard = -(-len(mixture) * self.sample_rate // rate)  # samples
+        stems = self._separator(_rounded_up(heard))(mixture, rate)
+        if not all(np.isfinite(stem).all() for stem in stems.values()):
+            raise UserError("the network's output has NaN or infinity")
+        return stems
 
     def stream(self) -> StreamingSeparator:
         """Begin to separate a mixture that comes piece by piece.
@@ -121,27 +123,14 @@ class Session:
             )
         return self._network
 
-    def _separate_mono(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
-        """The network's own estimates: (frames,) to each stem (frames,)."""
-        length = _rounded_up(len(mixture))
+    def _separator(self, length: int) -> Callable[[np.ndarray, int], dict]:
+        """What separates mixtures of which the network hears about so many samples."""
         if length not in self._separators:
             build_predict, blocks = self._build()
             self._separators[length] = make_separate(
                 self.config, build_predict, [length], blocks=blocks
             )
-        stems = self._separators[length](mixture)
-        if not all(np.isfinite(stem).all() for stem in stems.values()):
-            raise UserError("the network's output has NaN or infinity")
-        return stems
-
-    def _separate_natively(
-        self, mixture: np.ndarray, sample_rate: int
-    ) -> dict[str, np.ndarray]:
-        """Stems at the mixture's own rate and with its channels."""
-        raise UserError(
-            f"expected one channel at {self.sample_rate} Hz, got shape "
-            f"{mixture.shape} at {sample_rate} Hz"
-        )
+        return self._separators[length]
 
 
 def load_session(

@@ -154,8 +154,7 @@ def network(
 
     compat.check_precision(precision)
     if not compat.is_jax_on_cpu():
-        build = functools.partial(models.build_predict, config, weights, precision)
-        return build, None
+        return functools.partial(models.build_predict, config, weights, precision), None
     if whole and precision == "bfloat16":
         raise UserError(
             "--precision bfloat16 on a processor works block by block, so neither with "
@@ -165,7 +164,7 @@ def network(
         return functools.partial(models.build_predict, config, weights), None
     blocks = shapes.Blocks(streaming.BLOCK_LENGTH, compat.num_cores())
     build = functools.partial(
-        streaming.build_predict,
+        streaming.BlockwisePredict,
         config,
         weights,
         num_threads=blocks.num_parallel,

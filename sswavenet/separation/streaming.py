@@ -14,6 +14,8 @@ import numpy as np
 from sswavenet.backend import compat
 from sswavenet.config.session import Config
 from sswavenet.separation import stream_keras
+from sswavenet.separation.framing import Progress
+from sswavenet.separation.gain import GainControl
 from util import UserError
 
 # Samples of a block: few enough for a layer's channels to stay in the cache of one
@@ -52,20 +54,12 @@ def build_streams(
     return stream_keras.build_streams(config, weights, block_length, precision)
 
 
-def build_predict(
-    config: Config,
-    weights: dict,
-    *,
-    target_field_length: int,
-    target_padding: int,
-    input_length: int,
-    num_threads: int = 1,
-    precision: str = "float32",
-) -> Callable[[np.ndarray], np.ndarray]:
+class BlockwisePredict:
     """What `models.build_predict` makes for seamless framing, for processors.
 
     Each fragment is run as a stream of short blocks, which stay in the processor's
-    cache, and the fragments of a batch run side by side.
+    cache, and the fragments of a batch run side by side. It is a function from (batch,
+    input_length) to (estimates, batch, padded target field), float32.
 
     Args:
         config: the session's configuration.
@@ -75,43 +69,42 @@ def build_predict(
         input_length: target_field_length + 2 * config.context_length.
         num_threads: fragments run at a time. Defaults to 1.
         precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-
-    Returns:
-        A function from (batch, input_length) to (estimates, batch, padded target
-        field), float32.
     """
-    context = config.context_length
-    num_blocks = -(-input_length // BLOCK_LENGTH)
-    size = -(-input_length // num_blocks)
-    begin = build_streams(
-        config, weights, size, precision=precision, num_parallel=num_threads
-    )
-    field = slice(target_padding, target_padding + target_field_length)
-    # For all passes: new threads would each take memory of their own.
-    pool = concurrent.futures.ThreadPoolExecutor(num_threads)
 
-    def run(fragment: np.ndarray, output: np.ndarray) -> None:
-        fragment = np.pad(fragment, (0, num_blocks * size - input_length))
-        # What silence leaves is known, so a fragment's silent beginning is left out
-        # as far as nothing of the target field falls into it.
-        sounding = np.flatnonzero(fragment)
-        silent = sounding[0] if len(sounding) else input_length
-        first = min(silent, 2 * context) // size
-        stream = begin()
-        parts = [
-            stream(fragment[k * size : (k + 1) * size])
-            for k in range(first, num_blocks)
-        ]
-        start = 2 * context - first * size
-        estimates = np.concatenate(parts, axis=1)
-        output[:, field] = estimates[:, start : start + target_field_length]
+    def __init__(
+        self,
+        config: Config,
+        weights: dict,
+        *,
+        target_field_length: int,
+        target_padding: int,
+        input_length: int,
+        num_threads: int = 1,
+        precision: str = "float32",
+    ):
+        self._context = config.context_length
+        self._num_estimates = len(config.task.estimates)
+        self._length, self._padding = target_field_length, target_padding
+        self._num_blocks = -(-input_length // BLOCK_LENGTH)
+        self._size = -(-input_length // self._num_blocks)
+        self._begin = build_streams(
+            config, weights, self._size, precision=precision, num_parallel=num_threads
+        )
+        # For all passes: new threads would each take memory of their own.
+        self._pool = concurrent.futures.ThreadPoolExecutor(num_threads)
 
-    def predict(fragments: np.ndarray) -> np.ndarray:
-        padded = target_field_length + 2 * target_padding
-        shape = (len(config.task.estimates), len(fragments), padded)
+    def __call__(self, fragments: np.ndarray) -> np.ndarray:
+        """Run a batch."""
+        return self.run(fragments, lambda samples: None)
+
+    def run(self, fragments: np.ndarray, progress: Progress) -> np.ndarray:
+        """Run a batch, and tell of the target samples that are done."""
+        padded = self._length + 2 * self._padding
+        shape = (self._num_estimates, len(fragments), padded)
         outputs = np.zeros(shape, np.float32)
+        field = slice(self._padding, self._padding + self._length)
         done = [
-            pool.submit(run, fragment, outputs[:, row])
+            self._pool.submit(self._run, fragment, outputs[:, row, field], progress)
             for row, fragment in enumerate(fragments)
         ]
         concurrent.futures.wait(done)  # all of them, before an error of one is raised
@@ -119,15 +112,34 @@ def build_predict(
             future.result()
         return outputs
 
-    return predict
+    def _run(
+        self, fragment: np.ndarray, output: np.ndarray, progress: Progress
+    ) -> None:
+        size, late = self._size, 2 * self._context
+        fragment = np.pad(fragment, (0, self._num_blocks * size - len(fragment)))
+        # What silence leaves is known, so a fragment's silent beginning is left out
+        # as far as nothing of the target field falls into it.
+        sounding = np.flatnonzero(fragment)
+        silent = sounding[0] if len(sounding) else len(fragment)
+        first = min(silent, late) // size
+        stream = self._begin()
+        for start in range(first * size, len(fragment), size):
+            estimates = stream(fragment[start : start + size])
+            # Of the target field, which comes out so much later than it went in.
+            begin, end = max(0, start - late), min(self._length, start + size - late)
+            if end > begin:
+                output[:, begin:end] = estimates[:, begin + late - start :][
+                    :, : end - begin
+                ]
+                progress(end - begin)
 
 
 class StreamingSeparator:
     """Separates one stream of mono samples at the model's rate.
 
     Stem samples come out `config.context_length` samples after the mixture's, plus
-    what is missing to a whole block. The stems, remainder included, sum to the
-    mixture.
+    what is missing to a whole block, plus 10 to 20 ms for the level (see `gain`). The
+    stems, remainder included, sum to the mixture.
 
     Args:
         config: the session's configuration.
@@ -149,12 +161,20 @@ class StreamingSeparator:
         self._begin = build_streams(config, weights, block_length, precision=precision)
         self.reset()
 
+    @property
+    def latency(self) -> int:
+        """Samples that may have come in after one before its stems come out."""
+        pieces = 2 * self._gain.length
+        return self.config.context_length + self.block_length + pieces - 2
+
     def reset(self) -> None:
         """Begin a new stream."""
         self._stream = self._begin()
+        config = self.config
+        self._gain = GainControl(config.sample_rate, config.context_length)
         self._waiting = np.zeros(0, np.float32)  # not yet a whole block
         self._mixture = np.zeros(0, np.float32)  # whose stems are still to come
-        self._to_drop = self.config.context_length
+        self._to_drop = config.context_length
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Add samples to the stream.
@@ -168,13 +188,12 @@ class StreamingSeparator:
         """
         samples = np.asarray(samples, np.float32)
         self._mixture = np.concatenate([self._mixture, samples])
-        return self._advance(samples)
+        return self._advance(self._gain.amplify(samples))
 
     def finish(self) -> np.ndarray:
         """End the stream; the rest of the stems, as `push` returns them."""
-        remaining = len(self._mixture)
-        silence = self.config.context_length + self.block_length
-        rest = self._advance(np.zeros(silence, np.float32))[:, :remaining]
+        silence = np.zeros(self.config.context_length + self.block_length, np.float32)
+        rest = self._advance(np.concatenate([self._gain.finish(), silence]))
         self.reset()
         return rest
 
@@ -189,7 +208,7 @@ class StreamingSeparator:
             parts.append(estimates[:, late:])
         num_estimates = len(self.config.task.estimates)
         estimates = np.concatenate([np.zeros((num_estimates, 0), "f4"), *parts], axis=1)
-        estimates = estimates[:, : len(self._mixture)]
+        estimates = self._gain.take_back(estimates[:, : len(self._mixture)])
         count = estimates.shape[1]
         mixture, self._mixture = self._mixture[:count], self._mixture[count:]
         remainder = mixture - estimates.sum(axis=0)

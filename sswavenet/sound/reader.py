@@ -1,8 +1,7 @@
 """Audio files and videos, read block by block, so that any length fits in memory.
 
 libsndfile decodes PCM (WAV, AIFF, CAF, ...), FFmpeg everything else (FLAC, MP3, AAC,
-Opus, videos, ...). The content of a file decides, not its name. What FFmpeg plays is
-read; what is damaged is told of, or refused where that is asked for.
+videos, ...). What is damaged is told of, or refused where that is asked for.
 
 Conventions: audio is float32, shape (frames,) where mono and (frames, channels)
 otherwise, full scale 1.0; rates are in Hz.
@@ -20,7 +19,7 @@ import numpy as np
 from sswavenet.sound.choice import open_decoder
 from sswavenet.sound.pcm import UnreadableError
 from sswavenet.sound.phase import Cancellation
-from sswavenet.sound.resampling import FILTER_REACH, resample, to_mono
+from sswavenet.sound.resampling import FILTER_REACH, rate_problem, resample, to_mono
 from sswavenet.sound.tags import Tags
 from util import UserError
 
@@ -205,6 +204,10 @@ class MonoReader:
     def __init__(self, path: os.PathLike, *, sample_rate: int, strict: bool = False):
         self.sample_rate = sample_rate
         self.source = AudioReader(path, strict=strict)
+        problem = rate_problem(self.source.sample_rate, sample_rate)
+        if problem:
+            self.source.__exit__()
+            raise UserError(f"{path}: {problem}")
 
     def __enter__(self) -> MonoReader:
         """Give the reader itself."""
@@ -245,6 +248,13 @@ class MonoReader:
         return -(-self.source.frames * self.sample_rate // self.source_rate)
 
     @property
+    def block_frames(self) -> int:
+        """Frames of the file to be read at a time."""
+        # Of a low rate a few frames become many: at 1 Hz each one a whole second.
+        most = BLOCK_FRAMES * self.source_rate // self.sample_rate
+        return max(1, min(BLOCK_FRAMES // self.source.channels, most))
+
+    @property
     def warnings(self) -> list[str]:
         """What is to be told of the file, after all was read."""
         found = [self.source.damage] if self.source.damage else []
@@ -262,11 +272,8 @@ class MonoReader:
         Raises:
             UserError: as for `AudioReader.blocks`.
         """
-        # Of a low rate a few frames become many: at 1 Hz each one a whole second.
-        most = BLOCK_FRAMES * self.source_rate // self.sample_rate
-        size = max(1, min(BLOCK_FRAMES // self.source.channels, most))
         return resample(
-            map(to_mono, self.source.blocks(size)),
+            map(to_mono, self.source.blocks(self.block_frames)),
             from_rate=self.source_rate,
             to_rate=self.sample_rate,
         )

@@ -14,11 +14,24 @@ from scipy import signal
 
 # SciPy's filter takes so many samples of the lower rate on either side.
 FILTER_REACH = 10
+# The larger term of a reduced ratio of rates: the filter for it takes 100 MB.
+MAX_RATIO = 100_000
+
+
+def rate_problem(from_rate: int, to_rate: int) -> str:
+    """Why there is no resampling from a rate to another; empty where there is."""
+    if max(from_rate, to_rate) // math.gcd(from_rate, to_rate) <= MAX_RATIO:
+        return ""
+    return (
+        f"expected a usual sample rate, got {from_rate} Hz: the filter from it to "
+        f"{to_rate} Hz would fill the memory"
+    )
 
 
 def to_mono(audio: np.ndarray) -> np.ndarray:
     """The mean of all channels: (frames, channels) or (frames,) to (frames,)."""
-    with np.errstate(over="ignore"):  # whoever reads checks for infinity
+    # Whoever reads checks for infinity.
+    with np.errstate(over="ignore", invalid="ignore"):
         return audio if audio.ndim == 1 else audio.mean(axis=1, dtype=audio.dtype)
 
 

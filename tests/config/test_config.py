@@ -412,7 +412,7 @@ def test_the_dissimilarity_term_has_its_weight():
 
 def test_a_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        tiny_config().batch_size = 3  # type: ignore[misc]
+        tiny_config().batch_size = 3
 
 
 def test_parsing_leaves_the_document_alone():

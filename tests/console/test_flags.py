@@ -1,5 +1,7 @@
 """Flags that would be ignored are refused."""
 
+import pathlib
+
 import pytest
 
 from main import main
@@ -11,6 +13,7 @@ VALUES = {
     "batch_size": "2",
     "jobs": "2",
     "metrics": "si_sdr",
+    "stem_format": "model",
     "stems": "vocals",
     "subset": "train",
     "format": "wav",  # the default, but given
@@ -67,6 +70,26 @@ def test_what_is_not_given_has_its_default(use):
     args = vars(flags.parse(build_parser(), USES[use]))
     expected = vars(build_parser().parse_args(USES[use]))
     assert args == expected
+
+
+def test_a_minus_alone_is_a_stream():
+    args = flags.parse(build_parser(), ["-", "--session=singing-voice"])
+    assert (args.mode, args.mixture_input_path) == ("inference", "-")
+    flags.use_session(args)
+    assert args.config.endswith("singing-voice/config.json")
+    assert args.output_path is None
+
+
+@pytest.mark.parametrize(
+    ("form", "folder"), [("model", "evaluation"), ("native", "evaluation-native")]
+)
+def test_an_evaluation_of_a_session_with_a_name_goes_to_the_current_folder(
+    form, folder
+):
+    argv = ["--mode=evaluation", f"--stem_format={form}", "--session=singing-voice"]
+    args = flags.parse(build_parser(), argv)
+    flags.use_session(args)
+    assert args.output_path == pathlib.Path(folder, "singing-voice")
 
 
 def test_the_command_lines_of_2018_are_taken():

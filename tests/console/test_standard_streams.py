@@ -10,8 +10,10 @@ import pytest
 import soundfile
 
 import main as program
+from sswavenet.console import run as command_line
 from sswavenet.console import streams as standard_streams
 from tests.support import base_session, write_session
+from util import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The command line with a network that takes no time to build.
@@ -212,3 +214,26 @@ sys.stdout.buffer.write(got)
     os.close(writer)
     assert len(child.communicate(timeout=60)[0]) == 6000
     assert child.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Café 東京 1", "Café 東京 1"),
+        ("a\nb\tc\u2028d", "a b c d"),
+        ("\x1b[2J\x07\x7f", r"\x1b[2J\x07\x7f"),
+        ("\x9b31m\u202egpj.exe", r"\x9b31m\u202egpj.exe"),
+        ("no text \udc80", r"no text \udc80"),
+    ],
+)
+def test_what_is_shown_cannot_command_a_terminal(text, expected):
+    assert standard_streams.printable(text) == expected
+    assert standard_streams.printable(text).isprintable()
+
+
+def test_the_programs_messages_are_printable(capsys):
+    def fail():
+        raise UserError("song\x9b2J\udc80: no audio")
+
+    assert command_line.run(fail) == 2
+    assert capsys.readouterr().err == "error: song\\x9b2J\\udc80: no audio\n"

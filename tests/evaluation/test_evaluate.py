@@ -16,12 +16,14 @@ import pytest
 import soundfile
 from scipy import signal
 
+import util
 from main import main
 from sswavenet.evaluation import metrics as scores
 from sswavenet.evaluation import run as evaluate
 from sswavenet.evaluation import store as score_store
 from sswavenet.evaluation import summary as score_report
 from sswavenet.musdb import cache as dataset_cache
+from sswavenet.separation import memory
 from tests.support import GOLDEN, golden_checkpoint, golden_config
 
 museval = scores.load_museval()
@@ -196,6 +198,53 @@ def test_bss_eval_of_a_mixture_of_two_orthogonal_stems(rng):
             assert not frame["metrics"]["SAR"] < 60
 
 
+def test_stereo_stems_are_scored_as_musevals_own(rng):
+    shape = (2, round(2.4 * RATE), 2)
+    references = 0.1 * rng.standard_normal(shape)
+    references[1] = signal.lfilter([1], [1, -0.9], references[1], axis=0)
+    estimates = 0.5 * references + 0.1 * references[::-1]
+    expected = museval.metrics.bss_eval(references, estimates, window=RATE, hop=RATE)
+    names, mixture = ("vocals", "accompaniment"), references.sum(axis=0)
+    targets = scores.score_stems(
+        names, references, estimates, mixture, sample_rate=RATE
+    )
+    for row, target in enumerate(targets):
+        for place, metric in enumerate(("SDR", "ISR", "SIR", "SAR")):
+            found = [frame["metrics"][metric] for frame in target["frames"]]
+            np.testing.assert_allclose(found, expected[place][row], atol=0.51e-5)
+        flat = references[row].ravel(), estimates[row].ravel()
+        assert target["si_sdr"] == pytest.approx(reference_si_sdr(*flat), abs=1e-9)
+
+
+def test_the_oracle_masks_each_channel_by_itself(rng):
+    references = rng.standard_normal((2, 20000, 2)).astype("float32")
+    references[0] = np.cumsum(references[0], axis=0) / 50
+    mixture = references.sum(axis=0)
+    both = scores.ideal_ratio_mask(references, mixture, sample_rate=44100)
+    for channel in range(2):
+        one = scores.ideal_ratio_mask(
+            references[..., channel], mixture[..., channel], sample_rate=44100
+        )
+        np.testing.assert_allclose(both[..., channel], one, atol=1e-6)
+
+
+@pytest.mark.parametrize("gain_db", [-9, 0, 4])
+def test_the_level_of_an_estimate_is_told(rng, gain_db):
+    references = make_stems(rng)
+    references[3] = 0
+    targets = scores.score_stems(
+        STEMS,
+        references,
+        10 ** (gain_db / 20) * references,
+        references.sum(axis=0),
+        sample_rate=RATE,
+        metrics=("si_sdr",),
+    )
+    for target in targets[:3]:
+        assert target["gain_db"] == pytest.approx(gain_db, abs=1e-6)
+    assert math.isnan(targets[3]["gain_db"])
+
+
 def test_a_silent_reference_is_left_out_and_the_others_are_scored(rng):
     references = make_stems(rng)
     references[2] = 0
@@ -310,6 +359,7 @@ def make_target(name, level_db, si_sdr, windows=()):
     return {
         "name": name,
         "level_db": level_db,
+        "gain_db": si_sdr - 10,
         "si_sdr": si_sdr,
         "left_out": {} if not math.isnan(si_sdr) else {"si_sdr": "silent reference"},
         "frames": [
@@ -341,6 +391,7 @@ def test_summary_takes_medians_over_windows_then_tracks_and_counts():
     assert row["SDR improvement"] == 6  # of 2 - 0, 5 + 1, 10 - 0
     assert row["SI-SDR"] == 7  # of 5, 7, 12
     assert row["SI-SDR improvement"] == 5  # of 4, 5, 13
+    assert row["level"] == -3  # of -5, -3, 2
     assert (row["SDR tracks"], row["SDR left out"]) == (3, 3)
     assert (row["SI-SDR tracks"], row["SI-SDR left out"]) == (3, 3)
     assert (row["windows"], row["windows left out"]) == (6, 3)
@@ -440,6 +491,73 @@ def test_command_scores_what_separation_writes(tmp_path, tree, task_name, capsys
         assert float(rows["all", "oracle", stem]["SI-SDR improvement"]) > 0
 
 
+def stereo_track(rng, rate):
+    """Stems (stems, frames, channels), each with a place of its own."""
+    mono = make_stems(rng, rate=rate)
+    sides = np.array([(1, 1), (0.3, 1), (1, 1), (1, 0.2)], "float32")
+    return mono[:, :, np.newaxis] * sides[:, np.newaxis]
+
+
+@pytest.mark.parametrize("task_name", ["multi-instrument", "singing-voice"])
+def test_tracks_are_scored_at_their_own_rate_and_channels(
+    tmp_path, rng, task_name, capsys
+):
+    rate, tree = 44100, tmp_path / "musdb"
+    track = stereo_track(rng, rate)
+    write_track(tree / "test" / "stereo", track, rate=rate)
+    session = copy_session(tmp_path, task_name)
+    assert run(session, tree, "--stem_format", "native") == 0
+    assert "their own rate and channels" in capsys.readouterr().out
+    folder = session / "evaluation-native"
+    document = util.read_json(folder / "mixture" / "test" / "stereo.json")
+    references, mixture = track, track.sum(axis=0)
+    if task_name == "singing-voice":
+        references = np.stack([track[0], mixture - track[0]])
+    # What museval itself makes of the files, with the mixture as the estimate.
+    expected = museval.metrics.bss_eval(
+        references,
+        np.broadcast_to(mixture, references.shape),
+        window=rate,
+        hop=rate,
+    )[0]
+    for target, row in zip(document["targets"], expected):
+        found = [frame["metrics"]["SDR"] for frame in target["frames"]]
+        np.testing.assert_allclose(found, row, atol=1e-3)
+    model = util.read_json(folder / "model" / "test" / "stereo.json")
+    assert all(len(target["frames"]) == 2 for target in model["targets"])
+
+
+def test_native_stems_are_scored_as_they_would_be_written(tmp_path, rng):
+    """A network that gives each stem a quarter: so do its masks."""
+    config = golden_config("multi-instrument").replace(datasets=str(tmp_path / "musdb"))
+    write_track(tmp_path / "musdb/test/stereo", stereo_track(rng, 44100), rate=44100)
+    settings = evaluate.Settings(tmp_path / "out", metrics=("si_sdr",), native=True)
+
+    def quarters(heard):
+        return np.stack([heard / 4] * len(config.task.estimates))
+
+    separate = memory.at_any_rate(config, quarters)
+    evaluate.evaluate(config, lambda lengths: separate, "x", settings, heading=["#"])
+    rows = read_rows(tmp_path / "out")
+    for stem in config.task.stems:
+        improvement = float(rows["all", "model", stem]["SI-SDR improvement"])
+        assert improvement == pytest.approx(0, abs=0.05)
+        level = float(rows["all", "model", stem]["level"])
+        mixture = float(rows["all", "mixture", stem]["level"])
+        assert level == pytest.approx(mixture - 12.04, abs=0.05)
+
+
+def test_files_of_a_track_that_differ_are_told(tmp_path, rng, capsys):
+    stems = stereo_track(rng, 44100)
+    folder = tmp_path / "musdb" / "test" / "odd"
+    write_track(folder, stems, rate=44100)
+    soundfile.write(folder / "bass.wav", stems[2, :, 0], 44100, subtype="FLOAT")
+    session = copy_session(tmp_path, "multi-instrument")
+    assert run(session, tmp_path / "musdb", "--stem_format", "native") == 1
+    said = capsys.readouterr().err
+    assert "odd: bass.wav: expected rate, frames and channels of the mixture" in said
+
+
 def test_museval_reads_the_results(tmp_path, tree):
     session = copy_session(tmp_path, "singing-voice")
     assert run(session, tree, "--oracle") == 0
@@ -463,7 +581,8 @@ def test_the_remainder_is_scored_like_any_stem(multi_instrument, tree):
     config = config.replace(datasets=str(tree))
     settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
 
-    def separate(mixture):
+    def separate(mixture, rate):
+        assert rate == RATE
         estimates = dict.fromkeys(config.task.estimates, 0 * mixture)
         return {**estimates, "other": mixture}
 
@@ -478,7 +597,7 @@ def test_scores_are_reused_until_what_they_depend_on_changes(tree):
     separated = []
 
     def make_separate(lengths):
-        def separate(mixture):
+        def separate(mixture, rate):
             separated.append(len(mixture))
             return dict.fromkeys(config.task.stems, mixture / 4)
 
@@ -731,7 +850,7 @@ def test_a_track_that_changes_while_it_is_evaluated_fails_alone(
     settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
     separated = []
 
-    def separate(mixture):
+    def separate(mixture, rate):
         if not separated:  # the other one has not been read yet
             shutil.rmtree(tree / "test" / "second")
             write_track(tree / "test" / "second", make_stems(rng, seconds=1.0))
@@ -755,7 +874,7 @@ def test_a_network_that_diverged_is_counted(multi_instrument, tree):
     settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
     summary = evaluate.evaluate(
         config,
-        lambda lengths: lambda mixture: dict.fromkeys(STEMS, mixture * math.nan),
+        lambda lengths: lambda mixture, rate: dict.fromkeys(STEMS, mixture * math.nan),
         "x",
         settings,
         heading=["#"],
@@ -774,7 +893,7 @@ def test_validation_tracks_are_those_of_training(tmp_path, rng):
         settings = evaluate.Settings(tmp_path / "out", subset, ("si_sdr",))
         evaluate.evaluate(
             config,
-            lambda lengths: lambda mixture: dict.fromkeys(STEMS, mixture),
+            lambda lengths: lambda mixture, rate: dict.fromkeys(STEMS, mixture),
             "x",
             settings,
             heading=["#"],

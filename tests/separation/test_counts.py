@@ -77,7 +77,7 @@ def folder(tmp_path, rng):
 
 def separate(folder, config, build_predict, blocks=None, **settings):
     summary = separate_all(
-        mixtures.find_mixtures(folder / "in", sample_rate=16000),
+        mixtures.find_mixtures(folder / "in").mixtures,
         config,
         build_predict,
         Settings(output_path=folder / "out", **settings),
@@ -110,7 +110,7 @@ def test_a_folder_by_blocks(folder, counter, rng, monkeypatch):
     weights = random_weights(config, rng)
 
     def build_predict(**framing):
-        return streaming.build_predict(config, weights, num_threads=CORES, **framing)
+        return streaming.BlockwisePredict(config, weights, num_threads=CORES, **framing)
 
     separate(
         folder,
@@ -173,7 +173,7 @@ def test_samples_computed_per_sample_written(cores, seconds):
 
 @pytest.mark.parametrize("num_blocks", [10, 1000])
 def test_no_more_of_a_mixture_is_kept_than_a_batch_needs(num_blocks):
-    config = tiny_config()
+    config = tiny_config(dataset={"sample_rate": 700})
     framing = Framing.seamless(config, 50)
     network = Network(framing, 3, lambda x: np.zeros((3, len(x), 54), np.float32))
     size, read, put_out = 64, 0, 0
@@ -185,6 +185,7 @@ def test_no_more_of_a_mixture_is_kept_than_a_batch_needs(num_blocks):
             yield np.ones(size, np.float32)
 
     for part, _ in estimate_blocks(blocks(), network, num_estimates=3):
-        assert read - put_out <= 3 * 50 + 2 * config.context_length + size
+        level = 2 * 7  # of two pieces of 10 ms the gain is not known
+        assert read - put_out <= 3 * 50 + 2 * config.context_length + size + level
         put_out += len(part)
     assert put_out == num_blocks * size

@@ -69,13 +69,13 @@ def separate():
     def build(**shape):
         return models.build_predict(config, weights, **shape)
 
-    def run(path, output, **settings):
+    def run(path, output, *, field=100, **settings):
         settings.setdefault("encoding", FLOAT)
         summary = separate_all(
-            inputs.find_mixtures(path, sample_rate=RATE),
+            inputs.find_mixtures(path).mixtures,
             config,
             build,
-            Settings(output_path=output, target_field_length=100, **settings),
+            Settings(output_path=output, target_field_length=field, **settings),
             output,
         )
         (report,) = summary.files
@@ -88,26 +88,57 @@ def separate():
     return run
 
 
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("rate", [16000, 44100, 8000])
 @pytest.mark.parametrize(
     ("start", "duration"), [(0.0, 0.013), (0.02, 0.01), (0.0313, None), (0.05, 60)]
 )
 def test_a_part_has_the_samples_of_the_whole(
-    rate, start, duration, separate, tmp_path, rng
+    native, rate, start, duration, separate, tmp_path, rng
 ):
     path = tmp_path / "song.wav"
     soundfile.write(path, rng.uniform(-1, 1, (rate // 16, 2)), rate, "FLOAT")
-    _, whole = separate(path, tmp_path / "whole")
+    _, whole = separate(path, tmp_path / "whole", native=native)
     summary, part = separate(
-        path, tmp_path / "part", excerpt=Excerpt(start, duration), verify=True
+        path,
+        tmp_path / "part",
+        excerpt=Excerpt(start, duration),
+        verify=True,
+        native=native,
     )
-    first = round(start * RATE)
-    stop = None if duration is None else first + round(duration * RATE)
+    rate = rate if native else RATE
+    first = round(start * rate)
+    stop = None if duration is None else first + round(duration * rate)
     for stem, samples in part.items():
         expected = whole[stem][first:stop]
         assert len(samples) == len(expected) > 0
         np.testing.assert_allclose(samples, expected, rtol=0, atol=2e-6)
-    assert summary.audio_seconds == pytest.approx(len(samples) / RATE)
+    assert summary.audio_seconds == pytest.approx(len(samples) / rate)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_a_part_of_a_long_file_has_the_samples_of_the_whole(
+    rate, separate, tmp_path, rng, caplog
+):
+    """Far from the beginning, with channels out of phase in some of it."""
+    path = tmp_path / "song.wav"
+    song = rng.normal(0, 0.1, (12 * rate, 1)) * np.ones(2)
+    song[3 * rate : 7 * rate, 1] *= -1
+    soundfile.write(path, song, rate, "FLOAT")
+    _, whole = separate(path, tmp_path / "whole", field=8000)
+    for start, duration in ((2.5, 1.0), (6.789, 0.5), (8.0, 0.3)):
+        _, part = separate(
+            path,
+            tmp_path / f"{start}",
+            excerpt=Excerpt(start, duration),
+            field=8000,
+            verify=True,
+        )
+        first = round(start * rate)
+        for stem, samples in part.items():
+            assert len(samples) == round(duration * rate)
+            expected = whole[stem][first : first + len(samples)]
+            np.testing.assert_allclose(samples, expected, rtol=0, atol=1e-5)
 
 
 def test_no_more_is_read_than_the_part_needs(separate, tmp_path, rng, monkeypatch):

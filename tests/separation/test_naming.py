@@ -13,7 +13,7 @@ from util import UserError
 
 def path_of(template, mixture="song", stem="vocals", extension="wav"):
     naming.check_template(template)
-    return naming.stem_path(template, pathlib.PurePath(mixture), stem, extension)
+    return pathlib.PurePath(naming.stem_path(template, mixture, stem, extension))
 
 
 @pytest.mark.parametrize(

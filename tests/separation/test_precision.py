@@ -152,13 +152,13 @@ def test_fragments_in_bfloat16_begin_in_silence(openvino, rng):
         "target_padding": config.head_margin,
         "input_length": 90 + 2 * config.context_length,
     }
-    predict = streaming.build_predict(
+    predict = streaming.BlockwisePredict(
         config, weights, num_threads=2, precision="bfloat16", **framing
     )
     fragments = rng.standard_normal((5, framing["input_length"])).astype("float32")
     first = predict(fragments)
     np.testing.assert_array_equal(predict(fragments[::-1])[:, ::-1], first)
-    exact = streaming.build_predict(config, weights, **framing)(fragments)
+    exact = streaming.BlockwisePredict(config, weights, **framing)(fragments)
     assert -100 < decibels(first - exact, exact) < -25
 
 

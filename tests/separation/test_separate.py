@@ -19,7 +19,7 @@ import soundfile
 import models
 from sswavenet import checkpoints
 from sswavenet.separation import inputs as mixtures
-from sswavenet.separation import shapes
+from sswavenet.separation import outputs, shapes
 from sswavenet.separation.folder import Settings, separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_stems
 from sswavenet.sound import writer as sound_writer
@@ -75,7 +75,7 @@ def test_original_framing_gives_the_stems_of_2018(
     }
     assert len(expected) in (len(config.task.stems), 2 * len(config.task.stems))
     summary = separate_all(
-        mixtures.find_mixtures(GOLDEN / "mixtures", sample_rate=16000),
+        mixtures.find_mixtures(GOLDEN / "mixtures").mixtures,
         config,
         lambda **shape: models.build_predict(config, weights, **shape),
         Settings(
@@ -154,7 +154,7 @@ def test_stems_are_as_long_as_the_mixture_from_one_sample_on(
         soundfile.write(tmp_path / "in" / f"{length}.wav", audio, 16000)
     weights = random_weights(config, rng, 0.3)
     summary = separate_all(
-        mixtures.find_mixtures(tmp_path / "in", sample_rate=16000),
+        mixtures.find_mixtures(tmp_path / "in").mixtures,
         config,
         lambda **shape: models.build_predict(config, weights, **shape),
         Settings(
@@ -237,7 +237,7 @@ def halving(config, gains=(0.5, 0.25, 0.0)):
 
         return predict
 
-    build.shapes = shapes  # type: ignore[attr-defined]
+    build.shapes = shapes
     return build
 
 
@@ -256,9 +256,7 @@ def folder(tmp_path):
 def run(folder, config, tmp_path, build_predict=None, recursive=False, **settings):
     settings.setdefault("output_path", tmp_path / "out")
     return separate_all(
-        mixtures.find_mixtures(
-            folder, sample_rate=config.sample_rate, recursive=recursive
-        ),
+        mixtures.find_mixtures(folder, recursive=recursive).mixtures,
         config,
         build_predict or halving(config),
         Settings(**settings),
@@ -329,8 +327,12 @@ def test_floats_are_not_clipped(folder, tmp_path, config, caplog):
     assert "clipped" not in caplog.text
 
 
-def test_bars_in_seconds_of_audio_on_a_terminal(folder, tmp_path, config, monkeypatch):
-    soundfile.write(folder / "song.wav", np.ones(24000) / 2, 16000)
+@pytest.mark.parametrize("count", [1, 2])
+def test_bars_in_seconds_of_audio_on_a_terminal(
+    count, folder, tmp_path, config, monkeypatch
+):
+    for name in ("song.wav", "b.wav")[:count]:
+        soundfile.write(folder / name, np.ones(24000) / 2, 16000)
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
     with os.fdopen(terminal, "w") as stderr:
@@ -341,9 +343,13 @@ def test_bars_in_seconds_of_audio_on_a_terminal(folder, tmp_path, config, monkey
         while part := os.read(screen, 10000):
             shown += part
     os.close(screen)
-    assert b"song.wav: 100%" in shown
-    assert b"all files: 100%" in shown
-    assert b"1.5/1.5 s of audio" in shown
+    shown = shown.decode()
+    assert "song.wav:   0%" in shown
+    assert "0.0/1.5 s of audio" in shown
+    if count == 1:
+        assert "song.wav: 100%" in shown
+        assert "1.5/1.5 s of audio" in shown
+    assert ("all files: 100%" in shown) == (count == 2)
 
 
 def test_silence_stays_silent(folder, tmp_path, config):
@@ -368,11 +374,11 @@ def test_an_unknown_stem_is_refused(folder, tmp_path, config):
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 192000])
-def test_stems_have_the_models_rate(rate, folder, tmp_path, config):
+def test_stems_have_the_models_rate_where_asked_for(rate, folder, tmp_path, config):
     soundfile.write(folder / "a.wav", np.zeros((rate // 10 + 1, 3)), rate)
-    run(folder, config, tmp_path)
+    run(folder, config, tmp_path, native=False)
     file = soundfile.info(tmp_path / "out" / "a_bass.wav")
-    assert file.samplerate == 16000
+    assert (file.samplerate, file.channels) == (16000, 1)
     assert file.frames == -(-(rate // 10 + 1) * 16000 // rate)
 
 
@@ -547,7 +553,7 @@ def test_a_folder_is_read_in_order_without_its_folders_and_hidden_files(
     (folder / "sub").mkdir()
     for name in ("b.WAV", "a.flac", "sub/c.wav", ".hidden.wav", "notes.txt"):
         (folder / name).write_text("")
-    found = mixtures.find_mixtures(folder, sample_rate=16000)
+    found = mixtures.find_mixtures(folder).mixtures
     assert [mixture.path.name for mixture in found] == ["a.flac", "b.WAV"]
 
 
@@ -602,17 +608,17 @@ def test_a_stem_never_overwrites_a_mixture(folder, tmp_path, config):
 
 def test_missing_and_empty_inputs_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="found nothing"):
-        mixtures.find_mixtures(folder / "missing", sample_rate=16000)
+        mixtures.find_mixtures(folder / "missing")
     (folder / "notes.txt").write_text("")
     with pytest.raises(UserError, match="at least one audio file"):
-        mixtures.find_mixtures(folder, sample_rate=16000)
+        mixtures.find_mixtures(folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
 def test_a_folder_that_cannot_be_listed_is_refused(folder):
     (folder / "closed").mkdir(mode=stat.S_IWUSR)
     with pytest.raises(UserError, match="cannot list"):
-        mixtures.find_mixtures(folder, sample_rate=16000, recursive=True)
+        mixtures.find_mixtures(folder, recursive=True)
 
 
 def test_a_stem_that_appears_during_the_run_is_not_replaced(
@@ -686,7 +692,7 @@ def test_two_runs_at_once_never_take_one_folder(tmp_path, monkeypatch):
         mkdir(self, *args, **kwargs)
 
     monkeypatch.setattr(pathlib.Path, "mkdir", racing)
-    assert mixtures.new_samples_folder(tmp_path).name == "samples_2"
+    assert outputs.new_samples_folder(tmp_path).name == "samples_2"
 
 
 def test_a_run_without_a_stem_leaves_no_folder(folder, tmp_path, config):

@@ -72,6 +72,29 @@ def test_mixtures_of_any_length_follow_each_other(session, rng):
             np.testing.assert_allclose(stem[same], whole[name][same], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("rate", "shape"),
+    [(44100, (800, 2)), (44100, (800,)), (8000, (150, 1)), (16000, (300, 3))],
+)
+def test_stems_have_the_mixtures_own_rate_and_channels(rate, shape, session, rng):
+    mixture = rng.uniform(-0.5, 0.5, shape).astype("float32")
+    stems = session.separate(mixture, rate)
+    assert tuple(stems) == session.stems
+    for stem in stems.values():
+        assert (stem.shape, stem.dtype) == (shape, np.float32)
+        assert np.abs(stem).max() > 1e-4
+    np.testing.assert_allclose(sum(stems.values()), mixture, rtol=0, atol=1e-6)
+
+
+def test_channels_that_hold_the_same_share_the_stems_of_one(session, rng):
+    mixture = rng.uniform(-0.5, 0.5, 800).astype("float32")
+    one = session.separate(mixture, 44100)
+    both = session.separate(np.stack([mixture, mixture], axis=1), 44100)
+    for name, stem in one.items():
+        np.testing.assert_allclose(both[name][:, 0], stem, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(both[name][:, 1], stem, rtol=0, atol=1e-5)
+
+
 def test_a_stream_gives_the_same_stems(session, rng):
     mixture = rng.uniform(-0.5, 0.5, 300)
     stream = session.stream()
@@ -90,12 +113,13 @@ def test_similar_lengths_share_a_network(folder, monkeypatch):
 
     def make_separate(config, build_predict, lengths, blocks):
         made.extend(lengths)
-        return lambda mixture: dict.fromkeys(config.task.stems, mixture / 4)
+        return lambda mixture, rate: dict.fromkeys(config.task.stems, mixture / 4)
 
     monkeypatch.setattr(separator, "make_separate", make_separate)
     session = separator.load_session(folder)
     for length in (1000, 1024, 900, 1025, 1, 1):
         session.separate(np.zeros(length), session.sample_rate)
+    session.separate(np.zeros((2756, 2)), 44100)  # 1000 of its samples are heard
     assert made == [1024, 1280, 1]
     lengths = np.arange(1, 5000)
     rounded = np.array([separator._rounded_up(int(length)) for length in lengths])
@@ -132,7 +156,7 @@ def test_rates_that_cannot_be_used_are_refused(rate, session):
 
 def test_output_that_is_not_finite_is_refused(folder, monkeypatch):
     def make_separate(config, build_predict, lengths, blocks):
-        return lambda mixture: dict.fromkeys(config.task.stems, mixture * np.inf)
+        return lambda mixture, rate: dict.fromkeys(config.task.stems, mixture * np.inf)
 
     monkeypatch.setattr(separator, "make_separate", make_separate)
     with pytest.raises(UserError, match="network's output"):

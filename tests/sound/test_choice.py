@@ -89,11 +89,11 @@ def test_a_folder_run_takes_audio_and_videos(tmp_path, require_av):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, np.zeros(10), 16000, format="WAV")
-    found = inputs.find_mixtures(tmp_path, sample_rate=16000, recursive=True)
+    found = inputs.find_mixtures(tmp_path, recursive=True).mixtures
     assert [mixture.path.name for mixture in found] == names
 
 
 def test_a_file_that_cannot_be_read_is_listed_nonetheless(tmp_path):
     (tmp_path / "a.mp3").write_bytes(b"no audio")
-    (mixture,) = inputs.find_mixtures(tmp_path, sample_rate=16000)
-    assert (mixture.length, mixture.description) == (0, "unreadable")
+    (mixture,) = inputs.find_mixtures(tmp_path).mixtures
+    assert inputs.read_header(mixture.path, 16000) == (0, "unreadable")

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import importlib.util
 import io
 import json
 import logging
@@ -42,6 +43,7 @@ from sswavenet import checkpoints
 from sswavenet.checkpoints.__main__ import describe
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.sound import reader as sound
+from sswavenet.sound.writer import AudioWriter
 from tests.stress.spoil import spoil_bytes, spoil_document, spoil_hdf5
 from tests.support import WRITERS, base_session, without_network, write_session
 from util import UserError
@@ -53,7 +55,8 @@ CASES_A_CHILD = 200
 KINDS = ("wav", "config", "hdf5")
 FORMATS = ["WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "AU", "CAF"]
 ENCODED = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
-FORMATS += ENCODED
+BY_FFMPEG = ("m4a", "opus")
+FORMATS += [*ENCODED, *(BY_FFMPEG if importlib.util.find_spec("av") else ())]
 
 
 def make_files(kind: str, folder: pathlib.Path, rng: np.random.Generator) -> None:
@@ -64,12 +67,19 @@ def make_files(kind: str, folder: pathlib.Path, rng: np.random.Generator) -> Non
     shape = (int(rng.integers(1, 300)), int(rng.integers(1, 4)))
     subtype = str(rng.choice(["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE"]))
     form = str(rng.choice(FORMATS))
-    if form in ENCODED:
-        subtype, shape = ENCODED[form], (shape[0] * 10, min(shape[1], 2))
+    if form in (*ENCODED, *BY_FFMPEG):
+        subtype, shape = ENCODED.get(form), (shape[0] * 10, min(shape[1], 2))
     elif not soundfile.check_format(form, subtype):
         form = "WAV"
     rate = int(rng.choice([8000, 16000, 44100]))
-    soundfile.write(mixture, rng.uniform(-1, 1, shape), rate, subtype, format=form)
+    audio = rng.uniform(-1, 1, shape)
+    if form in BY_FFMPEG:
+        with AudioWriter(
+            mixture, sample_rate=rate, frames=len(audio), channels=shape[1], form=form
+        ) as writer:
+            writer.write(np.float32(audio))
+    else:
+        soundfile.write(mixture, audio, rate, subtype, format=form)
     writer = WRITERS[int(rng.integers(len(WRITERS)))]
     text, weights = base_session(task_name, writer)
     document = json.loads(text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import os
 import pathlib
@@ -104,8 +105,10 @@ def time_of(work) -> float:
 # Separation.
 
 
-def kill_separations(num_kills: int, rng, folder: pathlib.Path) -> dict:
-    """Kill separations of one folder."""
+def kill_separations(
+    num_kills: int, rng, folder: pathlib.Path, form: str = "wav"
+) -> dict:
+    """Kill separations of one folder, into stems of a format."""
     inputs = folder / "inputs"
     (inputs / "in").mkdir(parents=True)
     write_session(inputs / "session", *base_session("multi-instrument"))
@@ -122,6 +125,7 @@ def kill_separations(num_kills: int, rng, folder: pathlib.Path) -> dict:
                         f"--config={inputs / 'session' / 'config.json'}",
                         f"--mixture_input_path={inputs / 'in'}",
                         f"--output_path={out}",
+                        f"--format={form}",
                         "--skip_existing",
                         "--verify",
                     ]
@@ -254,9 +258,11 @@ def run_all() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--separations", type=int, default=140, help="kills")
     parser.add_argument("--trainings", type=int, default=60, help="kills")
+    parser.add_argument("--format", default="wav", help="of the stems")
     args = parser.parse_args()
+    separations = functools.partial(kill_separations, form=args.format)
     for what, kill, count in (
-        ("separation", kill_separations, args.separations),
+        ("separation", separations, args.separations),
         ("training", kill_trainings, args.trainings),
     ):
         if not count:

@@ -1,0 +1,106 @@
+"""A mixture in its own channels and at its own rate: through the network, and back.
+
+Conventions: audio is float32; mixtures have shape (frames, channels), estimates of
+their stems (estimates, frames, channels). What the network hears has shape (frames',),
+what it puts out (estimates, frames'), both at the model's rate. The remainder is what
+the estimates leave of the mixture.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from sswavenet.config.session import Config
+from sswavenet.separation.downmix import Downmix
+from sswavenet.separation.masks import NativeStems
+from sswavenet.separation.spectra import Windows
+from sswavenet.sound.reader import resample
+
+
+class NativeMixture:
+    """One mixture, block by block: `heard` goes to the network, `parts` comes back.
+
+    Args:
+        config: the session's configuration.
+        sample_rate: the mixture's, Hz.
+        num_channels: the mixture's.
+        start: frame of a longer mixture that this part of it begins with, as
+            `NativeStems` takes it. Defaults to 0.
+    """
+
+    def __init__(
+        self, config: Config, *, sample_rate: int, num_channels: int, start: int = 0
+    ):
+        self._rates = {"from_rate": sample_rate, "to_rate": config.sample_rate}
+        self._downmix = Downmix(sample_rate, start)
+        self._stems = NativeStems(
+            mixture_rate=sample_rate,
+            estimates_rate=config.sample_rate,
+            num_stems=len(config.task.stems),
+            num_channels=num_channels,
+            start=start,
+        )
+        self._num_channels = num_channels
+        self._waiting: collections.deque = collections.deque()  # until its stems come
+
+    @property
+    def turned_seconds(self) -> float:
+        """How much of it cancels in the mean of its channels, once all was heard."""
+        return self._downmix.turned_length / self._rates["from_rate"]
+
+    def heard(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """What the network is to hear of a mixture.
+
+        Args:
+            blocks: the mixture in pieces.
+
+        Yields:
+            Pieces of shape (frames',).
+        """
+
+        def kept() -> Iterator[np.ndarray]:
+            for block in blocks:
+                self._waiting.append(block)
+                yield block
+
+        yield from resample(self._downmix.blocks(kept()), **self._rates)
+
+    def parts(
+        self, estimated: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The stems of what was heard; may run in another thread than that.
+
+        Args:
+            estimated: parts of what was heard and their estimates.
+
+        Yields:
+            Parts of the mixture and the estimates of their stems.
+        """
+        for heard, estimates in estimated:
+            remainder = heard - estimates.sum(axis=0)
+            stems = np.concatenate([estimates, remainder[np.newaxis]])
+            mixture, native = self._stems.push(self._taken(), stems)
+            yield mixture, native[:-1]
+        # By now all was read.
+        mixture, native = self._stems.finish(self._taken())
+        yield mixture, native[:-1]
+
+    def _taken(self) -> np.ndarray:
+        """The mixture as far as it was read."""
+        parts = [np.zeros((0, self._num_channels), np.float32)]
+        while self._waiting:
+            parts.append(self._waiting.popleft())
+        return np.concatenate(parts)
+
+
+def margin_of_parts(config: Config, sample_rate: int) -> int:
+    """What a part of a mixture needs on either side, to come out as in the whole.
+
+    Returns:
+        Samples at the model's rate, beside those that its stems depend on there.
+    """
+    frames = 2 * Windows(sample_rate).length + Downmix(sample_rate).part_length
+    return -(-frames * config.sample_rate // sample_rate)

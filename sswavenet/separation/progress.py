@@ -1,0 +1,100 @@
+"""Bars on a terminal: how far the file at hand is, and how far all files are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+FILE_FORMAT = (
+    "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
+    "[{elapsed}<{remaining}]"
+)
+ALL_FORMAT = "{desc}: {percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]"
+
+
+class Bars:
+    """The bar of all files, below the one of the file at hand.
+
+    Where stderr is no terminal, nothing is shown. Files count by their bytes: how long
+    they are is known only when their turn comes. A context manager.
+
+    Args:
+        sizes: bytes of each file.
+        sample_rate: of what is separated, Hz.
+    """
+
+    def __init__(self, sizes: Sequence[int], sample_rate: int):
+        self.sample_rate = sample_rate
+        self._count = len(sizes)
+        self._number = 0
+        self._bar = tqdm(
+            desc="all files",
+            total=max(1, sum(sizes)),
+            bar_format=ALL_FORMAT,
+            disable=None if len(sizes) > 1 else True,
+        )
+
+    def __enter__(self) -> Bars:
+        """Give the bars themselves."""
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+    def next_file(self, name: str, size: int) -> FileBar:
+        """The bar of the next file, of so many bytes; a context manager."""
+        self._number += 1
+        self._bar.set_postfix_str(f"file {self._number} of {self._count}")
+        return FileBar(self, self._bar, name, size)
+
+
+class FileBar:
+    """The bar of one file: called with samples that have been separated, it advances.
+
+    Args:
+        bars: what it belongs to.
+        all_files: the bar of all files, which advances with it.
+        name: of the file.
+        size: bytes of the file.
+    """
+
+    def __init__(self, bars: Bars, all_files: Any, name: str, size: int):
+        self._rate, self._all = bars.sample_rate, all_files
+        self._name, self._size = name, size
+        self._start = all_files.n
+        self._bar: Any = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> FileBar:
+        """Give the bar itself."""
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        """Count the file as done, unless it is left for good."""
+        if self._bar is not None:
+            self._bar.close()
+        if kind is None:
+            self._all.update(self._start + self._size - self._all.n)
+
+    def begin(self, num_samples: int) -> None:
+        """Begin, perhaps anew, with a file of so many samples."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = tqdm(
+            desc=self._name,
+            total=num_samples / self._rate,
+            bar_format=FILE_FORMAT,
+            disable=None,
+            leave=None,  # where it is the only bar
+        )
+
+    def __call__(self, samples: int) -> None:
+        """Advance, from any thread."""
+        with self._lock:
+            self._bar.update(samples / self._rate)
+            done = min(1.0, self._bar.n / max(self._bar.total, 1e-9))
+            self._all.update(self._start + done * self._size - self._all.n)

@@ -1,0 +1,162 @@
+"""A mixture's file: what of it the network hears, and what its stems are made of.
+
+A source gives the mixture twice. `heard` is mono at the model's rate and goes to the
+network; `parts` is what comes back, with the rate and the channels that the stems are
+to have. Both are read from one pass through the file.
+
+Conventions: audio is float32; `sample_rate`, `channels`, `length` and the samples of
+`select` are those of the stems.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from sswavenet.config.session import Config
+from sswavenet.separation.native import NativeMixture, margin_of_parts
+from sswavenet.sound.reader import MonoReader
+
+Parts = Iterable[tuple[np.ndarray, np.ndarray]]
+
+
+class ModelSource(MonoReader):
+    """Stems are the network's own: mono at the model's rate."""
+
+    channels = 1
+
+    @property
+    def heard_length(self) -> int:
+        """Samples that the network hears; exact once all was read."""
+        return self.length
+
+    def mixture(self) -> Iterator[np.ndarray]:
+        """The mixture that the stems sum to, in pieces of shape (frames,)."""
+        return self.blocks()
+
+    def heard(self) -> Iterator[np.ndarray]:
+        """What the network is to hear, in pieces of shape (frames,)."""
+        return self.blocks()
+
+    def parts(self, estimated: Parts) -> Parts:
+        """Parts of the mixture and the estimates of its stems, of what was heard."""
+        return estimated
+
+
+class NativeSource:
+    """Stems have the mixture's own rate and channels.
+
+    Args:
+        reader: the file, of which nothing was read.
+        config: the session's configuration.
+    """
+
+    def __init__(self, reader: MonoReader, config: Config):
+        self.source = reader.source
+        self.sample_rate = reader.source_rate
+        self.channels = reader.source.channels
+        self._reader, self._config = reader, config
+        self._start = 0
+        self._native: NativeMixture | None = None
+
+    def __enter__(self) -> NativeSource:
+        """Give the source itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file."""
+        self._reader.__exit__(*error)
+
+    def select(self, start: int, stop: int | None, margin: int) -> int:
+        """Read no more than a piece and what is beside it.
+
+        Args:
+            start: its first frame.
+            stop: the frame behind its last one; None for all to the end.
+            margin: how many samples beside it the network is to hear on either side,
+                at its own rate.
+
+        Returns:
+            How many frames are read before `start`.
+        """
+        rate = self._config.sample_rate
+        first = start * rate // self.sample_rate
+        last = None if stop is None else -(-stop * rate // self.sample_rate)
+        margin += margin_of_parts(self._config, self.sample_rate)
+        before = self._reader.select(first, last, margin)
+        # The samples of both rates fall together there.
+        self._start = (first - before) * self.sample_rate // rate
+        return start - self._start
+
+    @property
+    def length(self) -> int:
+        """Frames to be read: by what the file says, exact once all was read."""
+        return self.source.frames
+
+    @property
+    def heard_length(self) -> int:
+        """Samples that the network hears; exact once all was read."""
+        return self._reader.length
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be told of the file, after all was read."""
+        found = [self.source.damage] if self.source.damage else []
+        seconds = self._native.turned_seconds if self._native else 0
+        if seconds:
+            found.append(
+                f"the channels cancel each other in {seconds:.1f} s of it: there the "
+                "network heard them turned into phase"
+            )
+        return found
+
+    def mixture(self) -> Iterator[np.ndarray]:
+        """The mixture that the stems sum to: pieces of shape (frames, channels)."""
+        return self.source.blocks(self._reader.block_frames)
+
+    def heard(self) -> Iterator[np.ndarray]:
+        """What the network is to hear, in pieces of shape (frames,)."""
+        self._native = NativeMixture(
+            self._config,
+            sample_rate=self.sample_rate,
+            num_channels=self.channels,
+            start=self._start,
+        )
+        return self._native.heard(self.mixture())
+
+    def parts(self, estimated: Parts) -> Parts:
+        """Parts of the mixture and the estimates of its stems, of what was heard.
+
+        Args:
+            estimated: parts of what was heard, and their estimates.
+
+        Yields:
+            Shapes (frames, channels) and (estimates, frames, channels).
+        """
+        if self._native is None:
+            raise RuntimeError("nothing was heard yet")
+        return self._native.parts(estimated)
+
+
+def open_source(
+    path: os.PathLike, config: Config, *, native: bool, strict: bool = False
+) -> ModelSource | NativeSource:
+    """Open a mixture's file; a context manager.
+
+    Args:
+        path: the file.
+        config: the session's configuration.
+        native: whether stems are to have its own rate and channels. Those of a mono
+            file at the model's rate are the network's own in any case.
+        strict: refuse a damaged file. Defaults to False.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    reader = ModelSource(path, sample_rate=config.sample_rate, strict=strict)
+    form = (reader.source_rate, reader.source.channels)
+    if native and form != (config.sample_rate, 1):
+        return NativeSource(reader, config)
+    return reader

@@ -1,0 +1,84 @@
+"""Short-time spectra of a signal that comes block by block, and the way back.
+
+Conventions: frame k has its middle at sample k * hop; the first frame that holds
+sample 0 is `FIRST_FRAME`. Audio is float32 (frames, channels).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft, signal
+
+HOP_SECONDS = 1024 / 44100
+OVERLAP = 4  # windows that hold a sample
+FIRST_FRAME = 1 - OVERLAP // 2
+
+
+class Windows:
+    """Hann windows of 4 hops.
+
+    Args:
+        sample_rate: Hz.
+
+    Attributes:
+        hop: samples from one window to the next.
+        length: samples of a window.
+        num_bins: frequencies of a spectrum.
+    """
+
+    def __init__(self, sample_rate: int):
+        hop = max(1, round(HOP_SECONDS * sample_rate))
+        self.hop: int = fft.next_fast_len(hop, real=True)
+        self.length = OVERLAP * self.hop
+        self.num_bins = self.length // 2 + 1
+        self._window = signal.get_window("hann", self.length).astype(np.float32)
+
+    def spectra(self, audio: np.ndarray, count: int) -> np.ndarray:
+        """Spectra of the frames whose windows begin at the samples 0, hop, ...
+
+        Args:
+            audio: shape (frames, channels), at least as long as the windows reach.
+            count: how many.
+
+        Returns:
+            Shape (channels, count, frequencies), complex.
+        """
+        windows = np.lib.stride_tricks.sliding_window_view(audio, self.length, axis=0)
+        windows = windows[:: self.hop][:count].transpose(1, 0, 2)
+        return fft.rfft(windows * self._window)
+
+    def signals(self, spectra: np.ndarray) -> np.ndarray:
+        """What each spectrum adds to the signal: shape (..., count, length)."""
+        # The squares of the windows over a sample sum to 3 / 8 of their number.
+        scale = np.float32(8 / 3 / OVERLAP)
+        return fft.irfft(spectra, self.length) * (self._window * scale)
+
+
+class Overlapping:
+    """Adds up what frames put out, in their order, to a signal."""
+
+    def __init__(self, windows: Windows):
+        self._windows = windows
+        self._begun: np.ndarray | None = None  # by the frames before
+
+    def add(self, spectra: np.ndarray) -> np.ndarray:
+        """Add the next frames.
+
+        Args:
+            spectra: shape (..., count, frequencies), the first dimensions always the
+                same.
+
+        Returns:
+            What no later frame adds to, shape (..., count * hop): from where the
+            first of these windows begins to where that of the next one will.
+        """
+        signals = self._windows.signals(spectra)
+        *shape, count, _ = signals.shape
+        parts = signals.reshape(*shape, count, OVERLAP, self._windows.hop)
+        added = np.zeros((*shape, count + OVERLAP - 1, self._windows.hop), np.float32)
+        if self._begun is not None:
+            added[..., : OVERLAP - 1, :] = self._begun
+        for part in range(OVERLAP):
+            added[..., part : part + count, :] += parts[..., part, :]
+        self._begun = added[..., count:, :]
+        return added[..., :count, :].reshape(*shape, -1)

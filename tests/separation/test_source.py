@@ -1,0 +1,221 @@
+"""From a file to files: stems at the mixture's rate and channels, and complements."""
+
+import logging
+
+import numpy as np
+import pytest
+import soundfile
+
+import models
+from sswavenet.separation import inputs
+from sswavenet.separation.folder import Settings, separate_all
+from sswavenet.separation.source import ModelSource, NativeSource, open_source
+from sswavenet.sound.formats import Encoding
+from tests.support import random_weights, tiny_config
+from util import UserError
+
+RATE = 44100
+FLOAT = Encoding(subtype="FLOAT")
+CONFIG = tiny_config()
+STEMS = CONFIG.task.stems
+
+
+@pytest.fixture(scope="module")
+def build_predict():
+    weights = random_weights(CONFIG, np.random.default_rng(3))
+    return lambda **shape: models.build_predict(CONFIG, weights, **shape)
+
+
+@pytest.fixture
+def song(rng):
+    """Two seconds of coloured noise in stereo, its channels alike in part."""
+    middle, *sides = 0.1 * rng.normal(size=(3, 2 * RATE))
+    return np.stack([np.cumsum(middle) / 9 + side for side in sides], axis=1)
+
+
+@pytest.fixture
+def run(tmp_path, build_predict):
+    """A function that separates audio and returns report, stems and their rate."""
+
+    def run(audio, rate=RATE, subtype="FLOAT", name="song", **settings):
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, audio, rate, subtype)
+        settings.setdefault("encoding", FLOAT)
+        settings.setdefault("target_field_length", 4000)
+        settings.setdefault("output_path", tmp_path / "out")
+        summary = separate_all(
+            inputs.find_mixtures(path).mixtures,
+            CONFIG,
+            build_predict,
+            Settings(overwrite=True, **settings),
+            tmp_path,
+        )
+        (report,) = summary.files
+        assert report.status == "separated", report.message
+        stems = {}
+        for stem, written in report.stems.items():
+            stems[stem], found = soundfile.read(written.path, dtype="float32")
+            assert found == report.sample_rate
+            assert len(stems[stem]) == written.frames == report.frames
+        length = len(audio) / rate
+        assert summary.audio_seconds == pytest.approx(length, abs=1 / found)
+        return report, stems, found
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("subtype", "step"), [("PCM_16", 2**-15), ("PCM_24", 2**-23), ("FLOAT", 2**-22)]
+)
+def test_written_stems_sum_to_the_mixture_in_each_channel(run, song, subtype, step):
+    song = np.float32(0.8 * song / np.abs(song).max())
+    report, stems, rate = run(song, encoding=Encoding(subtype=subtype), verify=True)
+    assert rate == RATE
+    assert report.warnings == []
+    assert tuple(stems) == STEMS
+    total = sum(stem.astype(np.float64) for stem in stems.values())
+    assert np.abs(total - song).max() <= step
+    assert all(np.abs(stem).max() > 0.001 for stem in stems.values())
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(8000, 1), (11025, 3), (48000, 8), (96000, 2), (192000, 2)]
+)
+def test_any_rate_and_any_number_of_channels(run, rng, rate, channels):
+    audio = np.float32(0.1 * rng.normal(size=(rate // 3, channels)))
+    _, stems, found = run(audio, rate, verify=True)
+    assert found == rate
+    total = sum(stems.values()).reshape(audio.shape)
+    np.testing.assert_allclose(total, audio, atol=1e-6)
+
+
+def test_field_and_batch_change_nothing(run, song):
+    _, expected, _ = run(song)
+    for field, batch in ((1500, 3), (9000, 1)):
+        _, stems, _ = run(song, target_field_length=field, batch_size=batch)
+        for name, stem in stems.items():
+            np.testing.assert_allclose(stem, expected[name], rtol=0, atol=1e-5)
+
+
+def test_a_mono_mixture_at_the_models_rate_gets_the_networks_own(run, song):
+    mono = song[:, 0]
+    _, native, _ = run(mono, CONFIG.sample_rate)
+    _, model, _ = run(mono, CONFIG.sample_rate, native=False)
+    for name, stem in native.items():
+        np.testing.assert_array_equal(stem, model[name])
+
+
+def test_the_networks_own_stems_are_mono_at_its_rate(run, song):
+    _, stems, rate = run(song, native=False)
+    assert rate == CONFIG.sample_rate
+    assert {stem.ndim for stem in stems.values()} == {1}
+
+
+def test_the_original_framing_has_the_models_rate(tmp_path, song, build_predict):
+    soundfile.write(tmp_path / "song.wav", song, RATE)
+    summary = separate_all(
+        inputs.find_mixtures(tmp_path / "song.wav").mixtures,
+        CONFIG,
+        build_predict,
+        Settings(output_path=tmp_path / "out", original_framing=True),
+        tmp_path,
+    )
+    assert summary.files[0].sample_rate == CONFIG.sample_rate
+    info = soundfile.info(tmp_path / "out" / "song_vocals.wav")
+    assert (info.samplerate, info.channels) == (CONFIG.sample_rate, 1)
+
+
+def test_channels_out_of_phase_are_heard_and_told(run, song, caplog):
+    caplog.set_level(logging.WARNING)
+    left = song[:, 0]
+    _, right, _ = run(np.stack([left, left], axis=1))
+    assert caplog.messages == []
+    report, turned, _ = run(np.stack([left, -left], axis=1))
+    assert "the channels cancel each other in " in report.warnings[0]
+    assert report.warnings[0] in caplog.text
+    for name, stem in turned.items():
+        np.testing.assert_allclose(stem[:, 0], right[name][:, 0], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(stem[:, 1], -right[name][:, 0], rtol=0, atol=1e-4)
+
+
+# Complements.
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_stem_and_the_mixture_without_it_sum_to_the_mixture(run, song, native):
+    rate = RATE if native else CONFIG.sample_rate
+    audio = np.rint(song / np.abs(song).max() * 2**12) / 2**15  # of 16 bits
+    if not native:
+        audio = audio[:, 0]
+    settings = {"stems": ("vocals", "bass"), "complements": True, "native": native}
+    _, stems, _ = run(
+        audio, rate, "PCM_16", encoding=Encoding(), verify=True, **settings
+    )
+    assert list(stems) == ["vocals", "bass", "no_vocals", "no_bass"]
+    for stem in ("vocals", "bass"):
+        total = stems[stem] + stems[f"no_{stem}"]
+        np.testing.assert_array_equal(total, audio.astype(np.float32))
+
+
+def test_a_complement_that_clips_is_told(run):
+    audio = np.float32([[0.9, -0.9]] * 400)
+    report, stems, _ = run(audio, complements=True, encoding=Encoding(), verify=True)
+    told = {warning.split(" of ")[-1]: warning for warning in report.warnings}
+    for name, written in report.stems.items():
+        assert bool(written.clipped) == (f"{name} clipped" in told)
+        assert np.abs(stems[name]).max() <= 1
+
+
+def test_files_of_earlier_runs_are_not_taken_for_mixtures(run, song, tmp_path):
+    """In the folder of the mixtures, with complements and then without."""
+    short = song[:500]
+    run(short, output_path=tmp_path, complements=True)
+    again = inputs.find_mixtures(tmp_path).mixtures
+    assert len(again) == 9
+    for settings in ({"complements": True}, {}):
+        summary = separate_all(
+            again,
+            CONFIG,
+            lambda **_: lambda fragments: pytest.fail("something was separated"),
+            Settings(output_path=tmp_path, skip_existing=True, **settings),
+            tmp_path,
+        )
+        assert [file.path for file in summary.files] == [str(tmp_path / "song.wav")]
+        assert summary.num_skipped == 1
+
+
+def test_an_unknown_complement_is_no_stem(run, song):
+    with pytest.raises(UserError, match=r"--stems must be some of .*got no_vocals"):
+        run(song[:100], stems=("no_vocals",))
+
+
+# Sources.
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "native", "kind"),
+    [
+        (16000, 1, True, ModelSource),
+        (16000, 2, True, NativeSource),
+        (44100, 1, True, NativeSource),
+        (44100, 2, False, ModelSource),
+    ],
+)
+def test_which_source_a_file_is(rate, channels, native, kind, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros((100, channels)), rate)
+    with open_source(tmp_path / "a.wav", CONFIG, native=native) as source:
+        assert type(source) is kind
+        expected = (rate, channels) if kind is NativeSource else (16000, 1)
+        assert (source.sample_rate, source.channels) == expected
+
+
+def test_a_native_source_hears_what_a_mono_one_reads(tmp_path, song):
+    soundfile.write(tmp_path / "a.wav", song, RATE, "FLOAT")
+    with open_source(tmp_path / "a.wav", CONFIG, native=False) as source:
+        expected = np.concatenate(list(source.heard()))
+        assert source.heard_length == len(expected)
+    with open_source(tmp_path / "a.wav", CONFIG, native=True) as source:
+        heard = np.concatenate(list(source.heard()))
+        assert source.heard_length == len(heard)
+        assert source.length == len(song)
+    np.testing.assert_allclose(heard, expected, rtol=0, atol=1e-7)
