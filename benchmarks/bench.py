@@ -298,13 +298,15 @@ def bench_native(folder: pathlib.Path) -> list[Row]:
     peaks: list[float] = []
     for minutes in (3, 180):
         make_mixture(folder / "long.wav", 60 * minutes)
-        taken, printed = separate(config_path, folder / "long.wav", "--stems", "vocals")
+        elapsed, printed = separate(
+            config_path, folder / "long.wav", "--stems", "vocals"
+        )
         peaks.append(int(printed.split()[-1]) / 1024)
         rows.append(
             (
                 f"peak memory, {minutes} min in stereo at 44.1 kHz, small network",
                 f"{peaks[-1]:.0f} MiB",
-                f"{100 * (peaks[-1] / peaks[0] - 1):+.1f} %; {taken:.0f} s",
+                f"{100 * (peaks[-1] / peaks[0] - 1):+.1f} %; {elapsed:.0f} s",
             )
         )
     return rows

@@ -205,7 +205,7 @@ sys.exit(run.run(work))
     ("ignored", "seconds", "status"), [(False, 60, 129), (True, 0.5, 0)]
 )
 def test_a_hangup_ends_a_command_unless_nohup_started_it(ignored, seconds, status):
-    # By a shell, since JAX, where another test has loaded it, warns of a fork in Python.
+    # By a shell: where another test has loaded JAX, it warns of a fork in Python.
     start = 'trap "" HUP; exec "$@"' if ignored else 'exec "$@"'
     child = subprocess.Popen(
         ["sh", "-c", start, "sh", sys.executable, "-c", COMMAND, str(seconds)],
