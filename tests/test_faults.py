@@ -598,7 +598,7 @@ def test_a_run_into_the_input_folder_can_go_on(flags, infer, folder):
     for more in ([], ["--overwrite"]):
         status, (line,) = infer(folder, *flags, *more, output=folder)
         assert status == 2
-        assert "song_bass.wav lies among the mixtures, but is a stem" in line
+        assert "song_vocals.wav lies among the mixtures, but is a stem" in line
         assert "--skip_existing" in line
     assert infer(folder, *flags, "--skip_existing", output=folder) == (0, [])
     assert times() == before
@@ -627,7 +627,7 @@ def test_the_stems_of_another_task_are_no_mixtures(infer, session, folder):
     write_session(session, *base_session("singing-voice"))
     status, (line,) = infer(folder, output=folder)
     assert status == 2
-    assert "song_bass.wav lies among the mixtures, but is a stem" in line
+    assert "song_vocals.wav lies among the mixtures, but is a stem" in line
     assert infer(folder, "--skip_existing", output=folder) == (0, [])
     assert written(folder) == sorted([*before, "song_accompaniment.wav"])
 

@@ -32,6 +32,8 @@ class Cancellation:
         """Between 0 and 1, of what was added so far."""
         return self._lost / self._all if self._all > 0 else 0.0
 
+    # Audio that is not finite adds nothing here; whoever reads refuses it.
+    @np.errstate(over="ignore", invalid="ignore")
     def add(self, audio: np.ndarray) -> None:
         """Go on with audio of shape (frames, channels), float32."""
         place = self._skip
