@@ -19,6 +19,7 @@ import numpy as np
 from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
+from sswavenet.separation.engine import Engine
 
 GOLDEN = pathlib.Path(__file__).parent / "data" / "golden"
 TASK_NAMES = ("multi-instrument", "singing-voice")
@@ -179,8 +180,8 @@ def write_session(folder: pathlib.Path, text: str, weights: bytes) -> pathlib.Pa
     return checkpoint
 
 
-def fake_network(config, weights, *, whole, precision="float32"):
-    """Estimates that are shares of the mixture."""
+def fake_engine(config):
+    """Estimates are shares of the mixture."""
 
     def build_predict(*, target_field_length, target_padding, input_length):
         count = target_field_length + 2 * target_padding
@@ -192,24 +193,24 @@ def fake_network(config, weights, *, whole, precision="float32"):
 
         return predict
 
-    return build_predict, None
+    return Engine(config, build_predict)
 
 
 @contextlib.contextmanager
 def without_network():
-    """The command line with `fake_network`, and no Keras."""
+    """The command line with `fake_engine`, and no Keras."""
     import main
-    from sswavenet.separation import startup
+    from sswavenet.separation import separator
 
-    before = startup.network, sys.modules.get("models")
-    startup.network = fake_network
+    before = separator.make_engine, sys.modules.get("models")
+    separator.make_engine = lambda session, whole: fake_engine(session.config)
     models = types.ModuleType("models")
     models.describe_backend = lambda: "none"
     sys.modules["models"] = models
     try:
         yield main.main
     finally:
-        startup.network = before[0]
+        separator.make_engine = before[0]
         sys.modules.pop("models")
         if before[1] is not None:
             sys.modules["models"] = before[1]

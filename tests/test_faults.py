@@ -26,12 +26,12 @@ import util
 from sswavenet import checkpoints
 from sswavenet.checkpoints.__main__ import describe
 from sswavenet.config.document import parse_config
-from sswavenet.separation import file as stems
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
-from sswavenet.separation import outputs, shapes, source, verify
-from sswavenet.separation.excerpt import Excerpt
+from sswavenet.separation import outputs
+from sswavenet.separation.engine import Engine
 from sswavenet.separation.framing import Framing
+from sswavenet.separation.options import Options
 from sswavenet.sound import reader as sound
 from sswavenet.sound import writer as sound_writer
 from sswavenet.sound.formats import Encoding
@@ -39,7 +39,7 @@ from sswavenet.training import history as session_log
 from tests.stress.fuzz import run_case
 from tests.support import (
     base_session,
-    fake_network,
+    fake_engine,
     random_weights,
     tiny_config,
     tiny_document,
@@ -162,7 +162,7 @@ def test_damage_is_told_and_refused_where_that_is_asked_for(
     cut(folder / "bad.wav", form, 0.6, frames=48000)
     make_tone(folder / "song.wav")
     report = tmp_path / "report.json"
-    assert infer(folder, f"--report={report}", "--verify") == (0, [])
+    assert infer(folder, f"--report={report}") == (0, [])
     assert len(written(tmp_path / "out")) == 2 * len(STEMS)
     bad, song = json.loads(report.read_text())["files"]
     (warning,) = bad["warnings"]
@@ -199,7 +199,7 @@ def test_channels_that_cancel_are_told(infer, folder, tmp_path, caplog):
 @pytest.mark.parametrize("form", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
 def test_stems_of_every_format_under_any_name(form, infer, folder, tmp_path, caplog):
     make_tone(folder / "song.wav", 16000, 44100, 2)
-    flags = [f"--format={form}", "--output_name={mixture}/{stem}", "--verify"]
+    flags = [f"--format={form}", "--output_name={mixture}/{stem}"]
     assert infer(folder, *flags) == (0, [])
     out = tmp_path / "out" / "song"
     assert written(out) == sorted(f"{stem}.{form}" for stem in STEMS)
@@ -257,7 +257,7 @@ def test_flags_of_formats_names_and_times_that_make_no_sense_are_refused(
 
 def test_a_part_of_a_file(infer, folder, tmp_path):
     make_tone(folder / "song.wav", 32000)
-    assert infer(folder, "--start=0:00:00.5", "--duration=0:01", "--verify") == (0, [])
+    assert infer(folder, "--start=0:00:00.5", "--duration=0:01") == (0, [])
     whole = soundfile.read(folder / "song.wav", dtype="float32")[0]
     stems = stems_of(tmp_path / "out")
     assert np.abs(sum(stems) - whole[8000:24000]).max() <= 2**-15
@@ -279,7 +279,7 @@ def test_odd_signals_are_separated_without_a_change_of_level(
     what, infer, folder, tmp_path
 ):
     soundfile.write(folder / "song.wav", GOOD[what], 16000, "FLOAT")
-    assert infer(folder, "--verify") == (0, [])
+    assert infer(folder) == (0, [])
     stems = stems_of(tmp_path / "out")
     assert np.abs(sum(stems) - np.float32(GOOD[what])).max() <= 2**-15
     assert np.abs(stems[0] - np.float32(GOOD[what]) / 4).max() <= 2**-16
@@ -306,7 +306,7 @@ def test_every_format_gives_stems_that_sum_to_it(
     form, subtype, infer, folder, tmp_path
 ):
     make_tone(folder / "song.wav", 5000, 16000, 2, format=form, subtype=subtype)
-    assert infer(folder, "--verify") == (0, [])
+    assert infer(folder) == (0, [])
     with sound.AudioReader(folder / "song.wav") as reader:
         expected = np.concatenate(list(reader.blocks()))
     stems = stems_of(tmp_path / "out")
@@ -320,10 +320,13 @@ def test_every_format_gives_stems_that_sum_to_it(
 )
 def test_every_rate_and_number_of_channels(rate, channels, infer, folder, tmp_path):
     make_tone(folder / "song.wav", rate // 20 + 1, rate, channels)
-    assert infer(folder, "--verify") == (0, [])
+    assert infer(folder) == (0, [])
     shape = (rate // 20 + 1, channels)[: 1 if channels == 1 else 2]
-    assert {stem.shape for stem in stems_of(tmp_path / "out")} == {shape}
-    flags = ["--verify", "--overwrite", "--stem_format=model"]
+    stems = stems_of(tmp_path / "out")
+    assert {stem.shape for stem in stems} == {shape}
+    expected = soundfile.read(folder / "song.wav", dtype="float32")[0]
+    assert np.abs(sum(stems) - expected).max() <= 2**-15
+    flags = ["--overwrite", "--stem_format=model"]
     assert infer(folder, *flags) == (0, [])
     frames = -(-(rate // 20 + 1) * 16000 // rate)
     assert {stem.shape for stem in stems_of(tmp_path / "out")} == {(frames,)}
@@ -480,15 +483,13 @@ def test_a_read_only_folder_is_refused_before_computing(session, monkeypatch):
     def compute(*_, **__):
         raise AssertionError("a mixture was opened")
 
-    config = tiny_config()
-    build, _ = fake_network(config, None, whole=True)
+    engine = fake_engine(tiny_config())
 
     def separated(place, **flags):
         return separate.separate_all(
             mixtures.find_mixtures(place / "song.wav").mixtures,
-            config,
-            build,
-            separate.Settings(output_path=place / "out", **flags),
+            engine,
+            Options(output_path=place / "out", **flags),
             session,
         )
 
@@ -911,77 +912,6 @@ def spoil_last_sample(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "to have 100 frames"),
-        (lambda path: make_tone(path, 100, 8000), "16000 Hz"),
-        (spoil_last_sample, "verification: "),
-    ],
-)
-def test_verification_finds_what_a_disk_spoils(
-    spoil, message, infer, folder, tmp_path, monkeypatch
-):
-    make_tone(folder / "song.wav")
-    check = verify.verify_stems
-
-    def spoiled(mixture, stems, *args, **kwargs):
-        spoil(stems["bass"])
-        check(mixture, stems, *args, **kwargs)
-
-    monkeypatch.setattr(stems, "verify_stems", spoiled)
-    status, (line,) = infer(folder, "--verify")
-    assert status == 1
-    assert message in line
-    assert written(tmp_path / "out") == []
-
-
-def test_verification_finds_a_wrong_sum_and_what_is_not_finite(tmp_path):
-    make_tone(tmp_path / "mixture.wav", subtype="FLOAT")
-    half = sound.read_mono(tmp_path / "mixture.wav", sample_rate=16000) / 2
-    for other, message in ((half + 1e-3, "sum to the mixture only"), (
-        np.where(np.arange(100) == 50, np.nan, half), "not finite"
-    ), (half, None)):  # fmt: skip
-        stems, digests = {}, {}
-        for name, samples in (("a", half), ("b", np.float32(other))):
-            stems[name] = tmp_path / f"{name}.wav"
-            soundfile.write(stems[name], samples, 16000, "FLOAT")
-            digests[name] = hashlib.sha256(samples.tobytes()).hexdigest()
-        expectation = (
-            pytest.raises(UserError, match=message)
-            if message
-            else contextlib.nullcontext()
-        )
-        with expectation:
-            verify.verify_stems(
-                source.open_source(
-                    tmp_path / "mixture.wav", tiny_config(), native=True
-                ),
-                stems,
-                digests,
-                encoding=Encoding(subtype="FLOAT"),
-                excerpt=Excerpt(),
-                margin=0,
-                frames=100,
-                lost=0,
-                sums=[("a", "b")],
-            )
-
-
-def test_verification_leaves_out_what_is_skipped(infer, folder, tmp_path):
-    make_tone(folder / "song.wav")
-    assert infer(folder) == (0, [])
-    spoil_last_sample(tmp_path / "out" / "song_bass.wav")
-    before = (tmp_path / "out" / "song_bass.wav").read_bytes()
-    assert infer(folder, "--verify", "--skip_existing") == (0, [])
-    assert (tmp_path / "out" / "song_bass.wav").read_bytes() == before
-
-
-def test_verification_of_the_original_framing(infer, folder):
-    make_tone(folder / "song.wav", 500)
-    assert infer(folder, "--original_framing", "--verify") == (0, [])
-
-
 # Configs.
 
 
@@ -1058,7 +988,7 @@ def test_an_even_field_and_dilations_as_a_number_work(
     document = tiny_document()
     set_key(document, name, value)
     (session / "config.json").write_text(json.dumps(document))
-    assert infer(folder, "--original_framing", "--verify") == (0, [])
+    assert infer(folder, "--original_framing") == (0, [])
 
 
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
@@ -1348,11 +1278,11 @@ def test_a_missing_package_for_tensorboard_is_named_before_training(monkeypatch)
 def hungry(limit, shapes_seen):
     """The fake network, which has no memory for more than `limit` samples a batch."""
 
-    def network(config, weights, *, whole, precision="float32"):
-        build, blocks = fake_network(config, weights, whole=whole)
+    def make(config):
+        engine = fake_engine(config)
 
         def build_predict(**shape):
-            predict = build(**shape)
+            predict = engine._build_predict(**shape)
 
             def wrapped(fragments):
                 shapes_seen.append((len(fragments), shape["target_field_length"]))
@@ -1362,9 +1292,9 @@ def hungry(limit, shapes_seen):
 
             return wrapped
 
-        return build_predict, blocks
+        return Engine(config, build_predict)
 
-    return network
+    return make
 
 
 def test_out_of_memory_halves_the_batch_then_the_field(
@@ -1376,14 +1306,13 @@ def test_out_of_memory_halves_the_batch_then_the_field(
     outputs = []
     for limit in (10**9, 190):
         seen, caplog_before = [], len(caplog.records)
-        build, _ = hungry(limit, seen)(config, None, whole=False)
+        engine = hungry(limit, seen)(config)
         found = mixtures.find_mixtures(folder).mixtures
         out = tmp_path / f"out {limit}"
         summary = separate.separate_all(
             found,
-            config,
-            build,
-            separate.Settings(output_path=out, target_field_length=160, batch_size=4),
+            engine,
+            Options(output_path=out, target_field_length=160, batch_size=4),
             session,
         )
         assert summary.num_separated == 2
@@ -1401,7 +1330,7 @@ def test_out_of_memory_with_nothing_left_to_halve_fails_the_file(
 ):
     make_tone(folder / "song.wav", 900)
     seen = []
-    monkeypatch.setattr("tests.support.fake_network", hungry(1, seen))
+    monkeypatch.setattr("tests.support.fake_engine", hungry(1, seen))
     status, (line,) = infer(folder, "--original_framing", "--batch_size=2")
     assert status == 1
     assert "Out of memory" in line
@@ -1480,7 +1409,6 @@ def test_a_process_with_little_memory_gets_the_same_stems(folder, tmp_path):
         (sound.MonoReader, "__enter__"),
         (sound_writer.AudioWriter, "write"),
         (sound_writer.AudioWriter, "__exit__"),
-        (stems, "verify_stems"),
         (os, "link"),
     ],
 )
@@ -1500,7 +1428,7 @@ def test_a_signal_leaves_only_whole_files(
     report = tmp_path / "report.json"
     with monkeypatch.context() as patched:
         patched.setattr(place, name, interrupted)
-        status, errors = infer(folder, "--verify", f"--report={report}")
+        status, errors = infer(folder, f"--report={report}")
     assert status == 128 + number
     assert errors == [f"error: {'interrupted' if number == 2 else 'terminated'}"]
     out = tmp_path / "out"
@@ -1584,12 +1512,10 @@ def test_any_length_rate_channels_and_chunks_sum_to_the_mixture(
         patch.setattr(sound, "BLOCK_FRAMES", chunk)
         summary = separate.separate_all(
             mixtures.find_mixtures(place / "song.wav").mixtures,
-            config,
-            fake_network(config, None, whole=True)[0],
-            separate.Settings(
+            fake_engine(config),
+            Options(
                 output_path=place / "out",
                 encoding=Encoding(subtype=subtype),
-                verify=True,
                 native=kind == "native",
                 original_framing=kind == "original",
                 target_field_length=field,
@@ -1604,6 +1530,13 @@ def test_any_length_rate_channels_and_chunks_sum_to_the_mixture(
         if file.status == "separated":
             stems = stems_of(place / "out")
             assert {len(stem) for stem in stems} == {length - lost}
+            with sound.AudioReader(place / "song.wav") as reader:
+                mixture = np.concatenate(list(reader.blocks()))
+            if kind != "native":
+                mixture = sound.read_mono(place / "song.wav", sample_rate=16000)
+            heard = mixture[lost // 2 :][: length - lost].reshape(stems[0].shape)
+            step = 2**-22 if subtype == "FLOAT" else 2**-15
+            np.testing.assert_allclose(sum(stems), heard, rtol=0, atol=step)
 
 
 @pytest.mark.parametrize("form", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU"])
@@ -1622,13 +1555,3 @@ def test_a_header_promises_what_is_there(form, frames, channels):
         )
         with pytest.raises(UserError, match=r"cut short: |expected (an )?audio"):
             sound.read_mono(path, sample_rate=16000)
-
-
-def test_estimates_of_memory_grow_with_the_network(monkeypatch):
-    monkeypatch.setattr(shapes, "available_memory", lambda: 10 * 2**20)
-    shapes.check_network(tiny_config())
-    shapes.check_training(tiny_config())
-    large = tiny_config().replace(residual_channels=1000)
-    for check in (shapes.check_network, shapes.check_training):
-        with pytest.raises(UserError, match="needs about"):
-            check(large)

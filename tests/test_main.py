@@ -17,10 +17,13 @@ import soundfile
 
 from main import main
 from sswavenet import checkpoints
+from sswavenet.backend import choice
+from sswavenet.config.document import read_config
 from sswavenet.config.tasks import TASKS
 from sswavenet.console.parser import build_parser
 from sswavenet.separation import folder as separate
-from sswavenet.separation import startup
+from sswavenet.separation import separator
+from sswavenet.separation.engine import Engine
 from sswavenet.sound import reader as sound
 from tests.support import (
     GOLDEN,
@@ -71,10 +74,11 @@ def quick(monkeypatch):
             (num_estimates, len(fragments), count), np.float32
         )
 
-    def network(config, weights, *, whole, precision="float32"):
-        return functools.partial(build_predict, config, weights), None
+    def make_engine(session, whole):
+        given = session.config, session.checkpoint.weights
+        return Engine(session.config, functools.partial(build_predict, *given))
 
-    monkeypatch.setattr(startup, "network", network)
+    monkeypatch.setattr(separator, "make_engine", make_engine)
     return shapes
 
 
@@ -214,26 +218,26 @@ def test_help_imports_nothing_heavy():
 def test_keras_comes_without_what_only_its_other_parts_need():
     code = (
         "import importlib, os, sys\n"
-        "from sswavenet.separation import startup\n"
+        "from sswavenet.backend import choice\n"
         "os.environ['KERAS_BACKEND'] = 'jax'\n"
-        "startup.choose_backend()\n"
+        "choice.choose_backend()\n"
         "print(*sys.modules)\n"
-        "for name in startup.UNUSED_BY_KERAS: importlib.import_module(name)\n"
+        "for name in choice.UNUSED_BY_KERAS: importlib.import_module(name)\n"
         "print(*sys.modules)\n"
     )
     done = run_code(code)
     before, after = (set(line.split()) for line in done.stdout.splitlines())
     assert "keras" in before
-    assert before.isdisjoint(startup.UNUSED_BY_KERAS)
-    assert after >= set(startup.UNUSED_BY_KERAS)
+    assert before.isdisjoint(choice.UNUSED_BY_KERAS)
+    assert after >= set(choice.UNUSED_BY_KERAS)
 
 
 @pytest.mark.keras3
 def test_a_second_run_compiles_nothing(session, song, tmp_path):
     code = (
         "import collections, sys, main\n"
-        "from sswavenet.separation import startup\n"
-        "startup.choose_backend()\n"
+        "from sswavenet.backend import choice\n"
+        "choice.choose_backend()\n"
         "import jax\n"
         "events = collections.Counter()\n"
         "jax.monitoring.register_event_listener(\n"
@@ -361,7 +365,7 @@ def test_one_missing_mixture_among_several_is_named_before_the_work(
     assert not pathlib.Path("separated").exists()
 
 
-@pytest.mark.parametrize("flag", ["--recursive", "--verify"])
+@pytest.mark.parametrize("flag", ["--recursive", "--strict"])
 def test_a_flag_without_a_value_may_stand_before_a_mixture(flag, album, quick):
     assert main([flag, "album"]) == 0
     assert separated("multi-instrument", "one", "two")
@@ -443,11 +447,11 @@ def test_one_shot_and_the_original_framing_run_whole_fragments(
 ):
     asked = []
 
-    def network(config, weights, *, whole, precision="float32"):
+    def make_engine(session, whole):
         asked.append(whole)
         raise UserError("enough")
 
-    monkeypatch.setattr(startup, "network", network)
+    monkeypatch.setattr(separator, "make_engine", make_engine)
     assert infer(session, song, *flags) == 2
     assert asked == [expected]
 
@@ -660,9 +664,7 @@ def test_logging_is_left_as_it_was(session, song, quick):
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_the_shipped_sessions_load(task_name):
     folder = ROOT / "sessions" / task_name
-    config = startup.read_config(
-        build_parser().parse_args([f"--config={folder / 'config.json'}"])
-    )
+    config = read_config(folder / "config.json")
     assert config.task_name == task_name
     checkpoint = checkpoints.read_checkpoint(checkpoints.find_latest(folder), config)
     assert sum(array.size for array in checkpoint.weights.values()) == config.num_params

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import pathlib
 
-import util
 from sswavenet.checkpoints.read import epoch_of, state_of
-from sswavenet.config.document import parse_config
+from sswavenet.config.document import read_config
 from sswavenet.config.session import Config
 from util import UserError
 
@@ -123,7 +122,7 @@ def check_session(session: pathlib.Path, config: Config) -> None:
     path = session / "config.json"
     if not path.is_file():
         return
-    there = parse_config(util.read_json(path), str(path), config.task_name)
+    there = read_config(path, config.task_name)
     if there.weight_shapes != config.weight_shapes:
         raise UserError(
             f"{path} describes another network ({there.num_params} parameters) than "

@@ -1,16 +1,19 @@
 """A session's config.json checked and made into a `Config`, and back.
 
 A session is described by one JSON file with the sections `dataset`, `model`,
-`optimizer` and `training`. This module checks it by the table in `keys.py`. It reads
-and writes no file and imports no Keras.
+`optimizer` and `training`. This module checks it by the table in `keys.py`. It imports
+no Keras.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
+import pathlib
 from typing import Any
 
+import util
 from sswavenet.config.keys import KEYS, REQUIRED, shown
 from sswavenet.config.session import DERIVED, Config
 from sswavenet.config.tasks import (
@@ -33,6 +36,7 @@ __all__ = [
     "OutputLoss",
     "Task",
     "parse_config",
+    "read_config",
     "to_document",
 ]
 
@@ -53,6 +57,15 @@ def _flatten(
         else:
             leaves[path] = value
     return leaves
+
+
+def read_config(path: os.PathLike | str, task_name: str | None = None) -> Config:
+    """Read a config.json; `parse_config` says the rest.
+
+    Raises:
+        UserError: it cannot be read or used.
+    """
+    return parse_config(util.read_json(pathlib.Path(path)), str(path), task_name)
 
 
 def parse_config(

@@ -32,7 +32,7 @@ def config_path(name_or_path: str | os.PathLike) -> pathlib.Path:
     path = pathlib.Path(name_or_path)
     if path.is_dir():
         return path / "config.json"
-    if not path.exists():
+    if not path.exists() and path.suffix != ".json":
         raise UserError(
             f"expected {', '.join(session_names())}, a session's folder or its "
             f"config.json, got {os.fspath(name_or_path)!r}, which does not exist"

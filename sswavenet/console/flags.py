@@ -45,7 +45,6 @@ WORKS_WITH = {
     "stem_format": (FILES, EVALUATION),
     "overwrite": (FILES,),
     "skip_existing": (FILES,),
-    "verify": (FILES,),
     "report": (FILES,),
     "original_framing": (FILES,),
     "dataset_path": (EVALUATION,),

@@ -247,12 +247,6 @@ def build_parser() -> Parser:
         "--skip_existing",
         "leave out mixtures whose stems are all there",
     )
-    add_flag(
-        inference,
-        "--verify",
-        "read the stems that are written back: frames, finite samples, hashes, sum; "
-        "not those that --skip_existing keeps",
-    )
     inference.add_argument(
         "--report",
         type=_path,

@@ -1,7 +1,4 @@
-"""The command that scores a session on a data set, from arguments to exit status.
-
-What imports Keras is imported only after its backend has been chosen.
-"""
+"""The command that scores a session on a data set, from arguments to exit status."""
 
 from __future__ import annotations
 
@@ -10,42 +7,33 @@ import logging
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from sswavenet.console import streams as standard_streams
 from sswavenet.evaluation import run as evaluate
-from sswavenet.separation import memory, startup
+from sswavenet.separation.command import load_session
+from sswavenet.separation.options import Options
+from sswavenet.separation.separator import Separate
 
 logger = logging.getLogger(__name__)
 
 
 def evaluate_session(args: argparse.Namespace) -> int:
     """Score a session on a data set."""
-    config, session, checkpoint = startup.load_session(args)
+    session = load_session(args)
+    config, checkpoint = session.config, session.checkpoint
     if args.jobs is not None and "bss" not in args.metrics:
         logger.warning("--jobs is for BSS Eval: without it, it changes nothing")
     if args.dataset_path is not None:
         config = config.replace(datasets=args.dataset_path)
-    startup.choose_backend()
 
-    def make_separate(lengths: Sequence[int]) -> Any:
+    def make_separate(lengths: Sequence[int]) -> Separate:
         # Not before it is needed: scores made earlier may be all there is to read.
-        startup.announce(session, checkpoint)
         if args.print_model_summary:
-            import models
-
-            models.print_summary(models.build_wavenet(config))
-        build_predict, blocks = startup.network(
-            config, checkpoint.weights, whole=False, precision=args.precision
+            session.print_summary()
+        options = Options(
+            target_field_length=args.target_field_length, batch_size=args.batch_size
         )
-        return memory.make_separate(
-            config,
-            build_predict,
-            lengths,
-            target_field_length=args.target_field_length,
-            batch_size=args.batch_size,
-            blocks=blocks,
-        )
+        return session.separator(lengths, options)
 
     # Published scores are of the tracks as they are; this project's own, of its
     # sessions, of what the network hears.
@@ -64,7 +52,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
         + ("" if args.precision == "float32" else f" in {args.precision}"),
         evaluate.Settings(
             output_path=args.output_path
-            or session / ("evaluation-native" if is_native else "evaluation"),
+            or session.folder / ("evaluation-native" if is_native else "evaluation"),
             subset=args.subset,
             metrics=args.metrics,
             oracle=args.oracle,

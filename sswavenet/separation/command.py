@@ -14,14 +14,15 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import util
-from sswavenet.config.session import Config
 from sswavenet.console import flags, places
 from sswavenet.console import streams as standard_streams
 from sswavenet.separation import folder as separate
 from sswavenet.separation import inputs as mixtures
-from sswavenet.separation import naming, report, startup
+from sswavenet.separation import naming, report, separator
 from sswavenet.separation.excerpt import Excerpt
+from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import parents
+from sswavenet.separation.separator import Session
 from sswavenet.sound.formats import FORMATS, Encoding
 from util import UserError
 
@@ -60,37 +61,26 @@ def infer(args: argparse.Namespace) -> int:
             "--original_framing gives stems at the model's rate: expected it without "
             "--stem_format native"
         )
-    config, session, checkpoint = startup.load_session(args)
+    session = load_session(args)
     found = mixtures.find_mixtures(
         *paths,
         recursive=args.recursive,
         output_paths=[
-            args.output_path or session / "samples",
+            args.output_path or session.folder / "samples",
             *([flags.SEPARATED] if args.session else []),
         ],
         template=args.output_name,
         extension=args.format,
     )
     if args.report is not None:
-        inputs = [args.config, checkpoint.path, *(m.path for m in found.mixtures)]
+        inputs = [
+            args.config,
+            session.checkpoint.path,
+            *(mixture.path for mixture in found.mixtures),
+        ]
         places.check_not_among([args.report], inputs, "an input")
-        _check_not_a_stem(args, found.mixtures, config, session)
-    startup.choose_backend()
-    import models
-
-    startup.announce(session, checkpoint)
-    build_predict, blocks = startup.network(
-        config,
-        checkpoint.weights,
-        whole=args.original_framing or args.one_shot,
-        precision=args.precision,
-    )
-    if args.output_path is not None:
-        for parent in parents(found.mixtures, config.task.stems):
-            util.remove_leftovers(args.output_path / parent)
-    if args.print_model_summary:
-        models.print_summary(models.build_wavenet(config))
-    settings = separate.Settings(
+        _check_not_a_stem(args, found.mixtures, session)
+    options = Options(
         output_path=args.output_path,
         stems=args.stems,
         complements=args.complement,
@@ -100,19 +90,35 @@ def infer(args: argparse.Namespace) -> int:
         strict=args.strict,
         overwrite=args.overwrite,
         skip_existing=args.skip_existing,
-        verify=args.verify,
         original_framing=args.original_framing,
         one_shot=args.one_shot,
         target_field_length=args.target_field_length,
         batch_size=args.batch_size,
     )
-    with _reporting(args, config, checkpoint.path, found) as files:
+    engine = session.engine(whole=options.whole_passes)
+    if args.output_path is not None:
+        for parent in parents(found.mixtures, session.stems):
+            util.remove_leftovers(args.output_path / parent)
+    if args.print_model_summary:
+        session.print_summary()
+    with _reporting(args, session, found) as files:
         summary = separate.separate_all(
-            found.mixtures, config, build_predict, settings, session, blocks, files
+            found.mixtures, engine, options, session.folder, files
         )
     standard_streams.write(_in_words(summary))
     done = summary.num_separated + summary.num_skipped
     return 0 if done == summary.num_files else 1
+
+
+def load_session(args: argparse.Namespace) -> Session:
+    """The session that the arguments name."""
+    return separator.load_session(
+        pathlib.Path(args.config),
+        checkpoint=args.load_checkpoint,
+        precision=args.precision,
+        target=args.target,
+        kernel_convention=args.kernel_convention,
+    )
 
 
 def _in_words(summary: separate.Summary) -> str:
@@ -156,20 +162,19 @@ def _encoding(args: argparse.Namespace) -> Encoding:
 def _check_not_a_stem(
     args: argparse.Namespace,
     found: Sequence[mixtures.Mixture],
-    config: Config,
-    session: pathlib.Path,
+    session: Session,
 ) -> None:
     """Refuse a report that could take the place of a stem."""
     if args.output_path is None:
         # The run makes a folder of its own among these, whose name nobody knows yet.
-        samples = pathlib.Path(os.path.realpath(session / "samples"))
+        samples = pathlib.Path(os.path.realpath(session.folder / "samples"))
         if samples in pathlib.Path(os.path.realpath(args.report)).parent.parents:
             raise UserError(
                 f"{args.report}: expected a report outside the folders in {samples}, "
                 "or --output_path"
             )
         return
-    stems = [*config.task.stems, *map(naming.complement, config.task.stems)]
+    stems = [*session.stems, *map(naming.complement, session.stems)]
     report_folder, name = os.path.split(os.path.realpath(args.report))
     for mixture in found:
         for stem in mixture.stem_names(stems):
@@ -180,14 +185,11 @@ def _check_not_a_stem(
 
 @contextlib.contextmanager
 def _reporting(
-    args: argparse.Namespace,
-    config: Config,
-    checkpoint: pathlib.Path,
-    found: mixtures.Found,
+    args: argparse.Namespace, session: Session, found: mixtures.Found
 ) -> Iterator[list]:
     """A list for what becomes of each file; written as a report whatever happens."""
     files: list = []
-    facts = report.run_facts(args, config, checkpoint)
+    facts = report.run_facts(args, session.config, session.checkpoint.path)
     facts["left_out"] = [
         {"path": place, "reason": reason} for place, reason in found.left_out
     ]
@@ -204,23 +206,17 @@ def _separate_stdin(args: argparse.Namespace) -> int:
     """Separate raw float32 samples from stdin to interleaved stems on stdout."""
     if sys.stdin is None or sys.stdout is None:
         raise UserError("--mixture_input_path - needs stdin and stdout to be open")
-    config, session, checkpoint = startup.load_session(args)
-    startup.choose_backend()
-    from sswavenet.backend import compat
+    session = load_session(args)
+    stream = session.stream()
     from sswavenet.separation import streaming
 
-    startup.announce(session, checkpoint)
-    compat.check_precision(args.precision)
-    separator = streaming.StreamingSeparator(
-        config, checkpoint.weights, precision=args.precision
-    )
     logger.info(
         "reading mono float32 at %d Hz; writing %s interleaved, up to %d samples late",
-        config.sample_rate,
-        ", ".join(config.task.stems),
-        separator.latency,
+        session.sample_rate,
+        ", ".join(session.stems),
+        stream.latency,
     )
     streaming.pipe(
-        separator, standard_streams.BinaryStdin(), standard_streams.BinaryStdout()
+        stream, standard_streams.BinaryStdin(), standard_streams.BinaryStdout()
     )
     return 0

@@ -1,37 +1,155 @@
-"""The network for each mixture of a run.
+"""The network of a session in the size that a run needs.
 
-All files of a run go through one shape, so that the network compiles once; with one
-shot, each file has its own.
+All mixtures of a run go through one framing, so that the network compiles once; with
+one shot, each mixture has its own.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Callable
+from typing import Callable, TypeVar
 
+import util
+from sswavenet.backend import memory
 from sswavenet.config.session import Config
 from sswavenet.separation.framing import Framing, Network, Predict
-from sswavenet.separation.shapes import Blocks, bytes_needed, check_memory, choose_shape
+from sswavenet.separation.options import Options
 from util import UserError
 
 logger = logging.getLogger(__name__)
 
+# Target samples of one pass: enough to keep the context's share of the work low,
+# few enough to keep the activations near the processor's caches.
+PASS_LENGTH = 16000
+# Target samples of a fragment that is run by blocks: its context is 5 % of the work.
+BLOCKWISE_LENGTH = 160000
+MEMORY_BUDGET = 2 * 2**30
 
-class NetworkSource:
-    """Gives the network for each mixture, a smaller one after the memory ran out.
+Frame = Callable[[int], Framing]  # the framing for a target field of so many samples
+Result = TypeVar("Result")
+
+
+class Engine:
+    """A session's network, which runs each batch of fragments in one pass.
 
     Args:
         config: the session's configuration.
-        build_predict: makes the network for a framing.
+        build_predict: makes what `framing` calls `predict`; its keywords are those of
+            `Framing.lengths`.
+    """
+
+    def __init__(self, config: Config, build_predict: Callable[..., Predict]):
+        self.config = config
+        self._build_predict = build_predict
+
+    def build(self, framing: Framing) -> Predict:
+        """The network for a framing."""
+        return self._build_predict(**framing.lengths)
+
+    def bytes(self, framing: Framing, batch_size: int) -> int:
+        """Estimated peak of memory while a batch runs."""
+        return memory.bytes_of_pass(
+            self.config,
+            input_length=framing.input_length,
+            target_field_length=framing.target_field_length,
+            batch_size=batch_size,
+        )
+
+    def choose(
+        self,
+        frame: Frame,
+        longest: int,
+        target_field_length: int | None = None,
+        batch_size: int | None = None,
+    ) -> tuple[Framing, int]:
+        """The framing and the batch size that suit mixtures.
+
+        Args:
+            frame: makes the framing.
+            longest: samples of the longest mixture.
+            target_field_length: samples. Defaults to about `PASS_LENGTH` a batch, less
+                where the longest mixture needs less, or the memory is small.
+            batch_size: fragments. Defaults to about `PASS_LENGTH` samples a batch.
+        """
+        budget = min(MEMORY_BUDGET, memory.available_memory() // 4)
+        if target_field_length is None:
+            most = max(1, PASS_LENGTH // (batch_size or 1))
+            num_fragments = -(-longest // most)
+            target_field_length = -(-longest // num_fragments)
+            while target_field_length > 1 and budget < self.bytes(
+                frame(target_field_length), batch_size or 1
+            ):
+                target_field_length //= 2
+        framing = frame(target_field_length)
+        if batch_size is None:
+            fitting = budget // self.bytes(framing, 1)
+            around = 2 * self.config.context_length
+            wanted = (PASS_LENGTH + around) // framing.input_length
+            needed = framing.num_fragments(longest)
+            batch_size = max(1, min(fitting, wanted, needed))
+        return framing, batch_size
+
+
+class BlockEngine(Engine):
+    """A session's network, which runs each fragment as a stream of short blocks.
+
+    Args:
+        config: the session's configuration.
+        build_predict: as `Engine` takes it.
+        block_length: samples of a block.
+        num_parallel: fragments that run side by side.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        build_predict: Callable[..., Predict],
+        block_length: int,
+        num_parallel: int,
+    ):
+        super().__init__(config, build_predict)
+        self._block = Framing.seamless(config, block_length)
+        self._num_parallel = num_parallel
+
+    def bytes(self, framing: Framing, batch_size: int) -> int:
+        """Estimated peak of memory while a batch runs.
+
+        One block for each fragment that runs, and the context it keeps; all fragments
+        and what is put out for them.
+        """
+        signals = framing.input_length + framing.target_field_length * (
+            1 + len(self.config.task.estimates)
+        )
+        running = min(batch_size, self._num_parallel)
+        return running * super().bytes(self._block, 1) + 4 * batch_size * signals
+
+    def choose(
+        self,
+        frame: Frame,
+        longest: int,
+        target_field_length: int | None = None,
+        batch_size: int | None = None,
+    ) -> tuple[Framing, int]:
+        """As `Engine.choose`, so that all cores are busy.
+
+        The default field is about `BLOCKWISE_LENGTH`, the default batch what runs side
+        by side.
+        """
+        batch_size = batch_size or self._num_parallel
+        if target_field_length is None:
+            rounds = -(-longest // (BLOCKWISE_LENGTH * batch_size))
+            target_field_length = -(-longest // (rounds * batch_size))
+        return frame(target_field_length), batch_size
+
+
+class Networks:
+    """Gives the network for each mixture, a smaller one after the memory ran out.
+
+    Args:
+        engine: builds them.
         mixture_lengths: samples of the mixtures to come; longer ones work, too.
-        original_framing: frame like the 2018 program. Defaults to False.
-        one_shot: one forward pass for each mixture. Defaults to False.
-        target_field_length: samples. Defaults to a fitting number, or to the
-            config's in the original framing.
-        batch_size: fragments. Defaults to a fitting number, or to the config's in
-            the original framing.
-        blocks: how `build_predict` runs fragments, if not in one pass.
+        options: how they are framed. Defaults to seamless fragments of fitting size.
 
     Raises:
         UserError: what was given does not fit into the memory.
@@ -39,43 +157,26 @@ class NetworkSource:
 
     def __init__(
         self,
-        config: Config,
-        build_predict: Callable[..., Predict],
+        engine: Engine,
         mixture_lengths: Sequence[int],
-        *,
-        original_framing: bool = False,
-        one_shot: bool = False,
-        target_field_length: int | None = None,
-        batch_size: int | None = None,
-        blocks: Blocks | None = None,
+        options: Options = Options(),  # noqa: B008 (it is frozen)
     ):
-        self._config = config
-        self._build_predict = build_predict
-        self._original = original_framing
-        self._make_framing = Framing.original if original_framing else Framing.seamless
+        self.config = engine.config
+        self._engine = engine
+        self._original = options.original_framing
         self._network: Network | None = None
         self._has_shrunk = False
-        if one_shot:
+        if options.one_shot:
             return
-        if original_framing:
+        field, batch_size = options.target_field_length, options.batch_size
+        if self._original:
             # As in the original: what is not given comes from the config.
-            target_field_length = target_field_length or config.target_field_length
-            batch_size = batch_size or config.batch_size
-        framing, batch_size = choose_shape(
-            config,
-            self._make_framing,
-            mixture_lengths,
-            target_field_length=target_field_length,
-            batch_size=batch_size,
-            blocks=blocks,
-        )
-        logger.info(
-            "target field %d samples, batch size %d, about %d MiB a pass",
-            framing.target_field_length,
-            batch_size,
-            bytes_needed(config, framing, batch_size, blocks) >> 20,
-        )
-        self._network = Network.build(build_predict, framing, batch_size)
+            field = field or self.config.target_field_length
+            batch_size = batch_size or self.config.batch_size
+        longest = max([1, *mixture_lengths])
+        framing, batch_size = engine.choose(self._frame, longest, field, batch_size)
+        self._check_memory(framing, batch_size)
+        self._build(framing, batch_size)
 
     def __call__(self, num_samples: int) -> Network:
         """The network for a mixture of so many samples.
@@ -83,20 +184,49 @@ class NetworkSource:
         Raises:
             UserError: the mixture is too short, or too long for one shot.
         """
-        lost = self._make_framing(self._config, 1).lost
+        lost = self._frame(1).lost
         if num_samples <= lost:
             raise UserError(
                 f"expected at least {lost + 1} samples at "
-                f"{self._config.sample_rate} Hz, got {num_samples}"
+                f"{self.config.sample_rate} Hz, got {num_samples}"
             )
         if self._network is not None:
             return self._network
-        framing = self._make_framing(self._config, num_samples - lost)
-        check_memory(self._config, framing, 1)
-        return Network.build(self._build_predict, framing, 1)
+        framing = self._frame(num_samples - lost)
+        self._check_memory(framing, 1)
+        return Network(framing, 1, self._engine.build(framing))
 
-    def shrink(self) -> bool:
-        """Halve the batch, else the target field, where that leaves the result.
+    def retrying(self, work: Callable[[], Result]) -> Result:
+        """Do some work, again with a smaller network while the memory runs out."""
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not (util.is_out_of_memory(error) and self._shrink()):
+                    raise
+
+    def _frame(self, target_field_length: int) -> Framing:
+        make = Framing.original if self._original else Framing.seamless
+        return make(self.config, target_field_length)
+
+    def _check_memory(self, framing: Framing, batch_size: int) -> None:
+        memory.check_memory(
+            f"a target field of {framing.target_field_length} samples, {batch_size} a "
+            "batch,",
+            self._engine.bytes(framing, batch_size),
+        )
+
+    def _build(self, framing: Framing, batch_size: int) -> None:
+        logger.info(
+            "target field %d samples, batch size %d, about %d MiB a pass",
+            framing.target_field_length,
+            batch_size,
+            self._engine.bytes(framing, batch_size) >> 20,
+        )
+        self._network = Network(framing, batch_size, self._engine.build(framing))
+
+    def _shrink(self) -> bool:
+        """Halve the batch size; if it is 1, the target field. Stems do not change.
 
         Returns:
             Whether there was anything to halve.
@@ -107,8 +237,7 @@ class NetworkSource:
         if batch_size > 1:
             batch_size //= 2
         elif framing.target_field_length > 1 and not self._original:
-            half = framing.target_field_length // 2
-            framing = self._make_framing(self._config, half)
+            framing = self._frame(framing.target_field_length // 2)
         else:
             return False
         if not self._has_shrunk:
@@ -119,10 +248,5 @@ class NetworkSource:
         self._has_shrunk = True
         # Without the old one, whose memory the new one may need.
         self._network = None
-        self._network = Network.build(self._build_predict, framing, batch_size)
-        logger.info(
-            "target field %d samples, batch size %d",
-            framing.target_field_length,
-            batch_size,
-        )
+        self._build(framing, batch_size)
         return True

@@ -13,31 +13,20 @@ import contextlib
 import logging
 import os
 import pathlib
-from collections.abc import (
-    Container,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from typing import Callable
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 
 import util
-from sswavenet.config.session import Config
-from sswavenet.config.tasks import Task
-from sswavenet.separation.excerpt import Excerpt
-from sswavenet.separation.framing import Network, estimate_blocks
+from sswavenet.separation.engine import Networks
+from sswavenet.separation.framing import estimate_blocks
 from sswavenet.separation.inputs import Mixture, read_header
 from sswavenet.separation.naming import complement
+from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import check_writable
 from sswavenet.separation.progress import FileBar
 from sswavenet.separation.report import SEPARATED, FileReport, StemReport
 from sswavenet.separation.source import open_source
-from sswavenet.separation.verify import verify_stems
-from sswavenet.sound.formats import Encoding
 from sswavenet.sound.writer import AudioWriter, as_written
 from util import UserError
 
@@ -49,15 +38,10 @@ READ_AHEAD = 16  # blocks of some seconds, together about what a batch takes
 def separate_file(
     mixture: Mixture,
     paths: dict[str, pathlib.Path],
-    config: Config,
-    networks: Callable[[int], Network],
+    networks: Networks,
+    options: Options,
     *,
-    encoding: Encoding,
-    excerpt: Excerpt,
     bar: FileBar,
-    native: bool = False,
-    strict: bool = False,
-    verify: bool = False,
     old: Container[os.PathLike] | None = None,
 ) -> FileReport:
     """Separate one file; its stems appear together, or not at all.
@@ -65,15 +49,9 @@ def separate_file(
     Args:
         mixture: what to separate.
         paths: where the stems go, by their names, complements included.
-        config: the session's configuration.
         networks: gives the network for a mixture of so many samples.
-        encoding: how the stems are stored.
-        excerpt: which part of the mixture they are of.
+        options: what was asked for.
         bar: shows how far it is.
-        native: whether they have the mixture's own rate and channels, and not the
-            model's. Defaults to False.
-        strict: refuse a damaged mixture. Defaults to False.
-        verify: read the stems back before they get their names. Defaults to False.
         old: files that stems may replace. Defaults to all.
 
     Returns:
@@ -83,12 +61,18 @@ def separate_file(
         UserError: the mixture, or what the network made of it, cannot be used.
         OSError: the stems cannot be written.
     """
+    config, encoding, excerpt = networks.config, options.encoding, options.excerpt
     _, description = read_header(mixture.path, config.sample_rate)
     logger.info("%s: %s", mixture.path, description)
     check_writable(paths.values())
     clipped = dict.fromkeys((*config.task.stems, *paths), 0)
     with contextlib.ExitStack() as stack:
-        source = open_source(mixture.path, config, native=native, strict=strict)
+        source = open_source(
+            mixture.path,
+            config,
+            native=options.native and not options.original_framing,
+            strict=options.strict,
+        )
         stack.enter_context(source)
         rate = source.sample_rate
         before = excerpt.select(source, margin=config.context_length)
@@ -141,21 +125,6 @@ def separate_file(
         ]
         for warning in warnings:
             logger.warning("%s: %s", mixture.path, warning)
-        digests = {name: writer.digest for name, writer in writers.items()}
-        if verify:
-            again = open_source(mixture.path, config, native=native)
-            stack.enter_context(again)
-            verify_stems(
-                again,
-                temporaries,
-                digests,
-                encoding=encoding,
-                excerpt=excerpt,
-                margin=config.context_length,
-                frames=frames,
-                lost=network.framing.lost,
-                sums=_sums(config.task, clipped, paths),
-            )
         return FileReport(
             str(mixture.path),
             SEPARATED,
@@ -163,7 +132,7 @@ def separate_file(
             frames=frames + network.framing.lost,
             sample_rate=rate,
             stems={
-                name: StemReport(str(path), digests[name], frames, clipped[name])
+                name: StemReport(str(path), writers[name].digest, frames, clipped[name])
                 for name, path in paths.items()
             },
         )
@@ -237,16 +206,3 @@ def _written(
             rest = mixture - found[name][0]
             found[complement(name)] = as_written(rest, subtype)
     return found
-
-
-def _sums(
-    task: Task, clipped: Mapping[str, int], written: Container[str]
-) -> list[tuple[str, ...]]:
-    """The sets of stems that sum to the mixture: where what is left of it fits."""
-    sets = [(task.remainder, *task.estimates)]
-    sets += [(complement(name), name) for name in task.stems]
-    return [
-        names
-        for names in sets
-        if all(name in written for name in names) and not clipped[names[0]]
-    ]

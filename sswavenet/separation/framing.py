@@ -80,6 +80,15 @@ class Framing:
             amplified=None,
         )
 
+    @property
+    def lengths(self) -> dict[str, int]:
+        """What the network must be built for: keywords of `models.build_wavenet`."""
+        return {
+            "target_field_length": self.target_field_length,
+            "target_padding": self.target_padding,
+            "input_length": self.input_length,
+        }
+
     def num_fragments(self, mixture_length: int) -> int:
         """How many fragments a mixture of so many samples takes."""
         return -(-(mixture_length - self.lost) // self.target_field_length)
@@ -92,18 +101,6 @@ class Network:
     framing: Framing
     batch_size: int
     predict: Predict
-
-    @classmethod
-    def build(
-        cls, build_predict: Callable[..., Predict], framing: Framing, batch_size: int
-    ) -> Network:
-        """Have the network made that fits a framing."""
-        predict = build_predict(
-            target_field_length=framing.target_field_length,
-            target_padding=framing.target_padding,
-            input_length=framing.input_length,
-        )
-        return cls(framing, batch_size, predict)
 
 
 def estimate_blocks(

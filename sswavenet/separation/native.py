@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Iterator
+from typing import Callable
 
 import numpy as np
 
@@ -104,3 +105,40 @@ def margin_of_parts(config: Config, sample_rate: int) -> int:
     """
     frames = 2 * Windows(sample_rate).length + Downmix(sample_rate).part_length
     return -(-frames * config.sample_rate // sample_rate)
+
+
+def separate_array(
+    config: Config,
+    estimate: Callable[[np.ndarray], np.ndarray],
+    mixture: np.ndarray,
+    sample_rate: int,
+) -> dict[str, np.ndarray]:
+    """Separate a mixture that lies in memory.
+
+    Args:
+        config: the session's configuration.
+        estimate: runs the network: from what it hears, mono at the model's rate, shape
+            (frames,), to the estimates, shape (estimates, frames).
+        mixture: float32, shape (frames, channels) or (frames,).
+        sample_rate: the mixture's, Hz.
+
+    Returns:
+        Each stem by name, remainder included, in the same shape and at the same rate.
+        The stems sum to the mixture. Those of a mono mixture at the model's rate are
+        the network's own.
+    """
+    channels = mixture.reshape(len(mixture), -1)
+    if sample_rate == config.sample_rate and channels.shape[1] == 1:
+        estimates = estimate(channels[:, 0])[..., np.newaxis]
+    else:
+        native = NativeMixture(
+            config, sample_rate=sample_rate, num_channels=channels.shape[1]
+        )
+        heard = np.concatenate(list(native.heard([channels])))
+        parts = native.parts([(heard, estimate(heard))])
+        estimates = np.concatenate([found for _, found in parts], axis=1)
+    remainder = channels - estimates.sum(axis=0)
+    return {
+        name: stem.reshape(mixture.shape)
+        for name, stem in zip(config.task.stems, [*estimates, remainder])
+    }

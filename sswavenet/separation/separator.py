@@ -6,26 +6,38 @@ is separated for the first time.
 
 from __future__ import annotations
 
+import functools
+import logging
 import operator
 import os
 import pathlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sswavenet import checkpoints
+from sswavenet.backend import memory
+from sswavenet.backend.choice import choose_backend
+from sswavenet.checkpoints import Checkpoint
 from sswavenet.config import shipped
+from sswavenet.config.document import read_config
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import MULTI_INSTRUMENT
-from sswavenet.separation import startup
-from sswavenet.separation.memory import make_separate
+from sswavenet.separation.engine import BlockEngine, Engine, Networks
+from sswavenet.separation.framing import estimate_stems
+from sswavenet.separation.native import separate_array
+from sswavenet.separation.options import Options
 from sswavenet.sound.choice import MAX_RATE
 from util import UserError
 
 if TYPE_CHECKING:
     from sswavenet.separation.streaming import StreamingSeparator
 
+logger = logging.getLogger(__name__)
+
+Separate = Callable[[np.ndarray, int], "dict[str, np.ndarray]"]
 PRECISIONS = ("float32", "bfloat16", "highest")
 MAX_CHANNELS = 64  # who gives more has probably given (channels, frames)
 
@@ -48,15 +60,16 @@ class Session:
         self,
         config: Config,
         folder: pathlib.Path,
-        checkpoint: Any,
+        checkpoint: Checkpoint,
         precision: str = "float32",
     ):
         self.config = config
         self.folder = folder
         self.checkpoint = checkpoint
-        self._precision = precision
-        self._network: tuple[Any, Any] | None = None
-        self._separators: dict[int, Callable[[np.ndarray, int], dict]] = {}
+        self.precision = precision
+        self._has_started = False
+        self._engine: Engine | None = None
+        self._separators: dict[int, Separate] = {}
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -88,9 +101,11 @@ class Session:
             UserError: the audio or the rate cannot be used, or the memory is too
                 small.
         """
-        mixture, rate = _checked(audio), _checked_rate(sample_rate)
-        heard = -(-len(mixture) * self.sample_rate // rate)  # samples
-        stems = self._separator(_rounded_up(heard))(mixture, rate)
+        mixture, rate = _as_mixture(audio), _as_rate(sample_rate)
+        heard = _rounded_up(-(-len(mixture) * self.sample_rate // rate))  # samples
+        if heard not in self._separators:
+            self._separators[heard] = self.separator([heard])
+        stems = self._separators[heard](mixture, rate)
         if not all(np.isfinite(stem).all() for stem in stems.values()):
             raise UserError("the network's output has NaN or infinity")
         return stems
@@ -103,34 +118,120 @@ class Session:
             stem samples that are finished then, `finish()` the rest, both of shape
             (stems, frames) in the order of `stems`.
         """
-        self._build()
+        self.start()
+        from sswavenet.backend import compat
         from sswavenet.separation.streaming import StreamingSeparator
 
+        compat.check_precision(self.precision)
         return StreamingSeparator(
-            self.config, self.checkpoint.weights, precision=self._precision
+            self.config, self.checkpoint.weights, precision=self.precision
         )
 
-    def _build(self) -> tuple[Any, Any]:
-        """Choose the backend, once."""
-        if self._network is None:
-            startup.choose_backend()
-            startup.announce(self.folder, self.checkpoint)
-            self._network = startup.network(
-                self.config,
-                self.checkpoint.weights,
-                whole=False,
-                precision=self._precision,
-            )
-        return self._network
+    def separator(
+        self,
+        lengths: Sequence[int],
+        options: Options = Options(),  # noqa: B008 (it is frozen)
+    ) -> Separate:
+        """A function that separates arrays, framed seamlessly.
 
-    def _separator(self, length: int) -> Callable[[np.ndarray, int], dict]:
-        """What separates mixtures of which the network hears about so many samples."""
-        if length not in self._separators:
-            build_predict, blocks = self._build()
-            self._separators[length] = make_separate(
-                self.config, build_predict, [length], blocks=blocks
+        Args:
+            lengths: samples of the mixtures to come, at `sample_rate`; longer ones
+                work, too.
+            options: of which the target field's length and the batch size are used.
+
+        Returns:
+            A function as `native.separate_array`, from the mixture on.
+
+        Raises:
+            UserError: what was given does not fit into the memory.
+        """
+        if self._engine is None:
+            self._engine = self.engine()
+        networks = Networks(self._engine, lengths, options)
+
+        def estimate(heard: np.ndarray) -> np.ndarray:
+            return networks.retrying(
+                lambda: estimate_stems(
+                    heard,
+                    networks(len(heard)),
+                    num_estimates=len(self.config.task.estimates),
+                )
             )
-        return self._separators[length]
+
+        return functools.partial(separate_array, self.config, estimate)
+
+    def start(self) -> None:
+        """Choose the backend, and log what runs: it, the weights, and the notice.
+
+        Raises:
+            UserError: the backend cannot be used.
+        """
+        if self._has_started:
+            return
+        choose_backend()
+        import models
+
+        logger.info("%s", models.describe_backend())
+        epoch = "unknown" if self.checkpoint.epoch is None else self.checkpoint.epoch
+        logger.info("checkpoint %s, epoch %s", self.checkpoint.path, epoch)
+        notice = self.folder / "NOTICE.txt"
+        if notice.is_file():
+            text = notice.read_text("utf-8", "replace")
+            logger.warning("%s", " ".join(text.split()))
+        self._has_started = True
+
+    def engine(self, *, whole: bool = False) -> Engine:
+        """What builds the network for a framing.
+
+        On a processor fragments are run by blocks.
+
+        Args:
+            whole: whether each fragment must be run in one pass. Defaults to False.
+
+        Raises:
+            UserError: the backend, or this precision on it, cannot be used.
+        """
+        self.start()
+        return make_engine(self, whole=whole)
+
+    def print_summary(self) -> None:
+        """Print the network, layer by layer."""
+        self.start()
+        import models
+
+        models.print_summary(models.build_wavenet(self.config))
+
+
+def make_engine(session: Session, *, whole: bool) -> Engine:
+    """What `Session.engine` returns."""
+    import models
+    from sswavenet.backend import compat
+    from sswavenet.separation import streaming
+
+    compat.check_precision(session.precision)
+    given = (session.config, session.checkpoint.weights)
+    if compat.is_jax_on_cpu() and not whole:
+        num_cores = compat.num_cores()
+        return BlockEngine(
+            session.config,
+            functools.partial(
+                streaming.BlockwisePredict,
+                *given,
+                num_threads=num_cores,
+                precision=session.precision,
+            ),
+            streaming.BLOCK_LENGTH,
+            num_cores,
+        )
+    if compat.is_jax_on_cpu() and session.precision == "bfloat16":
+        raise UserError(
+            "--precision bfloat16 on a processor works block by block, so neither with "
+            "--one_shot nor with --original_framing"
+        )
+    return Engine(
+        session.config,
+        functools.partial(models.build_predict, *given, session.precision),
+    )
 
 
 def load_session(
@@ -160,16 +261,16 @@ def load_session(
         raise UserError(
             f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
         )
-    config, folder, weights = startup.open_session(
-        shipped.config_path(name_or_path),
-        task_name=target,
-        checkpoint_path=checkpoint,
-        kernel_convention=kernel_convention,
-    )
+    path = shipped.config_path(name_or_path)
+    config = read_config(path, target)
+    memory.check_network(config)
+    folder = checkpoints.find_session(path, config)
+    file = pathlib.Path(checkpoint or checkpoints.find_latest(folder))
+    weights = checkpoints.read_checkpoint(file, config, kernel_convention)
     return Session(config, folder, weights, precision)
 
 
-def _checked(audio: ArrayLike) -> np.ndarray:
+def _as_mixture(audio: ArrayLike) -> np.ndarray:
     """Audio as float32, refused where it is none."""
     samples = np.asarray(audio)
     if not np.issubdtype(samples.dtype, np.floating):
@@ -193,7 +294,7 @@ def _checked(audio: ArrayLike) -> np.ndarray:
     return samples
 
 
-def _checked_rate(sample_rate: int) -> int:
+def _as_rate(sample_rate: int) -> int:
     try:
         rate = operator.index(sample_rate)
     except TypeError:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import logging
 
-from sswavenet.separation import startup
+from sswavenet.backend.choice import choose_backend
+from sswavenet.config.document import read_config
 
 logger = logging.getLogger(__name__)
 
 
 def train(args: argparse.Namespace) -> int:
     """Train a session."""
-    config = startup.read_config(args)
-    startup.choose_backend()
+    config = read_config(args.config, args.target)
+    choose_backend()
     from sswavenet.training import session as training
 
     try:

@@ -23,13 +23,13 @@ import numpy as np
 
 import util
 from sswavenet import checkpoints
-from sswavenet.config.document import parse_config, to_document
+from sswavenet.backend import memory
+from sswavenet.config.document import read_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
 from sswavenet.console import parser as arguments
 from sswavenet.console import run as command_line
 from sswavenet.console import streams as standard_streams
-from sswavenet.separation import shapes
 from util import UserError
 
 
@@ -132,12 +132,9 @@ def _grow(
     Raises:
         UserError: a config, a checkpoint or the session cannot be used.
     """
-    small, big = (
-        parse_config(util.read_json(path), str(path), target)
-        for path in (small_config, big_config)
-    )
+    small, big = (read_config(path, target) for path in (small_config, big_config))
     for config in (small, big):
-        shapes.check_network(config)
+        memory.check_network(config)
     source = load_checkpoint or checkpoints.find_latest(
         checkpoints.find_session(small_config, small)
     )

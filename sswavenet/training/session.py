@@ -23,11 +23,10 @@ import models
 import util
 from datasets import Dataset
 from sswavenet import checkpoints
-from sswavenet.backend import compat
+from sswavenet.backend import compat, memory
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
 from sswavenet.console import places, signals
-from sswavenet.separation import shapes
 from sswavenet.training import history as session_log
 from sswavenet.training.loop import Interrupted, Trainer
 from sswavenet.training.state import compiled_precision
@@ -64,7 +63,7 @@ def train(
     """
     compat.distribute()
     session_log.check_packages(config)
-    shapes.check_training(config)
+    memory.check_training(config)
     session = pathlib.Path(config.session_path)
     # These refuse before the work what they would after it.
     places.check_place(session / "config.json")

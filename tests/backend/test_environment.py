@@ -13,9 +13,9 @@ pytestmark = pytest.mark.keras3
 ROOT = pathlib.Path(__file__).parents[2]
 BEGIN = """
 import logging
-from sswavenet.separation import startup
+from sswavenet.backend import choice
 logging.basicConfig(format="%(levelname)s %(message)s")
-startup.choose_backend()
+choice.choose_backend()
 import jax, keras
 """
 

@@ -61,8 +61,8 @@ def test_mixtures_are_for_inference(mode, capsys):
 
 @pytest.mark.parametrize("use", USES)
 def test_false_asks_for_nothing(use):
-    args = flags.parse(build_parser(), [*USES[use], "--verify", "False"])
-    assert args.verify is False
+    args = flags.parse(build_parser(), [*USES[use], "--strict", "False"])
+    assert args.strict is False
 
 
 @pytest.mark.parametrize("use", USES)

@@ -35,7 +35,6 @@ def arguments(tmp_path):
         "--mode=inference",
         f"--config={session / 'config.json'}",
         f"--output_path={tmp_path / 'out'}",
-        "--verify",
     ]
 
 

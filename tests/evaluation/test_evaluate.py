@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import functools
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from sswavenet.evaluation import run as evaluate
 from sswavenet.evaluation import store as score_store
 from sswavenet.evaluation import summary as score_report
 from sswavenet.musdb import cache as dataset_cache
-from sswavenet.separation import memory
+from sswavenet.separation import native
 from tests.support import GOLDEN, golden_checkpoint, golden_config
 
 museval = scores.load_museval()
@@ -536,7 +537,7 @@ def test_native_stems_are_scored_as_they_would_be_written(tmp_path, rng):
     def quarters(heard):
         return np.stack([heard / 4] * len(config.task.estimates))
 
-    separate = memory.at_any_rate(config, quarters)
+    separate = functools.partial(native.separate_array, config, quarters)
     evaluate.evaluate(config, lambda lengths: separate, "x", settings, heading=["#"])
     rows = read_rows(tmp_path / "out")
     for stem in config.task.stems:

@@ -4,6 +4,7 @@ The expected numbers follow from the lengths alone: a field of F samples needs F
 samples of the mixture, c being the context, and goes through the network in blocks.
 """
 
+import functools
 import math
 import threading
 
@@ -14,9 +15,11 @@ import soundfile
 
 import models
 from sswavenet.separation import inputs as mixtures
-from sswavenet.separation import shapes, streaming
-from sswavenet.separation.folder import Settings, separate_all
+from sswavenet.separation import streaming
+from sswavenet.separation.engine import BlockEngine, Engine
+from sswavenet.separation.folder import separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_blocks
+from sswavenet.separation.options import Options
 from tests.support import random_weights, tiny_config
 
 pytestmark = pytest.mark.keras3
@@ -75,14 +78,12 @@ def folder(tmp_path, rng):
     return tmp_path
 
 
-def separate(folder, config, build_predict, blocks=None, **settings):
+def separate(folder, engine, **options):
     summary = separate_all(
         mixtures.find_mixtures(folder / "in").mixtures,
-        config,
-        build_predict,
-        Settings(output_path=folder / "out", **settings),
+        engine,
+        Options(output_path=folder / "out", **options),
         folder,
-        blocks,
     )
     assert summary.num_separated == len(LENGTHS)
 
@@ -112,13 +113,8 @@ def test_a_folder_by_blocks(folder, counter, rng, monkeypatch):
     def build_predict(**framing):
         return streaming.BlockwisePredict(config, weights, num_threads=CORES, **framing)
 
-    separate(
-        folder,
-        config,
-        build_predict,
-        shapes.Blocks(BLOCK, CORES),
-        target_field_length=FIELD,
-    )
+    engine = BlockEngine(config, build_predict, BLOCK, CORES)
+    separate(folder, engine, target_field_length=FIELD)
     assert counter.num_compiled == 1
     expected = [expected_steps(length, config, FIELD) for length in LENGTHS]
     assert len(counter.steps) == sum(count for count, _ in expected)
@@ -142,9 +138,8 @@ def test_a_folder_by_whole_passes(batch_size, folder, counter, rng):
         return counted
 
     field = FIELD
-    separate(
-        folder, config, build_predict, target_field_length=field, batch_size=batch_size
-    )
+    engine = Engine(config, build_predict)
+    separate(folder, engine, target_field_length=field, batch_size=batch_size)
     assert counter.num_compiled == 1
     fragments = [math.ceil(length / field) for length in LENGTHS]
     assert len(shapes_seen) == sum(math.ceil(n / batch_size) for n in fragments)
@@ -159,8 +154,8 @@ def test_samples_computed_per_sample_written(cores, seconds):
     config = tiny_config(model={"dilations": 9, "num_stacks": 4})
     assert config.context_length == 4 * 1023 + 3
     length = 16000 * seconds
-    shape, batch_size = shapes.choose_shape(
-        config, Framing.seamless, [length], blocks=shapes.Blocks(1600, cores)
+    shape, batch_size = BlockEngine(config, pytest.fail, 1600, cores).choose(
+        functools.partial(Framing.seamless, config), length
     )
     rows = math.ceil(shape.num_fragments(length) / batch_size) * batch_size
     assert rows == cores * math.ceil(length / (160000 * cores))

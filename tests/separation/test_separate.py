@@ -18,10 +18,13 @@ import soundfile
 
 import models
 from sswavenet import checkpoints
+from sswavenet.backend import memory
 from sswavenet.separation import inputs as mixtures
-from sswavenet.separation import outputs, shapes
-from sswavenet.separation.folder import Settings, separate_all
+from sswavenet.separation import outputs
+from sswavenet.separation.engine import Engine
+from sswavenet.separation.folder import separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_stems
+from sswavenet.separation.options import Options
 from sswavenet.sound import writer as sound_writer
 from sswavenet.sound.formats import Encoding
 from tests.support import (
@@ -76,9 +79,8 @@ def test_original_framing_gives_the_stems_of_2018(
     assert len(expected) in (len(config.task.stems), 2 * len(config.task.stems))
     summary = separate_all(
         mixtures.find_mixtures(GOLDEN / "mixtures").mixtures,
-        config,
-        lambda **shape: models.build_predict(config, weights, **shape),
-        Settings(
+        Engine(config, lambda **shape: models.build_predict(config, weights, **shape)),
+        Options(
             output_path=tmp_path,
             encoding=Encoding(subtype="FLOAT"),
             original_framing=True,
@@ -155,9 +157,8 @@ def test_stems_are_as_long_as_the_mixture_from_one_sample_on(
     weights = random_weights(config, rng, 0.3)
     summary = separate_all(
         mixtures.find_mixtures(tmp_path / "in").mixtures,
-        config,
-        lambda **shape: models.build_predict(config, weights, **shape),
-        Settings(
+        Engine(config, lambda **shape: models.build_predict(config, weights, **shape)),
+        Options(
             output_path=tmp_path / "out",
             encoding=Encoding(subtype=subtype),
             target_field_length=40,
@@ -257,9 +258,8 @@ def run(folder, config, tmp_path, build_predict=None, recursive=False, **setting
     settings.setdefault("output_path", tmp_path / "out")
     return separate_all(
         mixtures.find_mixtures(folder, recursive=recursive).mixtures,
-        config,
-        build_predict or halving(config),
-        Settings(**settings),
+        Engine(config, build_predict or halving(config)),
+        Options(**settings),
         tmp_path / "session",
     )
 
@@ -505,7 +505,7 @@ def test_one_shot_refuses_a_file_that_does_not_fit(
 ):
     soundfile.write(folder / "long.wav", np.zeros(30000), 16000)
     soundfile.write(folder / "short.wav", np.zeros(300), 16000)
-    monkeypatch.setattr(shapes, "available_memory", lambda: 2**22)
+    monkeypatch.setattr(memory, "available_memory", lambda: 2**22)
     summary = run(folder, config, tmp_path, one_shot=True)
     assert (summary.num_files, summary.num_separated) == (2, 1)
     assert "long.wav: a target field of 30000" in caplog.text

@@ -111,11 +111,11 @@ def test_a_stream_gives_the_same_stems(session, rng):
 def test_similar_lengths_share_a_network(folder, monkeypatch):
     made = []
 
-    def make_separate(config, build_predict, lengths, blocks):
+    def make(session, lengths):
         made.extend(lengths)
-        return lambda mixture, rate: dict.fromkeys(config.task.stems, mixture / 4)
+        return lambda mixture, rate: dict.fromkeys(session.stems, mixture / 4)
 
-    monkeypatch.setattr(separator, "make_separate", make_separate)
+    monkeypatch.setattr(separator.Session, "separator", make)
     session = separator.load_session(folder)
     for length in (1000, 1024, 900, 1025, 1, 1):
         session.separate(np.zeros(length), session.sample_rate)
@@ -155,10 +155,10 @@ def test_rates_that_cannot_be_used_are_refused(rate, session):
 
 
 def test_output_that_is_not_finite_is_refused(folder, monkeypatch):
-    def make_separate(config, build_predict, lengths, blocks):
-        return lambda mixture, rate: dict.fromkeys(config.task.stems, mixture * np.inf)
+    def make(session, lengths):
+        return lambda mixture, rate: dict.fromkeys(session.stems, mixture * np.inf)
 
-    monkeypatch.setattr(separator, "make_separate", make_separate)
+    monkeypatch.setattr(separator.Session, "separator", make)
     with pytest.raises(UserError, match="network's output"):
         separator.load_session(folder).separate([0.5], 16000)
 

@@ -8,7 +8,9 @@ import soundfile
 
 import models
 from sswavenet.separation import inputs
-from sswavenet.separation.folder import Settings, separate_all
+from sswavenet.separation.engine import Engine
+from sswavenet.separation.folder import separate_all
+from sswavenet.separation.options import Options
 from sswavenet.separation.source import ModelSource, NativeSource, open_source
 from sswavenet.sound.formats import Encoding
 from tests.support import random_weights, tiny_config
@@ -21,9 +23,11 @@ STEMS = CONFIG.task.stems
 
 
 @pytest.fixture(scope="module")
-def build_predict():
+def engine():
     weights = random_weights(CONFIG, np.random.default_rng(3))
-    return lambda **shape: models.build_predict(CONFIG, weights, **shape)
+    return Engine(
+        CONFIG, lambda **shape: models.build_predict(CONFIG, weights, **shape)
+    )
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def song(rng):
 
 
 @pytest.fixture
-def run(tmp_path, build_predict):
+def run(tmp_path, engine):
     """A function that separates audio and returns report, stems and their rate."""
 
     def run(audio, rate=RATE, subtype="FLOAT", name="song", **settings):
@@ -45,9 +49,8 @@ def run(tmp_path, build_predict):
         settings.setdefault("output_path", tmp_path / "out")
         summary = separate_all(
             inputs.find_mixtures(path).mixtures,
-            CONFIG,
-            build_predict,
-            Settings(overwrite=True, **settings),
+            engine,
+            Options(overwrite=True, **settings),
             tmp_path,
         )
         (report,) = summary.files
@@ -69,7 +72,7 @@ def run(tmp_path, build_predict):
 )
 def test_written_stems_sum_to_the_mixture_in_each_channel(run, song, subtype, step):
     song = np.float32(0.8 * song / np.abs(song).max())
-    report, stems, rate = run(song, encoding=Encoding(subtype=subtype), verify=True)
+    report, stems, rate = run(song, encoding=Encoding(subtype=subtype))
     assert rate == RATE
     assert report.warnings == []
     assert tuple(stems) == STEMS
@@ -83,7 +86,7 @@ def test_written_stems_sum_to_the_mixture_in_each_channel(run, song, subtype, st
 )
 def test_any_rate_and_any_number_of_channels(run, rng, rate, channels):
     audio = np.float32(0.1 * rng.normal(size=(rate // 3, channels)))
-    _, stems, found = run(audio, rate, verify=True)
+    _, stems, found = run(audio, rate)
     assert found == rate
     total = sum(stems.values()).reshape(audio.shape)
     np.testing.assert_allclose(total, audio, atol=1e-6)
@@ -111,13 +114,12 @@ def test_the_networks_own_stems_are_mono_at_its_rate(run, song):
     assert {stem.ndim for stem in stems.values()} == {1}
 
 
-def test_the_original_framing_has_the_models_rate(tmp_path, song, build_predict):
+def test_the_original_framing_has_the_models_rate(tmp_path, song, engine):
     soundfile.write(tmp_path / "song.wav", song, RATE)
     summary = separate_all(
         inputs.find_mixtures(tmp_path / "song.wav").mixtures,
-        CONFIG,
-        build_predict,
-        Settings(output_path=tmp_path / "out", original_framing=True),
+        engine,
+        Options(output_path=tmp_path / "out", original_framing=True),
         tmp_path,
     )
     assert summary.files[0].sample_rate == CONFIG.sample_rate
@@ -148,9 +150,7 @@ def test_a_stem_and_the_mixture_without_it_sum_to_the_mixture(run, song, native)
     if not native:
         audio = audio[:, 0]
     settings = {"stems": ("vocals", "bass"), "complements": True, "native": native}
-    _, stems, _ = run(
-        audio, rate, "PCM_16", encoding=Encoding(), verify=True, **settings
-    )
+    _, stems, _ = run(audio, rate, "PCM_16", encoding=Encoding(), **settings)
     assert list(stems) == ["vocals", "bass", "no_vocals", "no_bass"]
     for stem in ("vocals", "bass"):
         total = stems[stem] + stems[f"no_{stem}"]
@@ -159,7 +159,7 @@ def test_a_stem_and_the_mixture_without_it_sum_to_the_mixture(run, song, native)
 
 def test_a_complement_that_clips_is_told(run):
     audio = np.float32([[0.9, -0.9]] * 400)
-    report, stems, _ = run(audio, complements=True, encoding=Encoding(), verify=True)
+    report, stems, _ = run(audio, complements=True, encoding=Encoding())
     told = {warning.split(" of ")[-1]: warning for warning in report.warnings}
     for name, written in report.stems.items():
         assert bool(written.clipped) == (f"{name} clipped" in told)
@@ -175,9 +175,8 @@ def test_files_of_earlier_runs_are_not_taken_for_mixtures(run, song, tmp_path):
     for settings in ({"complements": True}, {}):
         summary = separate_all(
             again,
-            CONFIG,
-            lambda **_: lambda fragments: pytest.fail("something was separated"),
-            Settings(output_path=tmp_path, skip_existing=True, **settings),
+            Engine(CONFIG, lambda **_: lambda fragments: pytest.fail("separated")),
+            Options(output_path=tmp_path, skip_existing=True, **settings),
             tmp_path,
         )
         assert [file.path for file in summary.files] == [str(tmp_path / "song.wav")]

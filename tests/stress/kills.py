@@ -127,7 +127,6 @@ def kill_separations(
                         f"--output_path={out}",
                         f"--format={form}",
                         "--skip_existing",
-                        "--verify",
                     ]
                 )
 

@@ -68,7 +68,6 @@ def soak(num_files: int, folder: pathlib.Path) -> tuple[list, int]:
             f"--mixture_input_path={folder / 'in'}",
             f"--output_path={folder / 'out'}",
             f"--report={folder / 'report.json'}",
-            "--verify",
         ]
     )
     separate._attempt = attempt

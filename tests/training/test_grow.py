@@ -15,8 +15,7 @@ import pytest
 import models
 import util
 from sswavenet import checkpoints
-from sswavenet.backend import compat
-from sswavenet.separation import shapes
+from sswavenet.backend import compat, memory
 from sswavenet.training import grow, losses
 from tests.support import oracle, random_weights, tiny_config, tiny_document
 from util import UserError
@@ -389,7 +388,7 @@ def test_memory_that_runs_out_takes_one_line(sessions, command, monkeypatch):
     def fail(_config):
         raise MemoryError
 
-    monkeypatch.setattr(shapes, "check_network", fail)
+    monkeypatch.setattr(memory, "check_network", fail)
     assert command() == (2, "error: out of memory: MemoryError\n")
 
 

@@ -1,0 +1,66 @@
+"""Which backend runs, and how Keras is imported for the first time."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sswavenet.backend import environment
+from sswavenet.console import packages, signals
+from util import UserError
+
+BACKENDS = ("jax", "torch", "tensorflow", "theano")
+# Keras imports them where they are installed, which takes as long as all else in it,
+# for parts that nothing here uses.
+UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
+
+
+def choose_backend() -> None:
+    """Settle KERAS_BACKEND and import Keras for the first time."""
+    # A program that uses this one may have imported Keras itself.
+    running = sys.modules.get("keras")
+    default = running.backend.backend() if running else "jax"
+    name = os.environ.setdefault("KERAS_BACKEND", default)
+    if name not in BACKENDS:
+        raise UserError(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}, got {name!r}"
+        )
+    if importlib.util.find_spec(name) is None:
+        raise UserError(
+            f"KERAS_BACKEND is {name}, but {name} is not installed: "
+            f"{packages.how_to_install(name)} (docs/usage.md, Backends, has more)"
+        )
+    environment.prepare()
+    if name == "jax" and "keras" not in sys.modules:
+        _import_keras()
+
+
+def _import_keras() -> None:
+    """Import Keras in half the time, and let the program end at once."""
+    gc.disable()
+    try:
+        with signals.waiting(), _absent(UNUSED_BY_KERAS):
+            importlib.import_module("keras")
+    finally:
+        gc.enable()
+    # Modules stay to the end: the garbage collector need not go through them again.
+    gc.freeze()
+
+
+@contextlib.contextmanager
+def _absent(names: Sequence[str]) -> Iterator[None]:
+    """Let packages that are not imported yet be as if they were not installed."""
+    hidden = [name for name in names if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del modules[name]
