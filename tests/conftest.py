@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 
 # Read when Keras, JAX and matplotlib are first imported, so set before any test is.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -14,6 +15,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import hypothesis
 import numpy as np
 import pytest
+
+# Tests send signals, which a shell's background job or nohup would have ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 GOLDEN = pathlib.Path(__file__).parent / "data" / "golden"
 
