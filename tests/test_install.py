@@ -79,7 +79,7 @@ def test_the_wheel_holds_one_package_and_no_others(wheel):
     version = sswavenet.__version__
     assert tops == {"sswavenet", f"sswavenet-{version}.dist-info"}
     ours = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("sswavenet/**/*")}
-    files = {name for name in ours if name.endswith((".py", ".cc", ".typed"))}
+    files = {name for name in ours if name.endswith((".py", ".cc", ".h", ".typed"))}
     assert files <= set(names)
     assert {f"sswavenet/{module}.py" for module in MODULES} <= set(names)
     assert wheel.stat().st_size < 40e6

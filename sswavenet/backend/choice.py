@@ -20,9 +20,25 @@ BACKENDS = ("jax", "torch", "tensorflow", "theano")
 # for parts that nothing here uses.
 UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
 
+# Packages that bring JAX what is no processor.
+ACCELERATORS = ("jax_plugins", "libtpu")
+
 
 def choose_backend() -> None:
     """Settle KERAS_BACKEND and import Keras for the first time."""
+    if settle_backend() == "jax" and "keras" not in sys.modules:
+        _import_keras()
+
+
+def settle_backend() -> str:
+    """Settle KERAS_BACKEND, and import nothing.
+
+    Returns:
+        Its value.
+
+    Raises:
+        UserError: there is no such backend, or it is not installed.
+    """
     # A program that uses this one may have imported Keras itself.
     running = sys.modules.get("keras")
     default = running.backend.backend() if running else "jax"
@@ -37,8 +53,26 @@ def choose_backend() -> None:
             f"{packages.how_to_install(name)} (docs/usage.md, Backends, has more)"
         )
     environment.prepare()
-    if name == "jax" and "keras" not in sys.modules:
-        _import_keras()
+    return name
+
+
+def is_jax_on_processor() -> bool:
+    """Whether JAX runs, or would run, on a processor.
+
+    Told without importing it, unless it could be that there is something faster.
+    """
+    if settle_backend() != "jax":
+        return False
+    if "jax" not in sys.modules:
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        if platforms:
+            return platforms == "cpu"
+        if not any(map(importlib.util.find_spec, ACCELERATORS)):
+            return True
+    choose_backend()
+    from sswavenet.backend import compat
+
+    return compat.is_jax_on_cpu()
 
 
 def _import_keras() -> None:

@@ -204,13 +204,6 @@ def is_jax_on_gpu() -> bool:
     return devices()[0].platform == "gpu"
 
 
-def num_cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def distribute() -> None:
     """Share every batch among all devices, and processes where several were started.
 

@@ -11,279 +11,25 @@
 //
 // Each entry checks the shapes it is given, and takes all the memory that it needs
 // before work begins: an exception on a thread of the pool would end the process.
-//
-// With `Half`, factors are rounded to bfloat16 and sums stay float32. Two of a product's
-// terms then fit into the place of one float: the factors are packed in pairs, and the
-// same loops run over half as many.
 
-#include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <cstdint>
-#include <cstring>
-#include <initializer_list>
 #include <memory>
 #include <mutex>
-#include <new>
-#include <string>
-#include <vector>
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
-
+#include "products.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
 
 namespace {
 
-// One vector register.
-#if defined(__AVX512F__)
-constexpr int kWidth = 16;
-constexpr int kSums = 24;  // registers that hold sums
-#elif defined(__AVX__)
-constexpr int kWidth = 8;
-constexpr int kSums = 12;
-#else
-constexpr int kWidth = 4;
-constexpr int kSums = 12;
-#endif
-typedef float Vec __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
-typedef int32_t VecInt __attribute__((vector_size(kWidth * 4)));
-
-#define INLINE __attribute__((always_inline)) inline
-
-INLINE Vec Load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-INLINE void Store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
-
-// How many terms of a product one float's place holds.
-template <bool Half>
-constexpr int64_t kTerms = Half ? 2 : 1;
-
-template <bool Half>
-INLINE Vec AddProduct(Vec sum, float value, Vec row) {
-#if defined(__AVX512BF16__)
-  if constexpr (Half)
-    return _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)_mm512_set1_ps(value));
-#endif
-  return sum + value * row;
-}
-
-// sums[r][v] += a[r * lda + k] * w[k * ldw + v] for all k.
-template <bool Half, int R, int V>
-INLINE void Multiply(Vec (&sums)[R][V], const float* a, int64_t lda, const float* w,
-                     int64_t ldw, int64_t depth) {
-  for (int64_t k = 0; k < depth; ++k) {
-    Vec row[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) row[v] = Load(w + k * ldw + v * kWidth);
-#pragma GCC unroll 32
-    for (int r = 0; r < R; ++r) {
-      const float value = a[r * lda + k];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v)
-        sums[r][v] = AddProduct<Half>(sums[r][v], value, row[v]);
-    }
-  }
-}
-
-// A product summed over taps: c[r] (+)= sum over taps of a[tap][r] @ w[tap].
-struct Product {
-  const float* a;     // rows of the left factor
-  int64_t lda;
-  int64_t tap_step;   // from one tap's left factor to the next
-  const float* w;     // (taps, depth, columns)
-  int64_t ldw;
-  int64_t taps, depth;
-};
-
-template <bool Half, int R, int V>
-INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_t ldc,
-                 bool add) {
-  Vec sums[R][V];
-  float* to = c + row * ldc + column;
-#pragma GCC unroll 32
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v)
-      sums[r][v] = add ? Load(to + r * ldc + v * kWidth) : Vec{};
-  for (int64_t tap = 0; tap < p.taps; ++tap)
-    Multiply<Half, R, V>(sums, p.a + row * p.lda + tap * p.tap_step, p.lda,
-                   p.w + tap * p.depth * p.ldw + column, p.ldw, p.depth);
-#pragma GCC unroll 32
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) Store(to + r * ldc + v * kWidth, sums[r][v]);
-}
-
-template <bool Half, int V>
-void Columns(const Product& p, int64_t rows, int64_t column, float* c, int64_t ldc,
-             bool add) {
-  constexpr int R = kSums / V;
-  int64_t row = 0;
-  for (; row + R <= rows; row += R) Tile<Half, R, V>(p, row, column, c, ldc, add);
-  for (; row < rows; ++row) Tile<Half, 1, V>(p, row, column, c, ldc, add);
-}
-
-template <bool Half>
-void Run(const Product& p, int64_t rows, int64_t columns, float* c, int64_t ldc,
-         bool add) {
-  constexpr int V = kWidth == 16 ? 4 : 2;
-  int64_t column = 0;
-  for (; column + V * kWidth <= columns; column += V * kWidth)
-    Columns<Half, V>(p, rows, column, c, ldc, add);
-  for (; column + 2 * kWidth <= columns; column += 2 * kWidth)
-    Columns<Half, 2>(p, rows, column, c, ldc, add);
-  for (; column < columns; column += kWidth)
-    Columns<Half, 1>(p, rows, column, c, ldc, add);
-}
-
 // c[i][j] += sum over rows t of a[t][i] * b[t][j]: a kernel's gradient.
-template <bool Half, int R, int V>
-INLINE void OuterTile(const float* a, int64_t lda, const float* b, int64_t ldb,
-                      int64_t rows, float* c, int64_t ldc) {
-  Vec sums[R][V];
-#pragma GCC unroll 32
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sums[r][v] = Load(c + r * ldc + v * kWidth);
-  for (int64_t t = 0; t < rows; ++t) {
-    Vec row[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) row[v] = Load(b + t * ldb + v * kWidth);
-#pragma GCC unroll 32
-    for (int r = 0; r < R; ++r) {
-      const float value = a[t * lda + r];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v)
-        sums[r][v] = AddProduct<Half>(sums[r][v], value, row[v]);
-    }
-  }
-#pragma GCC unroll 32
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) Store(c + r * ldc + v * kWidth, sums[r][v]);
-}
-
-template <bool Half, int V>
-void OuterColumns(const float* a, int64_t lda, int64_t depth, const float* b,
-                  int64_t ldb, int64_t rows, float* c, int64_t ldc) {
-  constexpr int R = kSums / V;
-  int64_t i = 0;
-  for (; i + R <= depth; i += R)
-    OuterTile<Half, R, V>(a + i, lda, b, ldb, rows, c + i * ldc, ldc);
-  for (; i < depth; ++i)
-    OuterTile<Half, 1, V>(a + i, lda, b, ldb, rows, c + i * ldc, ldc);
-}
-
 template <bool Half>
 void Outer(const float* a, int64_t lda, int64_t depth, const float* b, int64_t ldb,
            int64_t columns, int64_t rows, float* c, int64_t ldc) {
-  constexpr int V = kWidth == 16 ? 4 : 2;
-  int64_t j = 0;
-  for (; j + V * kWidth <= columns; j += V * kWidth)
-    OuterColumns<Half, V>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
-  for (; j + 2 * kWidth <= columns; j += 2 * kWidth)
-    OuterColumns<Half, 2>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
-  for (; j < columns; j += kWidth)
-    OuterColumns<Half, 1>(a, lda, depth, b + j, ldb, rows, c + j, ldc);
+  Run<Half>({a, 1, 0, b, ldb, 1, rows, lda}, depth, columns, c, ldc, true);
 }
-
-// The values of `low`, then those of `high`, rounded to bfloat16.
-INLINE Vec Rounded(Vec low, [[maybe_unused]] Vec high) {
-#if defined(__AVX512BF16__)
-  return (Vec)_mm512_cvtne2ps_pbh(high, low);
-#else
-  return low;
-#endif
-}
-
-// Of rounded values, those of the first half next to those of the second.
-INLINE Vec Interleaved(Vec rounded) {
-#if defined(__AVX512BF16__)
-  __m512i order = _mm512_set_epi32(
-      0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
-      0x170007, 0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
-  return (Vec)_mm512_permutexvar_epi16(order, (__m512i)rounded);
-#else
-  return rounded;
-#endif
-}
-
-// Rows of a stretch: even, and a multiple of every tile's.
-constexpr int64_t kRows = 96;
-
-// A factor as products take it: the array itself or, with `Half`, rounded copies.
-template <bool Half>
-class Factor {
- public:
-  // `values`: the most that it will hold, in an even number of rows.
-  explicit Factor(int64_t values) : room_(Half ? values / 2 + kWidth : 0) {}
-
-  // For the left side of `Run`: neighbours in pairs.
-  const float* Neighbours(const float* from, int64_t count) {
-    if (!Half) return from;
-    Pack(from, count, room_.data());
-    return room_.data();
-  }
-
-  // The same of three taps' rows, `step` floats apart, one after the other.
-  const float* Taps(const float* from, int64_t step, int64_t count) {
-    if (!Half) return from;
-    for (int64_t tap = 0; tap < 3; ++tap)
-      Pack(from + tap * step, count, room_.data() + tap * count / 2);
-    return room_.data();
-  }
-
-  // For the right side of `Run` and both of `Outer`: each row with the next, the last
-  // of an odd number with zeros.
-  const float* Rows(const float* from, int64_t rows, int64_t columns) {
-    if (!Half) return from;
-    float* to = room_.data();
-    for (int64_t row = 0; row < rows; row += 2, from += 2 * columns)
-      for (int64_t c = 0; c < columns; c += kWidth, to += kWidth) {
-        const Vec next = row + 1 < rows ? Load(from + columns + c) : Vec{};
-        Store(to, Interleaved(Rounded(Load(from + c), next)));
-      }
-    return room_.data();
-  }
-
-  // Writes up to one register beyond the end.
-  static void Pack(const float* from, int64_t count, float* to) {
-    int64_t i = 0;
-    for (; i + 2 * kWidth <= count; i += 2 * kWidth)
-      Store(to + i / 2, Rounded(Load(from + i), Load(from + i + kWidth)));
-    if (i < count) Store(to + i / 2, Rounded(Load(from + i), Vec{}));
-  }
-
- private:
-  std::vector<float> room_;
-};
-
-INLINE Vec Exp(Vec x) {
-  const Vec limit = Vec{} + 87.0f;
-  x = x > limit ? limit : x;
-  x = x < -limit ? -limit : x;
-  // x = n ln 2 + f with |f| <= ln(2) / 2; adding 1.5 * 2^23 rounds to an integer.
-  const Vec magic = Vec{} + 12582912.0f;
-  Vec shifted = x * 1.44269504f + magic;
-  Vec n = shifted - magic;
-  Vec f = x - n * 0.693359375f + n * 2.12194440e-4f;
-  Vec p = Vec{} + 1.0f / 720;
-  p = p * f + 1.0f / 120;
-  p = p * f + 1.0f / 24;
-  p = p * f + 1.0f / 6;
-  p = p * f + 0.5f;
-  p = p * f + 1.0f;
-  p = p * f + 1.0f;
-  VecInt power = __builtin_convertvector(n, VecInt) << 23;
-  return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(p) + power);
-}
-
-INLINE Vec Relu(Vec x) { return x > 0.0f ? x : Vec{}; }
-
-INLINE Vec Sigmoid(Vec x) { return 1.0f / (1.0f + Exp(-x)); }
 
 // In place: (rows, 2C) of sums become tanh of the first half, sigmoid of the second.
 void Activate(float* gate, int64_t rows, int64_t channels) {
@@ -303,8 +49,6 @@ void Gated(const float* gate, int64_t rows, int64_t channels, float* z) {
 // Stretches whose part of a kernel's gradient is summed on one thread. The parts do
 // not depend on the number of threads, so neither do the sums.
 constexpr int64_t kGroup = 32;
-
-int64_t Count(int64_t length, int64_t size) { return (length + size - 1) / size; }
 
 // Calls work(job, room) for every job below `count`, on the pool's threads and this one,
 // each of which has a copy of `room` to work in. Nothing that `work` does may throw.
@@ -346,40 +90,9 @@ using Buffer = ffi::Buffer<ffi::F32, rank>;
 template <size_t rank>
 using Result = ffi::ResultBuffer<ffi::F32, rank>;
 
-// Collects what is wrong with the shapes of a call.
-class Check {
- public:
-  void That(bool holds, const std::string& expected) {
-    if (!holds && wrong_.empty()) wrong_ = "expected " + expected;
-  }
-
-  void Channels(const char* name, int64_t count) {
-    That(count > 0 && count % 16 == 0, std::string(name) +
-                                           " to be a positive multiple of 16, got " +
-                                           std::to_string(count));
-  }
-
-  template <typename Array>
-  void Shape(const char* name, const Array& array,
-             std::initializer_list<int64_t> expected) {
-    const auto got = array.dimensions();
-    That(std::equal(got.begin(), got.end(), expected.begin(), expected.end()),
-         std::string(name) + " of shape " + Text(expected) + ", got " + Text(got));
-  }
-
-  bool failed() const { return !wrong_.empty(); }
-  ffi::Error error() const { return ffi::Error::InvalidArgument(wrong_); }
-
- private:
-  template <typename Dimensions>
-  static std::string Text(const Dimensions& dimensions) {
-    std::string text;
-    for (int64_t d : dimensions) text += (text.empty() ? "" : ", ") + std::to_string(d);
-    return "(" + text + ")";
-  }
-
-  std::string wrong_;
-};
+ffi::Error Refused(const Check& check) {
+  return ffi::Error::InvalidArgument(check.wrong());
+}
 
 ffi::Error OutOfMemory() {
   return ffi::Error(ffi::ErrorCode::kResourceExhausted,
@@ -452,7 +165,7 @@ ffi::Error BlockForward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> skip_sum,
   const Shape s(x, skip_sum, dilation, skip_start);
   Check check;
   s.Holds(check);
-  if (check.failed()) return check.error();
+  if (check.failed()) return Refused(check);
   const int64_t C = s.channels, length = s.length(), both = s.both();
   check.Shape("skip_sum", skip_sum, {s.batch, s.skip_length, s.skips});
   check.Shape("filters", filters, {3, C, 2 * C});
@@ -460,7 +173,7 @@ ffi::Error BlockForward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> skip_sum,
   check.Shape("out", *out, {s.batch, length, C});
   check.Shape("skip_out", *skip_out, {s.batch, s.skip_length, s.skips});
   check.Shape("gate", *gate, {s.batch, keep ? length : 0, 2 * C});
-  if (check.failed()) return check.error();
+  if (check.failed()) return Refused(check);
   Factor<Half> f(3 * C * 2 * C), m(C * both);
   const float* filter = f.Rows(filters.typed_data(), 3 * C, 2 * C);
   const float* mix = m.Rows(mixing.typed_data(), C, both);
@@ -528,7 +241,7 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
   const Shape s(x, skip_grad, dilation, skip_start);
   Check check;
   s.Holds(check);
-  if (check.failed()) return check.error();
+  if (check.failed()) return Refused(check);
   const int64_t C = s.channels, S = s.skips, length = s.length(), both = s.both();
   const int64_t filters_size = 3 * C * 2 * C, size = filters_size + C * both;
   const int64_t groups = Count(length, kRows * kGroup);
@@ -541,7 +254,7 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
   check.Shape("filters_grad", *filters_grad, {3, C, 2 * C});
   check.Shape("mixing_grad", *mixing_grad, {C, both});
   check.Shape("dgate", *dgate, {s.batch, length, 2 * C});
-  if (check.failed()) return check.error();
+  if (check.failed()) return Refused(check);
   Factor<Half> f(filters_size), m(both * C);
   const float* filter_t = f.Rows(filters_t.typed_data(), 3 * 2 * C, C);
   const float* mix_t = m.Rows(mixing_t.typed_data(), both, C);
@@ -628,27 +341,6 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
   return OutOfMemory();
 }
 
-// Hidden channels of the head that are worked on together: their kernels and values
-// stay in the cache.
-constexpr int64_t kHidden = 128;
-
-// What the rows -1..rows of a stretch hold: relu of skips, zero outside the fragment.
-void Rectified(const float* skips, int64_t start, int64_t rows, int64_t length,
-               int64_t channels, float* to) {
-  for (int64_t row = start - 1; row < start + rows + 1; ++row, to += channels) {
-    if (row < 0 || row >= length) {
-      std::fill_n(to, channels, 0.0f);
-      continue;
-    }
-    for (int64_t c = 0; c < channels; c += kWidth)
-      Store(to + c, Relu(Load(skips + row * channels + c)));
-  }
-}
-
-void Rectify(float* values, int64_t count) {
-  for (int64_t i = 0; i < count; i += kWidth) Store(values + i, Relu(Load(values + i)));
-}
-
 // skips (batch, time, S), first (3, S, H), last (H, outputs) -> (batch, time, outputs):
 // relu, convolution with zeros at both ends, relu, product.
 template <bool Half>
@@ -665,7 +357,7 @@ ffi::Error HeadForward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
   check.Channels("outputs", outputs);
   check.Shape("first", first, {3, S, H});
   check.Shape("out", *out, {batch, length, outputs});
-  if (check.failed()) return check.error();
+  if (check.failed()) return Refused(check);
   Factor<Half> f(3 * S * H), l(H * outputs);
   const float* one = f.Rows(first.typed_data(), 3 * S, H);
   const float* two = l.Rows(last.typed_data(), H, outputs);
@@ -720,7 +412,7 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
   check.Shape("skips_grad", *skips_grad, {batch, length, S});
   check.Shape("first_grad", *first_grad, {3, S, H});
   check.Shape("last_grad", *last_grad, {H, outputs});
-  if (check.failed()) return check.error();
+  if (check.failed()) return Refused(check);
   Factor<Half> f(3 * S * H), f_t(3 * H * S), l_t(outputs * H);
   const float* one = f.Rows(first.typed_data(), 3 * S, H);
   const float* one_t = f_t.Rows(first_t.typed_data(), 3 * H, S);

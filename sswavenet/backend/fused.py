@@ -2,9 +2,8 @@
 
 XLA runs the convolutions, activations and sums of a block one after the other over the
 whole fragment, each through memory; `fused.cc` does all of them on short stretches of
-time that stay in the cache, and computes the gradients in the same way. It is compiled
-once, with the machine's own C++ compiler, and kept in the user's cache folder. Where
-it cannot be had, `available` says so, and the network runs without it.
+time that stay in the cache, and computes the gradients in the same way. Where it cannot
+be compiled, `available` says so, and the network runs without it.
 
 In `bfloat16` the factors of its products are rounded to that and their sums stay
 float32, which AVX512_BF16 does twice as fast as products of float32.
@@ -14,31 +13,22 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import logging
-import os
 import pathlib
-import platform
-import shutil
 import subprocess
-import tempfile
 from typing import Any
 
 import numpy as np
 
-from sswavenet.backend import compat, folders
+from sswavenet.backend import compat, compiling
 from sswavenet.config.session import Config
 
 logger = logging.getLogger(__name__)
 
-SOURCE = pathlib.Path(__file__).with_name("fused.cc")
+SOURCE = compiling.FOLDER / "fused.cc"
 BLOCK = ("WavenetBlockForward", "WavenetBlockBackward")
 HEAD = ("WavenetHeadForward", "WavenetHeadBackward")
 SUFFIXES = {"float32": "", "bfloat16": "Half"}
-FLAGS = (
-    *("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast"),
-    *("-fPIC", "-shared", "-pthread", "-Wall", "-Wextra", "-Werror"),
-)
 CHANNELS_STEP = 16  # channel counts must be multiples: floats of a vector register
 
 
@@ -76,64 +66,18 @@ def _registered() -> list:
                 jax.ffi.register_ffi_target(target + suffix, function, platform="cpu")
             precisions.append(precision)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        reason = next((line for line in said.splitlines() if "error" in line), said)
-        logger.info("no compiled code, so training is slower: %s", reason)
+        why = compiling.reason(error)
+        logger.info("no compiled code, so training is slower: %s", why)
     return precisions
 
 
 def _library() -> pathlib.Path:
-    """The compiled library, made now unless it is in the cache folder.
-
-    The name says what it was made of, and by which compiler; without one, any
-    compiler's will do. It ends with a hash of the content: to load a library that was
-    cut short ends the process.
-
-    Raises:
-        OSError: there is no compiler, no room for its output, or others can write into
-            the cache folder.
-        subprocess.CalledProcessError: it failed.
-    """
+    """The compiled library, as `compiling.library` keeps it."""
     import jax
 
-    folder = folders.code_folder()
-    made_of = [SOURCE.read_bytes(), FLAGS, jax.__version__, _processor()]
-    key = _digest(repr(made_of).encode())
-    names = (os.environ.get("CXX", "c++"), "g++", "clang++")
-    compiler = next(filter(None, map(shutil.which, names)), None)
-    version = "*" if compiler is None else _digest(_run(compiler, "--version").encode())
-    for path in folder.glob(f"fused-{key}-{version}-*.so"):
-        if path.stem.endswith(_digest(path.read_bytes())):
-            return path
-        path.unlink()
-    if compiler is None:
-        raise OSError("there is no C++ compiler (c++, or CXX in the environment)")
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = pathlib.Path(scratch, "fused.so")
-        headers = jax.ffi.include_dir()  # their warnings are not ours to mend
-        _run(compiler, *FLAGS, "-isystem", headers, str(SOURCE), "-o", str(made))
-        with made.open("rb") as file:
-            os.fsync(file.fileno())
-        digest = _digest(made.read_bytes())
-        return made.replace(folder / f"fused-{key}-{version}-{digest}.so")
-
-
-def _run(*command: str) -> str:
-    options: Any = {"capture_output": True, "text": True, "errors": "replace"}
-    return subprocess.run(command, check=True, **options).stdout
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _processor() -> str:
-    """What tells processors with other instructions apart."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), "")
+    # Warnings of JAX's headers are not ours to mend.
+    flags = ("-isystem", jax.ffi.include_dir(), f'-DJAX="{jax.__version__}"')
+    return compiling.library(SOURCE, *flags)
 
 
 def block(

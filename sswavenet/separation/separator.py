@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sswavenet import checkpoints
-from sswavenet.backend import memory
+from sswavenet.backend import cores, memory
 from sswavenet.backend.choice import choose_backend
 from sswavenet.checkpoints import Checkpoint
 from sswavenet.config import shipped
@@ -119,11 +119,13 @@ class Session:
             (stems, frames) in the order of `stems`.
         """
         self.start()
-        from sswavenet.backend import compat
-        from sswavenet.separation.streaming import StreamingSeparator
+        from sswavenet.separation import streaming
 
-        compat.check_precision(self.precision)
-        return StreamingSeparator(
+        if not streaming.is_compiled(self.config, self.precision):
+            from sswavenet.backend import compat
+
+            compat.check_precision(self.precision)
+        return streaming.StreamingSeparator(
             self.config, self.checkpoint.weights, precision=self.precision
         )
 
@@ -160,18 +162,26 @@ class Session:
 
         return functools.partial(separate_array, self.config, estimate)
 
-    def start(self) -> None:
+    def start(self, *, whole: bool = False) -> None:
         """Choose the backend, and log what runs: it, the weights, and the notice.
+
+        Args:
+            whole: as in `engine`. Defaults to False.
 
         Raises:
             UserError: the backend cannot be used.
         """
         if self._has_started:
             return
-        choose_backend()
-        import models
+        from sswavenet.separation import streaming
 
-        logger.info("%s", models.describe_backend())
+        if not whole and streaming.is_compiled(self.config, self.precision):
+            logger.info("compiled code, %d cores", cores.num_cores())
+        else:
+            choose_backend()
+            import models
+
+            logger.info("%s", models.describe_backend())
         epoch = "unknown" if self.checkpoint.epoch is None else self.checkpoint.epoch
         logger.info("checkpoint %s, epoch %s", self.checkpoint.path, epoch)
         notice = self.folder / "NOTICE.txt"
@@ -191,12 +201,12 @@ class Session:
         Raises:
             UserError: the backend, or this precision on it, cannot be used.
         """
-        self.start()
+        self.start(whole=whole)
         return make_engine(self, whole=whole)
 
     def print_summary(self) -> None:
         """Print the network, layer by layer."""
-        self.start()
+        choose_backend()
         import models
 
         models.print_summary(models.build_wavenet(self.config))
@@ -204,14 +214,12 @@ class Session:
 
 def make_engine(session: Session, *, whole: bool) -> Engine:
     """What `Session.engine` returns."""
-    import models
-    from sswavenet.backend import compat
+    from sswavenet.backend.choice import is_jax_on_processor
     from sswavenet.separation import streaming
 
-    compat.check_precision(session.precision)
     given = (session.config, session.checkpoint.weights)
-    if compat.is_jax_on_cpu() and not whole:
-        num_cores = compat.num_cores()
+    if is_jax_on_processor() and not whole:
+        num_cores = cores.num_cores()
         return BlockEngine(
             session.config,
             functools.partial(
@@ -223,6 +231,10 @@ def make_engine(session: Session, *, whole: bool) -> Engine:
             streaming.BLOCK_LENGTH,
             num_cores,
         )
+    import models
+    from sswavenet.backend import compat
+
+    compat.check_precision(session.precision)
     if compat.is_jax_on_cpu() and session.precision == "bfloat16":
         raise UserError(
             "--precision bfloat16 on a processor works block by block, so neither with "

@@ -1,7 +1,8 @@
 """Separate a stream: samples in, finished stem samples out, context kept in between.
 
 A stream is a function from its next block of samples to what the network puts out
-then, `Config.context_length` samples late; `stream_keras` says how.
+then, `Config.context_length` samples late; `stream_keras` says how,
+and `stream_fused` computes the same as compiled code, where there is a compiler.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Callable, Protocol
 
 import numpy as np
 
-from sswavenet.backend import compat
+from sswavenet.backend import cores
+from sswavenet.backend.choice import is_jax_on_processor
 from sswavenet.config.session import Config
-from sswavenet.separation import stream_keras
+from sswavenet.separation import stream_fused
 from sswavenet.separation.framing import Progress
 from sswavenet.separation.gain import GainControl
 from util import UserError
@@ -25,6 +27,16 @@ BLOCK_LENGTH = 1600
 Stream = Callable[[np.ndarray], np.ndarray]
 
 
+def is_compiled(config: Config, precision: str) -> bool:
+    """Whether streams run as compiled code, without Keras.
+
+    Args:
+        config: the session's configuration.
+        precision: `float32`, `bfloat16` or `highest`.
+    """
+    return is_jax_on_processor() and stream_fused.available(config, precision)
+
+
 def build_streams(
     config: Config,
     weights: dict,
@@ -33,25 +45,31 @@ def build_streams(
     precision: str = "float32",
     num_parallel: int = 1,
 ) -> Callable[[], Stream]:
-    """What begins streams: on OpenVINO for bfloat16 on a processor, else on Keras.
+    """What begins streams: compiled code, OpenVINO for bfloat16 without it, or Keras.
 
     Args:
         config: the session's configuration.
         weights: arrays by the names of `config.weight_shapes`.
         block_length: samples of a block.
         precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-        num_parallel: streams that go on side by side. Defaults to 1.
+        num_parallel: streams that go on side by side, and share the cores. Defaults to
+            1.
 
     Raises:
         UserError: there is nothing here that computes in this precision.
     """
+    given = (config, weights, block_length)
+    if is_compiled(config, precision):
+        num_threads = max(1, cores.num_cores() // num_parallel)
+        return stream_fused.build_streams(*given, precision, num_threads)
+    from sswavenet.backend import compat
+    from sswavenet.separation import stream_keras
+
     if precision == "bfloat16" and compat.is_jax_on_cpu():
         from sswavenet.separation import stream_openvino  # an optional package
 
-        return stream_openvino.build_streams(
-            config, weights, block_length, num_parallel
-        )
-    return stream_keras.build_streams(config, weights, block_length, precision)
+        return stream_openvino.build_streams(*given, num_parallel)
+    return stream_keras.build_streams(*given, precision)
 
 
 class BlockwisePredict:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sswavenet.backend import compat
+from sswavenet.backend.cores import num_cores
 
 SUBSET_NUMBERS = {"train": 0, "validation": 1}
 MAX_THREADS = 16
@@ -26,7 +26,7 @@ def num_threads() -> int:
 
     One where the network computes on the few cores that there are.
     """
-    cores = compat.num_cores()
+    cores = num_cores()
     return 1 if cores <= 2 else min(cores, MAX_THREADS)
 
 

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from sswavenet.backend import compat, fused
+from sswavenet.backend import compat, compiling, fused
+from sswavenet.separation import stream_fused
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = pathlib.Path(__file__).parent
@@ -23,16 +24,17 @@ exec '{compiler}' "$@" -O0 -g1 -fsanitize=address,undefined -fno-sanitize-recove
 """
 
 
+@pytest.mark.parametrize("source", [fused.SOURCE, stream_fused.SOURCE])
 @pytest.mark.parametrize("machine", ["x86-64", "x86-64-v3", "x86-64-v4"])
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a compiler for x86")
-def test_nothing_is_warned_about_for_other_processors(machine):
+def test_nothing_is_warned_about_for_other_processors(machine, source):
     """On whose registers, and whether they take bfloat16, the code depends."""
     jax = pytest.importorskip("jax")
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
         pytest.skip("needs a C++ compiler")
-    command = [compiler, *fused.FLAGS, f"-march={machine}", "-fsyntax-only"]
-    command += ["-isystem", jax.ffi.include_dir(), str(fused.SOURCE)]
+    command = [compiler, *compiling.FLAGS, f"-march={machine}", "-fsyntax-only"]
+    command += ["-isystem", jax.ffi.include_dir(), str(source)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 
@@ -40,9 +42,10 @@ def test_nothing_is_warned_about_for_other_processors(machine):
 @pytest.mark.slow
 @pytest.mark.skipif(compat.backend_name() != "jax", reason="custom calls are JAX's")
 def test_nothing_is_undefined_or_out_of_bounds(tmp_path):
-    """In the tests of gradients and of calls that are refused, as a process of its own.
+    """In the tests of gradients, of streams and of calls that are refused.
 
-    The sanitizers' libraries must come before all others.
+    They run in a process of their own, where the sanitizers' libraries come before all
+    others.
     """
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
@@ -64,6 +67,7 @@ def test_nothing_is_undefined_or_out_of_bounds(tmp_path):
             # What the sanitizers say goes to the process's own stderr.
             *("--capture=sys", "-k", "formula or refused or answered"),
             *(FOLDER / "test_fused.py", FOLDER / "test_fused_entries.py"),
+            FOLDER.parent / "separation" / "test_stream_fused.py",
         ],
         cwd=ROOT,
         env={
@@ -81,5 +85,6 @@ def test_nothing_is_undefined_or_out_of_bounds(tmp_path):
     )
     said = ended.stdout[-5000:] + ended.stderr[-5000:]
     assert ended.returncode == 0, said
-    assert "fused.cc" in record.read_text()
+    for name in ("fused.cc", "stream.cc"):
+        assert name in record.read_text()
     assert "needs a C++ compiler" not in ended.stdout, said

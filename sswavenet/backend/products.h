@@ -1,0 +1,329 @@
+// Small matrix products that keep their sums in registers, and what they are made with.
+//
+// With `Half`, factors are rounded to bfloat16 and sums stay float32. Two of a product's
+// terms then fit into the place of one float: the factors are packed in pairs, and the
+// same loops run over half as many.
+
+#ifndef SSWAVENET_PRODUCTS_H_
+#define SSWAVENET_PRODUCTS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <new>
+#include <string>
+#include <vector>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+// One vector register.
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+constexpr int kSums = 24;  // registers that hold sums
+#elif defined(__AVX__)
+constexpr int kWidth = 8;
+constexpr int kSums = 12;
+#else
+constexpr int kWidth = 4;
+constexpr int kSums = 12;
+#endif
+typedef float Vec __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
+typedef int32_t VecInt __attribute__((vector_size(kWidth * 4)));
+
+#define INLINE __attribute__((always_inline)) inline
+
+INLINE Vec Load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+INLINE void Store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+
+// Memory whose registers lie each in one line of the cache.
+template <typename T>
+struct Aligned {
+  using value_type = T;
+  T* allocate(size_t count) {
+    return static_cast<T*>(operator new(count * sizeof(T), std::align_val_t(64)));
+  }
+  void deallocate(T* room, size_t) { operator delete(room, std::align_val_t(64)); }
+  bool operator==(const Aligned&) const { return true; }
+  bool operator!=(const Aligned&) const { return false; }
+};
+using Floats = std::vector<float, Aligned<float>>;
+
+// How many terms of a product one float's place holds.
+template <bool Half>
+constexpr int64_t kTerms = Half ? 2 : 1;
+
+template <bool Half>
+INLINE Vec AddProduct(Vec sum, float value, Vec row) {
+#if defined(__AVX512BF16__)
+  if constexpr (Half)
+    return _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)_mm512_set1_ps(value));
+#endif
+  return sum + value * row;
+}
+
+// A product summed over taps: c[r] (+)= sum over taps of a[tap][r] @ w[tap]. A value of
+// the left factor lies at a + tap * tap_step + r * row_step + k * depth_step.
+struct Product {
+  const float* a;
+  int64_t row_step, tap_step;
+  const float* w;     // (taps, depth, columns)
+  int64_t ldw;        // from row to row; 0: in panels, as `Panels` lays them out
+  int64_t taps, depth;
+  int64_t depth_step = 1;
+};
+
+template <bool Half, int R, int V>
+INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_t ldc,
+                 bool add) {
+  Vec sums[R][V];
+  float* to = c + row * ldc + column;
+  const int64_t ldw = p.ldw ? p.ldw : V * kWidth;
+  const float* w = p.w + column * (p.ldw ? 1 : p.taps * p.depth);
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v)
+      sums[r][v] = add ? Load(to + r * ldc + v * kWidth) : Vec{};
+  for (int64_t tap = 0; tap < p.taps; ++tap) {
+    const float* a = p.a + row * p.row_step + tap * p.tap_step;
+    for (int64_t k = 0; k < p.depth; ++k, a += p.depth_step, w += ldw) {
+      Vec right[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) right[v] = Load(w + v * kWidth);
+#pragma GCC unroll 32
+      for (int r = 0; r < R; ++r) {
+        const float value = a[r * p.row_step];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v)
+          sums[r][v] = AddProduct<Half>(sums[r][v], value, right[v]);
+      }
+    }
+  }
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) Store(to + r * ldc + v * kWidth, sums[r][v]);
+}
+
+template <bool Half, int V>
+void Columns(const Product& p, int64_t rows, int64_t column, float* c, int64_t ldc,
+             bool add) {
+  constexpr int R = kSums / V;
+  int64_t row = 0;
+  for (; row + R <= rows; row += R) Tile<Half, R, V>(p, row, column, c, ldc, add);
+  for (; row + 4 <= rows; row += 4) Tile<Half, 4, V>(p, row, column, c, ldc, add);
+  for (; row < rows; ++row) Tile<Half, 1, V>(p, row, column, c, ldc, add);
+}
+
+// Columns of a right factor that are worked on together: with a depth of 192 they fill
+// half of the first cache, and every row of the left factor passes them there.
+constexpr int64_t kPanel = 2 * kWidth;
+constexpr int64_t kTile = kSums / 2;  // rows
+
+template <bool Half>
+void Run(const Product& p, int64_t rows, int64_t columns, float* c, int64_t ldc,
+         bool add) {
+  int64_t column = 0;
+  for (; column + kPanel <= columns; column += kPanel)
+    Columns<Half, 2>(p, rows, column, c, ldc, add);
+  for (; column < columns; column += kWidth)
+    Columns<Half, 1>(p, rows, column, c, ldc, add);
+}
+
+// The values of `low`, then those of `high`, rounded to bfloat16.
+INLINE Vec Rounded(Vec low, [[maybe_unused]] Vec high) {
+#if defined(__AVX512BF16__)
+  return (Vec)_mm512_cvtne2ps_pbh(high, low);
+#else
+  return low;
+#endif
+}
+
+// Of rounded values, those of the first half next to those of the second.
+INLINE Vec Interleaved(Vec rounded) {
+#if defined(__AVX512BF16__)
+  __m512i order = _mm512_set_epi32(
+      0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
+      0x170007, 0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);
+  return (Vec)_mm512_permutexvar_epi16(order, (__m512i)rounded);
+#else
+  return rounded;
+#endif
+}
+
+// Rows of a stretch: even, and a multiple of every tile's.
+constexpr int64_t kRows = 96;
+
+// A factor as products take it: the array itself or, with `Half`, rounded copies.
+template <bool Half>
+class Factor {
+ public:
+  // `values`: the most that it will hold, in an even number of rows.
+  explicit Factor(int64_t values) : room_(Half ? values / 2 + kWidth : 0) {}
+
+  // For the left side of `Run`: neighbours in pairs.
+  const float* Neighbours(const float* from, int64_t count) {
+    if (!Half) return from;
+    Pack(from, count, room_.data());
+    return room_.data();
+  }
+
+  // The same of three taps' rows, `step` floats apart, one after the other.
+  const float* Taps(const float* from, int64_t step, int64_t count) {
+    if (!Half) return from;
+    for (int64_t tap = 0; tap < 3; ++tap)
+      Pack(from + tap * step, count, room_.data() + tap * count / 2);
+    return room_.data();
+  }
+
+  // For the right side of `Run` and both of `Outer`: each row with the next, the last
+  // of an odd number with zeros.
+  const float* Rows(const float* from, int64_t rows, int64_t columns) {
+    if (!Half) return from;
+    float* to = room_.data();
+    for (int64_t row = 0; row < rows; row += 2, from += 2 * columns)
+      for (int64_t c = 0; c < columns; c += kWidth, to += kWidth) {
+        const Vec next = row + 1 < rows ? Load(from + columns + c) : Vec{};
+        Store(to, Interleaved(Rounded(Load(from + c), next)));
+      }
+    return room_.data();
+  }
+
+  static void Pack(const float* from, int64_t count, float* to) {
+    int64_t i = 0;
+    for (; i + 2 * kWidth <= count; i += 2 * kWidth)
+      Store(to + i / 2, Rounded(Load(from + i), Load(from + i + kWidth)));
+    if (i == count) return;
+    const Vec rest = Rounded(Load(from + i), Vec{});
+    std::memcpy(to + i / 2, &rest, (count - i) * 2);  // beyond may lie another's values
+  }
+
+ private:
+  std::vector<float> room_;
+};
+
+// A right factor for `Run`, of which each panel's rows lie one after the other, so that
+// they fill no set of the cache twice. `rows` is even with `Half`.
+template <bool Half>
+Floats Panels(const float* from, int64_t rows, int64_t columns, int64_t stride) {
+  Floats panels(rows * columns / kTerms<Half>);
+  float* to = panels.data();
+  for (int64_t column = 0, width; column < columns; column += width) {
+    width = columns - column < kPanel ? kWidth : kPanel;
+    for (int64_t row = 0; row < rows; row += kTerms<Half>)
+      for (int64_t c = column; c < column + width; c += kWidth, to += kWidth) {
+        const float* one = from + row * stride + c;
+        Store(to, Half ? Interleaved(Rounded(Load(one), Load(one + stride))) : Load(one));
+      }
+  }
+  return panels;
+}
+
+// 2^x for |x| <= 60, of which two can be multiplied; what is beyond counts as that.
+INLINE Vec Exp2(Vec x) {
+  const Vec limit = Vec{} + 60.0f;
+  x = x > limit ? limit : x;
+  x = x < -limit ? -limit : x;
+  // x = n + f with |f| <= 1/2; adding 1.5 * 2^23 rounds to an integer, in the last bits.
+  const Vec magic = Vec{} + 12582912.0f;
+  const Vec shifted = x + magic;
+  const Vec f = x - (shifted - magic);
+  // The best polynomial of this degree: 2e-9 off, and exact for 0.
+  Vec p = Vec{} + 1.5345810970757157e-4f;
+  p = p * f + 1.3399930903688073e-3f;
+  p = p * f + 9.618489071726799e-3f;
+  p = p * f + 5.550328642129898e-2f;
+  p = p * f + 0.24022646248340607f;
+  p = p * f + 0.6931471824645996f;
+  p = p * f + 1.0f;
+  const VecInt power = reinterpret_cast<VecInt>(shifted) << 23;
+  return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(p) + power);
+}
+
+INLINE Vec Relu(Vec x) { return x < 0.0f ? Vec{} : x; }  // what is no number stays so
+
+// 1 / x to float rounding, for x from 1 to 2^125.
+INLINE Vec Reciprocal(Vec x) {
+#if defined(__AVX512F__)
+  const Vec near = (Vec)_mm512_maskz_rcp14_ps(-1, (__m512)x);
+  return near + near * (1.0f - x * near);  // a division takes three times as long
+#else
+  return 1.0f / x;
+#endif
+}
+
+constexpr float kLog2E = 1.44269504f;
+
+INLINE Vec Sigmoid(Vec x) { return Reciprocal(1.0f + Exp2(-kLog2E * x)); }
+
+int64_t Count(int64_t length, int64_t size) { return (length + size - 1) / size; }
+
+// Hidden channels of the head that are worked on together: their kernels and values
+// stay in the cache.
+constexpr int64_t kHidden = 128;
+
+// What the rows -1..rows of a stretch hold: relu of skips, zero outside the fragment.
+void Rectified(const float* skips, int64_t start, int64_t rows, int64_t length,
+               int64_t channels, float* to) {
+  for (int64_t row = start - 1; row < start + rows + 1; ++row, to += channels) {
+    if (row < 0 || row >= length) {
+      std::fill_n(to, channels, 0.0f);
+      continue;
+    }
+    for (int64_t c = 0; c < channels; c += kWidth)
+      Store(to + c, Relu(Load(skips + row * channels + c)));
+  }
+}
+
+void Rectify(float* values, int64_t count) {
+  for (int64_t i = 0; i < count; i += kWidth) Store(values + i, Relu(Load(values + i)));
+}
+
+// Collects what is wrong with the shapes of a call.
+class Check {
+ public:
+  void That(bool holds, const std::string& expected) {
+    if (!holds && wrong_.empty()) wrong_ = "expected " + expected;
+  }
+
+  void Channels(const char* name, int64_t count) {
+    That(count > 0 && count % 16 == 0 && count <= 1 << 16,
+         std::string(name) + " to be a positive multiple of 16, got " +
+             std::to_string(count));
+  }
+
+  void Within(const char* name, int64_t count, int64_t most) {
+    That(count > 0 && count <= most, "1 to " + std::to_string(most) + " " + name +
+                                         ", got " + std::to_string(count));
+  }
+
+  template <typename Array>
+  void Shape(const char* name, const Array& array,
+             std::initializer_list<int64_t> expected) {
+    const auto got = array.dimensions();
+    That(std::equal(got.begin(), got.end(), expected.begin(), expected.end()),
+         std::string(name) + " of shape " + Text(expected) + ", got " + Text(got));
+  }
+
+  bool failed() const { return !wrong_.empty(); }
+  const std::string& wrong() const { return wrong_; }
+
+ private:
+  template <typename Dimensions>
+  static std::string Text(const Dimensions& dimensions) {
+    std::string text;
+    for (int64_t d : dimensions) text += (text.empty() ? "" : ", ") + std::to_string(d);
+    return "(" + text + ")";
+  }
+
+  std::string wrong_;
+};
+
+}  // namespace
+
+#endif  // SSWAVENET_PRODUCTS_H_
