@@ -47,12 +47,13 @@ from harness import (
 )
 
 import models
-from sswavenet.backend import compat
+from sswavenet.backend.cores import num_cores
 from sswavenet.separation import report, streaming
 from util import UserError
 
 THEANO = ROOT / ".venv-theano" / "bin" / "python"
 NO_THEANO = ("Theano", "not measured", "make .venv-theano makes its environment")
+TEACHER = ROOT / ".venv-teacher" / "bin" / "python"
 NO_BFLOAT16 = (
     "separation in bfloat16",
     "not measured",
@@ -98,7 +99,7 @@ def bench_network(folder: pathlib.Path) -> list[Row]:
     """The network alone, in one pass and by blocks."""
     del folder
     config, rows = full_size(), []
-    weights, cores = random_weights(config), compat.num_cores()
+    weights, cores = random_weights(config), num_cores()
     for field in (16000, 160000):
         framing: dict[str, Any] = {
             "target_field_length": field,
@@ -253,6 +254,44 @@ def bench_files(folder: pathlib.Path) -> list[Row]:
     ]
 
 
+def bench_spleeter(folder: pathlib.Path) -> list[Row]:
+    """The session for everyday use beside Spleeter's two-stem network, in turn."""
+    teacher = pathlib.Path(os.environ.get("TEACHER", TEACHER))
+    if not teacher.is_file():
+        return [("Spleeter", "not measured", "make teacher makes its environment")]
+    seconds: dict[str, dict[int, list]] = {"Spleeter": {}, "singing-voice-fast": {}}
+    peaks: dict[str, float] = {}
+    config_path = ROOT / "sessions" / "singing-voice-fast" / "config.json"
+    script = str(ROOT / "data" / "spleeter_teacher.py")
+    for length in (10, 120):
+        mixture = folder / f"{length}.wav"
+        make_mixture(mixture, length)
+        command = [str(teacher), script, str(mixture), str(folder / "vocals.wav")]
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise RuntimeError(f"{script} failed")
+            taken = time.perf_counter() - started
+            seconds["Spleeter"].setdefault(length, []).append(taken)
+            peaks["Spleeter"] = usage.ru_maxrss / 1024
+            ours, printed = separate(config_path, mixture)
+            seconds["singing-voice-fast"].setdefault(length, []).append(ours)
+            peaks["singing-voice-fast"] = int(printed.split()[-1]) / 1024
+    return [
+        (
+            f"{name}, whole process, stereo at 44.1 kHz",
+            f"{spread([120 / taken for taken in of[120]])} x real time for 120 s",
+            f"first 10 s after {spread_seconds(of[10])}; {peaks[name]:.0f} MiB",
+        )
+        for name, of in seconds.items()
+    ]
+
+
 def bench_memory(folder: pathlib.Path) -> list[Row]:
     """Peak memory against the length of the file, which is the model's rate."""
     rows = []
@@ -358,6 +397,7 @@ SECTIONS: dict[str, Callable[[pathlib.Path], list[Row]]] = {
     "network": bench_network,
     "stream": bench_stream,
     "training": bench_training,
+    "spleeter": bench_spleeter,
     "memory": bench_memory,
     "native": bench_native,
     "files": bench_files,
@@ -393,7 +433,7 @@ def main() -> None:
         "",
         "Made by `make bench`; best of a few repetitions, the worst in parentheses.",
         "",
-        f"{datetime.date.today()}, {processor()}, {compat.num_cores()} cores, "
+        f"{datetime.date.today()}, {processor()}, {num_cores()} cores, "
         f"{versions}. Float32 matrix product: {matrix_rate() / 1e9:.0f} GFLOP/s.",
         "",
         "| what | figure | |",

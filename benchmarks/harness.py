@@ -27,6 +27,7 @@ import soundfile
 import util
 from sswavenet import checkpoints
 from sswavenet.backend import compat
+from sswavenet.backend.cores import num_cores
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.training import losses
@@ -132,7 +133,7 @@ def matrix_rate(
     import jax  # not with Theano, which measures training steps, too
     import jax.numpy as jnp
 
-    copies = compat.num_cores() if compat.is_jax_on_cpu() else 1
+    copies = num_cores() if compat.is_jax_on_cpu() else 1
     product = jax.jit(functools.partial(jnp.matmul, precision=precision))
     matrix = jnp.ones((size, size), dtype)
 
