@@ -495,55 +495,21 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
 
 }  // namespace
 
-#define HANDLERS(suffix, half)                                                     \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockForward##suffix, BlockForward<half>,   \
-                                ffi::Ffi::Bind()                                   \
-                                    .Ctx<ffi::ThreadPool>()                        \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<2>>()                              \
-                                    .Attr<int64_t>("dilation")                     \
-                                    .Attr<int64_t>("skip_start")                   \
-                                    .Attr<bool>("residual")                        \
-                                    .Attr<bool>("keep")                            \
-                                    .Ret<Buffer<3>>()                              \
-                                    .Ret<Buffer<3>>()                              \
-                                    .Ret<Buffer<3>>());                            \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetBlockBackward##suffix, BlockBackward<half>, \
-                                ffi::Ffi::Bind()                                   \
-                                    .Ctx<ffi::ThreadPool>()                        \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<2>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Attr<int64_t>("dilation")                     \
-                                    .Attr<int64_t>("skip_start")                   \
-                                    .Attr<bool>("residual")                        \
-                                    .Ret<Buffer<3>>()                              \
-                                    .Ret<Buffer<3>>()                              \
-                                    .Ret<Buffer<2>>()                              \
-                                    .Ret<Buffer<3>>());                            \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadForward##suffix, HeadForward<half>,     \
-                                ffi::Ffi::Bind()                                   \
-                                    .Ctx<ffi::ThreadPool>()                        \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<2>>()                              \
-                                    .Ret<Buffer<3>>());                            \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(WavenetHeadBackward##suffix, HeadBackward<half>,   \
-                                ffi::Ffi::Bind()                                   \
-                                    .Ctx<ffi::ThreadPool>()                        \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Arg<Buffer<2>>()                              \
-                                    .Arg<Buffer<3>>()                              \
-                                    .Ret<Buffer<3>>()                              \
-                                    .Ret<Buffer<3>>()                              \
-                                    .Ret<Buffer<2>>())
+#define ARG(rank) Arg<Buffer<rank>>()
+#define RET(rank) Ret<Buffer<rank>>()
+#define SETTINGS Attr<int64_t>("dilation").Attr<int64_t>("skip_start").Attr<bool>("residual")
+#define HANDLER(name, function, half, binding)                                         \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function<half>,                                  \
+                                ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().binding)
+#define HANDLERS(suffix, half)                                                         \
+  HANDLER(WavenetBlockForward##suffix, BlockForward, half,                             \
+          ARG(3).ARG(3).ARG(3).ARG(2).SETTINGS.Attr<bool>("keep").RET(3).RET(3).RET(3));\
+  HANDLER(WavenetBlockBackward##suffix, BlockBackward, half,                           \
+          ARG(3).ARG(3).ARG(3).ARG(2).ARG(3).ARG(3).SETTINGS                           \
+              .RET(3).RET(3).RET(2).RET(3));                                           \
+  HANDLER(WavenetHeadForward##suffix, HeadForward, half, ARG(3).ARG(3).ARG(2).RET(3)); \
+  HANDLER(WavenetHeadBackward##suffix, HeadBackward, half,                             \
+          ARG(3).ARG(3).ARG(3).ARG(2).ARG(3).RET(3).RET(3).RET(2))
 
 HANDLERS(, false);
 #if defined(__AVX512BF16__)

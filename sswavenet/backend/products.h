@@ -53,6 +53,13 @@ struct Aligned {
 };
 using Floats = std::vector<float, Aligned<float>>;
 
+// Whether the processor multiplies bfloat16.
+#if defined(__AVX512BF16__)
+constexpr bool kHasHalf = true;
+#else
+constexpr bool kHasHalf = false;
+#endif
+
 // How many terms of a product one float's place holds.
 template <bool Half>
 constexpr int64_t kTerms = Half ? 2 : 1;

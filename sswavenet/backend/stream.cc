@@ -16,7 +16,6 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #include "products.h"
@@ -28,9 +27,10 @@ namespace {
 class Pool {
  public:
   explicit Pool(int64_t threads) {
+    helpers_.reserve(threads);  // to throw while some run would end the process
     try {
       for (int64_t i = 1; i < threads; ++i) helpers_.emplace_back([this, i] { Help(i); });
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
       // Those that there are, and the caller, do all of it.
     }
   }
@@ -146,12 +146,6 @@ struct Sizes {
   }
 };
 
-class Network {
- public:
-  virtual ~Network() = default;
-  virtual class Stream* Begin(int64_t block_length, int64_t threads) const = 0;
-};
-
 class Stream {
  public:
   explicit Stream(int64_t block_length) : block_length(block_length) {}
@@ -161,26 +155,25 @@ class Stream {
   const int64_t block_length;
 };
 
-template <bool Half>
-struct NetworkIn final : Network, Sizes {
+struct Network : Sizes {
   struct Layer {
     int64_t dilation, delay;  // the latter from the first layer on, with its own
     Floats filters, residual, skip;
   };
 
   // The arguments are those of `WavenetNetwork`, and checked.
-  NetworkIn(const Sizes& sizes, const int64_t* dilations, const float* weights)
-      : Sizes(sizes), initial(Panels<false>(weights, 3, C, C)) {
+  Network(const Sizes& sizes, const int64_t* dilations, const float* weights, bool half)
+      : Sizes(sizes), half(half), initial(Panels<false>(weights, 3, C, C)) {
+    const auto panels = half ? Panels<true> : Panels<false>;
     weights += 3 * C;
     for (int64_t b = 0; b < blocks; ++b, weights += C * (7 * C + S)) {
       const float* mixing = weights + 3 * C * 2 * C;
       layers.push_back({dilations[b], delay += dilations[b],
-                        Panels<Half>(weights, 3 * C, 2 * C, 2 * C),
-                        Panels<Half>(mixing, C, C, C + S),
-                        Panels<Half>(mixing + C, C, S, C + S)});
+                        panels(weights, 3 * C, 2 * C, 2 * C),
+                        panels(mixing, C, C, C + S), panels(mixing + C, C, S, C + S)});
       widest = std::max(widest, 2 * dilations[b]);
     }
-    first = Panels<Half>(weights, 3 * S, H, H);
+    first = panels(weights, 3 * S, H, H);
     weights += 3 * S * H;
     // All taps side by side, in panels for each group of hidden channels.
     Floats products(H * columns());
@@ -188,13 +181,12 @@ struct NetworkIn final : Network, Sizes {
       for (int64_t h = 0; h < H; ++h, weights += outputs)
         std::copy_n(weights, outputs, &products[h * columns() + tap * outputs]);
     for (int64_t at = 0; at < H; at += kHidden)
-      last.push_back(Panels<Half>(&products[at * columns()], std::min(kHidden, H - at),
-                                  columns(), columns()));
+      last.push_back(panels(&products[at * columns()], std::min(kHidden, H - at),
+                            columns(), columns()));
     bias.assign(weights, weights + outputs);
   }
 
-  Stream* Begin(int64_t block_length, int64_t threads) const override;
-
+  const bool half;
   std::vector<Layer> layers;
   int64_t delay = 0, widest = 0;
   Floats initial, first, bias;
@@ -204,7 +196,7 @@ struct NetworkIn final : Network, Sizes {
 template <bool Half>
 class StreamIn final : public Stream {
  public:
-  StreamIn(const NetworkIn<Half>& network, int64_t block_length, int64_t threads)
+  StreamIn(const Network& network, int64_t block_length, int64_t threads)
       : Stream(block_length),
         n_(network),
         pool_(threads),
@@ -328,7 +320,7 @@ class StreamIn final : public Stream {
       }
   }
 
-  const NetworkIn<Half>& n_;
+  const Network& n_;
   const int64_t C = n_.C, S = n_.S, P = n_.columns();
   Pool pool_;
   const int64_t spare_;  // rows of skips that are not finished when a block ends
@@ -338,11 +330,6 @@ class StreamIn final : public Stream {
   std::vector<Room> rooms_;
   std::mutex turn_;  // of callers
 };
-
-template <bool Half>
-Stream* NetworkIn<Half>::Begin(int64_t block_length, int64_t threads) const {
-  return new StreamIn<Half>(*this, block_length, threads);
-}
 
 constexpr int64_t kMost = 1 << 20;  // samples of a block or a dilation
 
@@ -376,14 +363,7 @@ void* Made(const Check& check, char* wrong, int64_t room, const F& make) {
 
 extern "C" {
 
-// What precisions there are beside float32.
-bool WavenetHasHalf() {
-#if defined(__AVX512BF16__)
-  return true;
-#else
-  return false;
-#endif
-}
+bool WavenetHasHalf() { return kHasHalf; }
 
 // sizes: as in `Sizes`. weights: initial (3, C), for each block filters (3, C, 2C) and
 // mixing (C, C + S), then first (3, S, H), last (taps, H, outputs) and bias (outputs);
@@ -394,13 +374,9 @@ void* WavenetNetwork(const int64_t (&sizes)[6], const int64_t* dilations,
   const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
   Check check;
   CheckNetwork(check, s, dilations, count);
-  check.That(!half || WavenetHasHalf(), "a processor with AVX512_BF16");
-  return Made(check, wrong, room, [&]() -> Network* {
-#if defined(__AVX512BF16__)
-    if (half) return new NetworkIn<true>(s, dilations, weights);
-#endif
-    return new NetworkIn<false>(s, dilations, weights);
-  });
+  check.That(kHasHalf || !half, "a processor with AVX512_BF16");
+  return Made(check, wrong, room,
+              [&] { return new Network(s, dilations, weights, half); });
 }
 
 void WavenetEndNetwork(Network* network) { delete network; }
@@ -412,7 +388,10 @@ void* WavenetStream(const Network* network, int64_t block_length, int64_t thread
   Check check;
   check.Within("samples of a block", block_length, kMost);
   check.Within("threads", threads, 1024);
-  return Made(check, wrong, room, [&] { return network->Begin(block_length, threads); });
+  return Made(check, wrong, room, [&]() -> Stream* {
+    if (network->half) return new StreamIn<kHasHalf>(*network, block_length, threads);
+    return new StreamIn<false>(*network, block_length, threads);
+  });
 }
 
 void WavenetEndStream(Stream* stream) { delete stream; }
