@@ -72,7 +72,10 @@ def bench_separation(folder: pathlib.Path) -> list[Row]:
     make_mixture(folder / "60.wav", 60)
     precisions = ["float32"]
     rows = []
-    if importlib.util.find_spec("openvino") is None:
+    if not (
+        streaming.is_compiled(full_size(), "bfloat16")
+        or importlib.util.find_spec("openvino")
+    ):
         rows.append(NO_BFLOAT16)
     else:
         precisions.append("bfloat16")

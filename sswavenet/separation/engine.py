@@ -22,8 +22,11 @@ logger = logging.getLogger(__name__)
 # Target samples of one pass: enough to keep the context's share of the work low,
 # few enough to keep the activations near the processor's caches.
 PASS_LENGTH = 16000
-# Target samples of a fragment that is run by blocks: its context is 5 % of the work.
+# Target samples of a fragment that is run by blocks, at most and at least. What the
+# stems of a longer one take of memory grows with it, the share of its context falls.
 BLOCKWISE_LENGTH = 160000
+BLOCKWISE_LEAST = 80000
+BLOCKWISE_CONTEXTS = 16  # that long is its target field, beyond the least
 MEMORY_BUDGET = 2 * 2**30
 
 Frame = Callable[[int], Framing]  # the framing for a target field of so many samples
@@ -133,12 +136,14 @@ class BlockEngine(Engine):
     ) -> tuple[Framing, int]:
         """As `Engine.choose`, so that all cores are busy.
 
-        The default field is about `BLOCKWISE_LENGTH`, the default batch what runs side
-        by side.
+        The default field is `BLOCKWISE_CONTEXTS` times its context, within bounds, the
+        default batch what runs side by side.
         """
         batch_size = batch_size or self._num_parallel
         if target_field_length is None:
-            rounds = -(-longest // (BLOCKWISE_LENGTH * batch_size))
+            around = 2 * self.config.context_length
+            most = max(BLOCKWISE_LEAST, BLOCKWISE_CONTEXTS * around)
+            rounds = -(-longest // (min(most, BLOCKWISE_LENGTH) * batch_size))
             target_field_length = -(-longest // (rounds * batch_size))
         return frame(target_field_length), batch_size
 

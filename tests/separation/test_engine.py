@@ -91,6 +91,17 @@ def test_fragments_run_by_blocks_keep_all_cores_busy(cores, longest):
     assert count % cores == 0 or shape.target_field_length == 1 or longest < 1000
 
 
+@pytest.mark.parametrize(
+    ("num_stacks", "most"), [(1, 80000), (3, 16 * 6144), (4, 16 * 8190), (9, 160000)]
+)
+def test_longer_contexts_take_longer_fragments(num_stacks, most):
+    """With the paper's dilations; within bounds."""
+    config = CONFIG.replace(dilations=9, num_stacks=num_stacks)
+    blocks = BlockEngine(config, build_predict, 1600, 2)
+    shape, _ = blocks.choose(functools.partial(Framing.seamless, config), 10**9)
+    assert most - 1000 < shape.target_field_length <= most
+
+
 def test_memory_of_blocks_hardly_grows_with_the_field():
     blocks = BlockEngine(CONFIG, build_predict, 1600, 2)
     short, long = (blocks.bytes(SEAMLESS(field), 2) for field in (16000, 160000))
