@@ -17,57 +17,18 @@ from collections.abc import Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import sound_files
-
 from sswavenet.console import run as command_line
-from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation.references import (
+    RATE,
+    STEMS,
+    read_references,
+    score_song,
+    song_names,
+)
 from sswavenet.evaluation.tables import markdown_table
-from sswavenet.sound import reader as sound
 from util import UserError
 
-RATE = 16000  # Hz, of the references, at which stems are scored
-
-STEMS = ("vocals", "drums", "bass", "other")
-
-
-def read(path: pathlib.Path) -> np.ndarray:
-    """A stem: (frames,), float32.
-
-    Raises:
-        UserError: It is not mono at `RATE`, or has samples that are not finite.
-    """
-    samples, rate = sound_files.read(path, "float32")
-    if rate != RATE or samples.shape[1] != 1:
-        raise UserError(
-            f"expected {path} in mono at {RATE} Hz, got {samples.shape[1]} channels at "
-            f"{rate} Hz"
-        )
-    if not np.isfinite(samples).all():
-        raise UserError(f"{path} has samples that are not finite")
-    return samples[:, 0]
-
-
-def read_estimate(path: pathlib.Path) -> np.ndarray:
-    """The mean of a file's channels at `RATE`: (frames,), float32.
-
-    Raises:
-        UserError: It cannot be read, or has samples that are not finite.
-    """
-    samples = sound.read_mono(path, sample_rate=RATE)
-    if not np.isfinite(samples).all():
-        raise UserError(f"{path} has samples that are not finite")
-    return samples
-
-
-def read_references(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
-    """The reference stems of a mixture, and "accompaniment": all but the vocals."""
-    stems = {stem: read(folder / f"{name}_{stem}.flac") for stem in STEMS}
-    lengths = {stem: len(samples) for stem, samples in stems.items()}
-    if len(set(lengths.values())) > 1:
-        raise UserError(f"{folder}: expected stems of {name} as long, got {lengths}")
-    accompaniment = np.sum([stems[stem] for stem in STEMS[1:]], axis=0)
-    return {**stems, "accompaniment": accompaniment}
+__all__ = ["RATE", "STEMS", "main", "read_references", "score"]
 
 
 def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
@@ -83,32 +44,13 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
     for folder in (estimates, references):
         if not folder.is_dir():
             raise UserError(f"{folder}: expected a folder of stems, got none")
-    suffix = f"_{STEMS[0]}.flac"
-    names = sorted(p.name[: -len(suffix)] for p in references.glob(f"*{suffix}"))
     rows = []
-    for name in names:
-        stems = read_references(references, name)
-        mixture = stems["vocals"] + stems["accompaniment"]
-        for stem, reference in stems.items():
-            path = estimates / f"{name}_{stem}.wav"
-            if not path.exists():
-                continue
-            estimate = read_estimate(path)
-            if len(estimate) != len(reference):
-                raise UserError(
-                    f"{path} has {len(estimate)} samples, its reference has "
-                    f"{len(reference)}"
-                )
-            found = scores.si_sdr(reference, estimate)
-            better = found - scores.si_sdr(reference, mixture)
-            rows.append(
-                {
-                    "Mixture": name,
-                    "Stem": stem,
-                    "SI-SDR in dB": found,
-                    "improvement in dB": better,
-                }
-            )
+    for name in song_names(references):
+        paths = {
+            stem: estimates / f"{name}_{stem}.wav" for stem in (*STEMS, "accompaniment")
+        }
+        found = {stem: path for stem, path in paths.items() if path.exists()}
+        rows += score_song(name, found, references)
     if not rows:
         raise UserError(f"{estimates} has no stems of the mixtures in {references}")
     return rows
