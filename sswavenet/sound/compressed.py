@@ -32,6 +32,8 @@ STORED = ("aiff", "au", "caf", "wav", "w64")
 GUESSED = "Estimating duration from bitrate"
 # A FLAC has checksums: what does not agree with them is not played as if it were good.
 OPTIONS = {"flac": {"err_detect": "crccheck+explode"}}
+# What FFmpeg would follow to other files: one from a stranger could name any of ours.
+PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sdp"}
 
 _CLOCK = re.compile(r"(\d+):(\d+):(\d+\.?\d*)$")
 # FFmpeg's own lines are not for a terminal: `reader` says what they mean.
@@ -261,6 +263,9 @@ def _open(path: os.PathLike) -> tuple[Any, Any, bool]:
             raise UnreadableError(_reason(lines)) from None
         finally:
             av.logging.set_level(None)
+    if container.format.name in PLAYLISTS:
+        container.close()
+        raise UnreadableError("a playlist, which is no audio but names other files")
     stream = container.streams.best("audio")
     if stream is None or stream.codec_context is None:
         container.close()

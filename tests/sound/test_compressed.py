@@ -413,6 +413,21 @@ def test_what_holds_no_sound_is_refused(name, encode, tmp_path):
 # Pieces, and what files tell about themselves.
 
 
+@pytest.mark.parametrize("folder", ["the same", "another"])
+@pytest.mark.parametrize("kind", ["hls", "concat"])
+def test_a_playlist_does_not_open_other_files(kind, folder, encode, tmp_path):
+    other = encode("other.flac")
+    named = other if folder == "another" else other.name
+    text = {
+        "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{}\n#EXT-X-ENDLIST\n",
+        "concat": "ffconcat version 1.0\nfile {}\n",
+    }[kind]
+    path = tmp_path / "song.m3u8"
+    path.write_text(text.format(named))
+    with pytest.raises(UserError, match=r"song\.m3u8: expected an audio file"):
+        AudioReader(path)
+
+
 @pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.opus", "a.flac"])
 def test_a_piece_is_that_of_the_whole(name, encode):
     path = encode(name)
