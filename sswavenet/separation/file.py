@@ -94,7 +94,7 @@ def separate_file(
                         form=encoding.form,
                         subtype=encoding.subtype,
                         bitrate=encoding.bitrate,
-                        tags=tags.of_stem(name, mixture.path.stem),
+                        tags=tags.of_stem(name, os.path.basename(mixture.name)),
                     )
                 )
                 for name, path in temporaries.items()
