@@ -1,0 +1,1 @@
+"""Pages to listen to stems with, in a browser and without a network."""
