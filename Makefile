@@ -28,7 +28,7 @@ THEANO := KERAS_BACKEND=theano MPLBACKEND=Agg \
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-theano teacher songs separate test test-theano theano-python train-demo \
+.PHONY: help .venv .venv-theano teacher songs separate app test test-app test-theano theano-python train-demo \
 	bench corpus corpus-packages retrain-multi-instrument retrain-singing-voice \
 	grow-multi-instrument grow-singing-voice clean
 
@@ -62,6 +62,24 @@ separate: .venv ## separate what lies in audio/ into its stems
 		--mixture_input_path audio/
 	$(RUN) data/score_stems.py "$$(ls -dt sessions/multi-instrument/samples/* | head -n 1)" \
 		audio/references
+
+app: .venv/app-installed ## a page in the browser: drop a song, listen to its stems
+	$(RUN) -m sswavenet.app $(APP)
+
+.venv/app-installed: .venv/installed requirements-app.txt
+	$(RUN) -m pip install --quiet -r requirements-app.txt
+	touch $@
+
+# Chromium of Debian, and axe, which looks for what keeps people out of a page.
+test-app: .venv/app-tests-installed ## the page's tests, in a browser
+	$(RUN) -m pytest --require_browser tests/app
+
+.venv/app-tests-installed: .venv/app-installed requirements-app-test.txt
+	command -v chromium >/dev/null || { $(SUDO) apt-get update && \
+		$(SUDO) apt-get install --yes --no-install-recommends chromium; }
+	$(RUN) -m pip install --quiet -r requirements-app-test.txt
+	npm install --silent --no-audit --no-fund --prefix .venv/axe axe-core@4.14.1
+	touch $@
 
 test: .venv ## lint, format, types and tests
 	$(RUN) -m ruff check

@@ -25,13 +25,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if the arguments, the config or the checkpoint cannot be used, 130 after an
         interrupt, 143 after SIGTERM, 129 after SIGHUP.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["app"]:  # a folder of that name is ./app
+        from sswavenet.app.command import main as serve
+
+        return serve(words[1:])
     import sswavenet  # what its public names stand for is imported when they are used
 
     parser = build_parser()
     parser.add_argument(
         "--version", action="version", version=f"sswavenet {sswavenet.__version__}"
     )
-    args = flags.parse(parser, argv)
+    args = flags.parse(parser, words)
 
     def work() -> int:
         flags.use_session(args)

@@ -59,7 +59,7 @@ setuptools.setup(
     ],
     package_dir={f"{PACKAGE}.sessions": "sessions"},
     package_data={
-        PACKAGE: ["py.typed", "*/*.cc", "*/*.h"],
+        PACKAGE: ["py.typed", "*/*.cc", "*/*.h", "*/*.css", "*/*.js"],
         f"{PACKAGE}.sessions": [
             f"{session}/{name}"
             for session in SESSIONS

@@ -15,13 +15,14 @@ PACKAGE = ROOT / "sswavenet"
 FLOORS = (
     {"__main__", "setup"},
     {"main"},
+    {"app"},
     {"sswavenet"},  # its public names
     {"training", "evaluation"},
     {"separation"},
     {"models", "datasets"},
     {"layers"},
     {"checkpoints", "musdb"},
-    {"backend", "sound"},
+    {"backend", "sound", "page"},
     {"console"},
     {"config"},
     {"util"},

@@ -79,7 +79,8 @@ def test_the_wheel_holds_one_package_and_no_others(wheel):
     version = sswavenet.__version__
     assert tops == {"sswavenet", f"sswavenet-{version}.dist-info"}
     ours = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("sswavenet/**/*")}
-    files = {name for name in ours if name.endswith((".py", ".cc", ".h", ".typed"))}
+    kinds = (".py", ".cc", ".h", ".css", ".js", ".typed")
+    files = {name for name in ours if name.endswith(kinds)}
     assert files <= set(names)
     assert {f"sswavenet/{module}.py" for module in MODULES} <= set(names)
     assert wheel.stat().st_size < 40e6
@@ -121,11 +122,13 @@ def test_the_wheel_asks_for_what_is_tested(wheel):
         text = (ROOT / name).read_text("utf-8")
         return {line for line in text.splitlines() if line and line[0] != "#"}
 
-    openvino = {
-        f'{line}; extra == "openvino"' for line in listed("requirements-openvino.txt")
+    extras = {
+        f'{line}; extra == "{extra}"'
+        for extra in ("app", "openvino")
+        for line in listed(f"requirements-{extra}.txt")
     }
     plain = {line.replace("'", '"') for line in needed}
-    assert plain == listed("requirements.txt") | openvino
+    assert plain == listed("requirements.txt") | extras
 
 
 def test_the_command_gives_the_checkouts_stems_byte_for_byte(installed, tmp_path, rng):

@@ -11,6 +11,7 @@ import util
 
 # In no environment that make sets up, by module.
 _OPTIONAL = {
+    "gradio": "-r requirements-app.txt",
     "openvino": "-r requirements-openvino.txt",
     "tensorboardX": "tensorboardX",
     "tensorflow": "tensorflow",

@@ -87,6 +87,8 @@ def build_parser() -> Parser:
     """The parser of the command line, with the 2018 program's flags and ours."""
     parser = Parser(
         description="Separate music into stems, train a session, or evaluate one.",
+        epilog="With `app` as its first word it starts a page in the browser instead; "
+        "`app --help` lists that one's arguments.",
         allow_abbrev=False,
     )
 

@@ -58,7 +58,8 @@ def _share(counted: int, left_out: int) -> str:
     return f"{counted} of {counted + left_out}" if left_out else str(counted)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as tables show it: a figure to a hundredth, nothing for NaN."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.2f}"
     return str(value)
@@ -66,7 +67,7 @@ def _cell(value: Any) -> str:
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table that is read as it stands, too."""
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    cells = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     rule = [
         "-" * width if isinstance(value, str) else "-" * (width - 1) + ":"

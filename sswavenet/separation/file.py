@@ -24,7 +24,7 @@ from sswavenet.separation.inputs import Mixture, read_header
 from sswavenet.separation.naming import complement
 from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import check_writable
-from sswavenet.separation.progress import FileBar
+from sswavenet.separation.progress import Progressing
 from sswavenet.separation.report import SEPARATED, FileReport, StemReport
 from sswavenet.separation.source import open_source
 from sswavenet.sound.writer import AudioWriter, as_written
@@ -41,7 +41,7 @@ def separate_file(
     networks: Networks,
     options: Options,
     *,
-    bar: FileBar,
+    bar: Progressing,
     old: Container[os.PathLike] | None = None,
 ) -> FileReport:
     """Separate one file; its stems appear together, or not at all.
@@ -94,7 +94,7 @@ def separate_file(
                         form=encoding.form,
                         subtype=encoding.subtype,
                         bitrate=encoding.bitrate,
-                        tags=tags.of_stem(name, os.path.basename(mixture.name)),
+                        tags=tags.of_stem(name, pathlib.PurePath(mixture.name).name),
                     )
                 )
                 for name, path in temporaries.items()

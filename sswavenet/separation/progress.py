@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -13,6 +13,16 @@ FILE_FORMAT = (
     "[{elapsed}<{remaining}]"
 )
 ALL_FORMAT = "{desc}: {percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]"
+
+
+class Progressing(Protocol):
+    """Shows how far the separation of one file is, or stops it by an exception."""
+
+    def begin(self, num_samples: int) -> None:
+        """Begin, perhaps anew, with a file of so many samples."""
+
+    def __call__(self, samples: int) -> None:
+        """Go on, from any thread."""
 
 
 class Bars:

@@ -61,11 +61,14 @@ def test_what_no_environment_has_is_installed_by_its_name(module, backend, monke
     assert packages.how_to_install(module) == expected
 
 
-def test_openvino_has_a_file_of_its_own(monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "file"), [("openvino", "openvino"), ("gradio", "app")]
+)
+def test_what_is_optional_has_a_file_of_its_own(name, file, monkeypatch):
     monkeypatch.setattr("sys.executable", "python")
-    command = packages.how_to_install("openvino.runtime")
-    assert command == "python -m pip install -r requirements-openvino.txt"
-    assert "openvino" in names_in("requirements-openvino.txt")
+    command = packages.how_to_install(f"{name}.runtime")
+    assert command == f"python -m pip install -r requirements-{file}.txt"
+    assert name in names_in(f"requirements-{file}.txt")
 
 
 def test_an_installed_program_names_packages_for_it_has_no_files(tmp_path, monkeypatch):

@@ -1,0 +1,300 @@
+"""The page itself: what stands on it, and what happens when something is clicked."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+import util
+from sswavenet.app import results
+from sswavenet.app.jobs import Job
+from sswavenet.app.sessions import Sessions
+from sswavenet.app.songs import Song, check_song
+from sswavenet.app.visits import Visit, Visits
+from sswavenet.evaluation.references import song_names
+from sswavenet.page import player
+from sswavenet.sound.formats import FORMATS, Encoding
+from util import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def _read(name: str) -> str:
+    return (pathlib.Path(__file__).parent / name).read_text("utf-8")
+
+
+HEAD = (
+    # Of the players' style more counts than of Gradio's own.
+    f"<style>.gradio-container.gradio-container {{{player.STYLE}}}</style>"
+    f"<style>{_read('style.css')}</style>"
+    f"<script>{player.SCRIPT}{_read('page.js')}</script>"
+)
+# Beside util.py in the repository; an installed package has none.
+AUDIO = pathlib.Path(util.__file__).resolve().parent / "audio"
+STEP = 0.2  # seconds between two looks at how far a separation is
+Chosen = tuple[str, str, "str | None"]  # session, format and sample type
+GONE = "This page was closed here. Load it again."
+
+
+def theme() -> Any:
+    """Colours and fonts: those of the player, all of them here already."""
+    fonts = {
+        "font": ["system-ui", "sans-serif"],
+        "font_mono": ["ui-monospace", "monospace"],
+    }
+    return gr.themes.Base(**fonts, radius_size="md", spacing_size="md")
+
+
+class Page:
+    """The page, as Gradio's blocks.
+
+    Args:
+        visits: who has it open.
+        sessions: what there is to choose from.
+        max_seconds: how long a song may be.
+        concurrency: how many songs are separated at a time; others wait.
+    """
+
+    def __init__(
+        self,
+        visits: Visits,
+        sessions: Sessions,
+        *,
+        max_seconds: float,
+        concurrency: int = 1,
+    ):
+        self._visits, self._sessions = visits, sessions
+        self._max_seconds = max_seconds
+        self._examples = song_names(AUDIO / "references")
+        self.blocks = self._build(concurrency)
+        self.blocks.queue(default_concurrency_limit=8, max_size=64, api_open=False)
+
+    def _build(self, concurrency: int) -> gr.Blocks:
+        labels = [(label, name) for label, name in self._sessions.labels.items()]
+        with gr.Blocks(title="Take a song apart", analytics_enabled=False) as blocks:
+            _html(
+                "intro",
+                "<h1>Take a song apart</h1><p>Into vocals, drums, bass and the rest. "
+                "It stays on the machine that this page comes from, and is removed "
+                "when you close the page.</p>",
+            )
+            with gr.Tabs():
+                with gr.Tab("A file"):
+                    file = gr.File(
+                        label="Song or video", height=150, elem_classes="drop"
+                    )
+                with gr.Tab("Record"):
+                    microphone = gr.Audio(
+                        sources=["microphone"],
+                        type="filepath",
+                        label="Recording",
+                        buttons=[],
+                    )
+                with gr.Tab("Examples", visible=bool(self._examples)), gr.Row():
+                    buttons = {
+                        name: gr.Button(name.capitalize()) for name in self._examples
+                    }
+            song = _html("song-line")
+            with gr.Row(elem_classes="choices"):
+                session = gr.Dropdown(
+                    labels, value=labels[0][1], label="Session", scale=3
+                )
+                form = gr.Dropdown(list(FORMATS), value="wav", label="Format")
+                subtype = gr.Dropdown(
+                    list(FORMATS["wav"].subtypes), value="PCM_16", label="Sample type"
+                )
+            with gr.Row(elem_classes="go"):
+                go = gr.Button("Separate", variant="primary", scale=4)
+                stop = gr.Button("Stop", scale=1, visible=False)
+            status = _html("status")
+            shown = _html("shown")
+            first = labels[0][1], "wav", "PCM_16"
+            command = _html("command", _command(None, first))
+
+            options = [session, form, subtype]
+            seen = {
+                "show_progress": "hidden",
+                "queue": False,
+                "api_visibility": "private",
+            }
+            blocks.load(self._begin, None, None, **seen)
+            blocks.unload(self._leave)
+            brought = [song, status, command]
+            for component, event in (
+                (file, file.upload),
+                (microphone, microphone.stop_recording),
+                (microphone, microphone.upload),
+            ):
+                event(self._take_upload, [component, *options], brought, **seen)
+            file.clear(self._forget, options, brought, **seen)
+            microphone.clear(self._forget, options, brought, **seen)
+            for name, button in buttons.items():
+                button.click(self._example_taker(name), options, brought, **seen)
+            form.change(_subtypes, [form, subtype], subtype, **seen).then(
+                self._command, options, command, **seen
+            )
+            for choice in (session, subtype):
+                choice.change(self._command, options, command, **seen)
+            go.click(
+                self._separate,
+                options,
+                [status, shown, stop],
+                concurrency_limit=concurrency,
+                show_progress="minimal",
+                show_progress_on=[status],
+                api_visibility="private",
+            )
+            stop.click(self._stop, None, None, **seen)
+        return blocks
+
+    def _begin(self, request: gr.Request) -> None:
+        self._visits.begin(request.session_hash)
+
+    def _leave(self, request: gr.Request) -> None:
+        self._visits.leave(request.session_hash)
+
+    def _take_upload(
+        self,
+        path: str | None,
+        session: str,
+        form: str,
+        subtype: str | None,
+        request: gr.Request,
+    ) -> tuple[str, str, str]:
+        """A file or a recording came."""
+        visit, name = self._visits.get(request.session_hash), None
+        if path is not None:
+            name = self._visits.claim(pathlib.Path(path))
+        if visit is None or path is None or name is None:
+            return "", results.problem(GONE), ""
+        return self._bring(visit, pathlib.Path(path), name, (session, form, subtype))
+
+    def _example_taker(self, name: str) -> Any:
+        """What the button of an example does."""
+
+        def take(
+            session: str, form: str, subtype: str | None, request: gr.Request
+        ) -> tuple[str, str, str]:
+            visit = self._visits.get(request.session_hash)
+            if visit is None:
+                return "", results.problem(GONE), ""
+            path = AUDIO / f"{name}.flac"
+            chosen = session, form, subtype
+            return self._bring(visit, path, path.name, chosen, AUDIO / "references")
+
+        return take
+
+    def _bring(
+        self,
+        visit: Visit,
+        path: pathlib.Path,
+        name: str,
+        chosen: Chosen,
+        references: pathlib.Path | None = None,
+    ) -> tuple[str, str, str]:
+        """Look into a file, and say what is to be separated or what is wrong."""
+        try:
+            song = check_song(
+                path, name, max_seconds=self._max_seconds, references=references
+            )
+        except UserError as error:
+            visit.song = None
+            if references is None:
+                shutil.rmtree(path.parent, ignore_errors=True)
+            return "", results.problem(str(error)), _command(None, chosen)
+        visit.song = song
+        return results.describe(song), "", _command(song, chosen)
+
+    def _forget(
+        self, session: str, form: str, subtype: str | None, request: gr.Request
+    ) -> tuple[str, str, str]:
+        """The song was taken away."""
+        visit = self._visits.get(request.session_hash)
+        if visit is not None:
+            visit.song = None
+        return "", "", _command(None, (session, form, subtype))
+
+    def _command(
+        self, session: str, form: str, subtype: str | None, request: gr.Request
+    ) -> str:
+        """The command line for what is chosen now."""
+        visit = self._visits.get(request.session_hash)
+        return _command(visit.song if visit else None, (session, form, subtype))
+
+    def _stop(self, request: gr.Request) -> None:
+        visit = self._visits.get(request.session_hash)
+        if visit is not None and visit.job is not None:
+            visit.job.stop()
+
+    def _separate(
+        self, session: str, form: str, subtype: str | None, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        """Separate the song, and tell how far that is."""
+        visit = self._visits.get(request.session_hash)
+        if visit is None:
+            yield results.problem(GONE), "", gr.skip()
+            return
+        try:
+            job = visit.begin(
+                session,
+                _encoding((session, form, subtype)),
+                sessions=self._sessions,
+                max_seconds=self._max_seconds,
+            )
+        except (UserError, OSError) as error:
+            yield results.problem(str(error)), gr.skip(), gr.skip()
+            return
+        try:
+            # What was shown before is not there any more.
+            yield results.progress(job.stage, 0.0), "", gr.update(visible=True)
+            while not job.wait(STEP):
+                yield results.progress(job.stage, job.fraction), gr.skip(), gr.skip()
+        finally:
+            job.stop()
+        yield *_outcome(job), gr.update(visible=False)
+
+
+def _html(name: str, value: str = "") -> gr.HTML:
+    """A place for HTML, with no style but that of the page."""
+    return gr.HTML(value, elem_classes=name, apply_default_css=False)
+
+
+def _outcome(job: Job) -> tuple[str, str]:
+    """What a job that is over has to show."""
+    if job.error:
+        return results.problem(job.error), ""
+    return results.done(job), results.results(job)
+
+
+def _encoding(chosen: Chosen) -> Encoding:
+    """How the stems are to be stored.
+
+    Raises:
+        UserError: it is none of what the page offers.
+    """
+    _, form, subtype = chosen
+    known = FORMATS[form].subtypes if form in FORMATS else None
+    if known is None or (known and subtype not in known):
+        raise UserError(f"expected a format that is offered, got {form} {subtype}")
+    return Encoding(form, subtype) if known and subtype else Encoding(form)
+
+
+def _command(song: Song | None, chosen: Chosen) -> str:
+    """The command line for what is chosen."""
+    try:
+        line = results.command_line(song, chosen[0], _encoding(chosen))
+    except UserError:
+        return ""
+    return results.to_copy(line)
+
+
+def _subtypes(form: str, subtype: str | None) -> Any:
+    """What a format offers; what was chosen stays where it can."""
+    known = list(FORMATS[form].subtypes)
+    value = subtype if subtype in known else next(iter(known), None)
+    return gr.update(choices=known, value=value, interactive=bool(known))
