@@ -147,6 +147,7 @@ def serve(args: argparse.Namespace) -> int:
             application,
             log_config=None,
             access_log=False,
+            log_level="warning",
             server_header=False,
             timeout_graceful_shutdown=1,
         )

@@ -12,7 +12,6 @@ import gradio as gr
 
 import util
 from sswavenet.app import results
-from sswavenet.app.jobs import Job
 from sswavenet.app.sessions import Sessions
 from sswavenet.app.songs import Song, check_song
 from sswavenet.app.visits import Visit, Visits
@@ -37,6 +36,7 @@ HEAD = (
 # Beside util.py in the repository; an installed package has none.
 AUDIO = pathlib.Path(util.__file__).resolve().parent / "audio"
 STEP = 0.2  # seconds between two looks at how far a separation is
+Changes = tuple[Any, Any, str, Any]  # of both buttons, the status and the results
 Chosen = tuple[str, str, "str | None"]  # session, format and sample type
 GONE = "This page was closed here. Load it again."
 
@@ -140,16 +140,16 @@ class Page:
             )
             for choice in (session, subtype):
                 choice.change(self._command, options, command, **seen)
-            go.click(
+            changing = [go, stop, status, shown]
+            working = go.click(self._enter, None, changing, **seen).then(
                 self._separate,
                 options,
-                [status, shown, stop],
+                changing,
                 concurrency_limit=concurrency,
-                show_progress="minimal",
-                show_progress_on=[status],
+                show_progress="hidden",
                 api_visibility="private",
             )
-            stop.click(self._stop, None, None, **seen)
+            stop.click(self._stop, None, changing, cancels=[working], **seen)
         return blocks
 
     def _begin(self, request: gr.Request) -> None:
@@ -226,19 +226,31 @@ class Page:
         visit = self._visits.get(request.session_hash)
         return _command(visit.song if visit else None, (session, form, subtype))
 
-    def _stop(self, request: gr.Request) -> None:
+    def _enter(self, request: gr.Request) -> Changes:
+        """Somebody wants a song to be separated: others may come first."""
         visit = self._visits.get(request.session_hash)
-        if visit is not None and visit.job is not None:
-            visit.job.stop()
+        if visit is None:
+            return _ready(results.problem(GONE))
+        visit.is_waiting = True
+        return _busy(results.progress("Waiting for its turn"))
+
+    def _stop(self, request: gr.Request) -> Changes:
+        visit = self._visits.get(request.session_hash)
+        if visit is not None:
+            visit.is_waiting = False
+            if visit.job is not None:
+                visit.job.stop()
+        return _ready(results.problem("stopped"))
 
     def _separate(
         self, session: str, form: str, subtype: str | None, request: gr.Request
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> Iterator[Changes]:
         """Separate the song, and tell how far that is."""
         visit = self._visits.get(request.session_hash)
-        if visit is None:
-            yield results.problem(GONE), "", gr.skip()
+        if visit is None or not visit.is_waiting:
+            yield _ready(results.problem(GONE if visit is None else "stopped"))
             return
+        visit.is_waiting = False
         try:
             job = visit.begin(
                 session,
@@ -247,16 +259,19 @@ class Page:
                 max_seconds=self._max_seconds,
             )
         except (UserError, OSError) as error:
-            yield results.problem(str(error)), gr.skip(), gr.skip()
+            yield _ready(results.problem(str(error)))
             return
         try:
             # What was shown before is not there any more.
-            yield results.progress(job.stage, 0.0), "", gr.update(visible=True)
+            yield _busy(results.progress(job.stage, 0.0), "")
             while not job.wait(STEP):
-                yield results.progress(job.stage, job.fraction), gr.skip(), gr.skip()
+                yield _busy(results.progress(job.stage, job.fraction))
         finally:
             job.stop()
-        yield *_outcome(job), gr.update(visible=False)
+        if job.error:
+            yield _ready(results.problem(job.error))
+        else:
+            yield _ready(results.done(job), results.results(job))
 
 
 def _html(name: str, value: str = "") -> gr.HTML:
@@ -264,11 +279,14 @@ def _html(name: str, value: str = "") -> gr.HTML:
     return gr.HTML(value, elem_classes=name, apply_default_css=False)
 
 
-def _outcome(job: Job) -> tuple[str, str]:
-    """What a job that is over has to show."""
-    if job.error:
-        return results.problem(job.error), ""
-    return results.done(job), results.results(job)
+def _busy(status: str, shown: Any = gr.skip()) -> Changes:  # noqa: B008 (a constant)
+    """What the page shows while a song waits or is separated."""
+    return gr.update(interactive=False), gr.update(visible=True), status, shown
+
+
+def _ready(status: str, shown: Any = gr.skip()) -> Changes:  # noqa: B008
+    """What it shows when a song may be separated."""
+    return gr.update(interactive=True), gr.update(visible=False), status, shown
 
 
 def _encoding(chosen: Chosen) -> Encoding:

@@ -27,11 +27,16 @@ class Visit:
 
     Args:
         folder: its own, in which all of it lies but for the song.
+
+    Attributes:
+        job: what is or was separated last.
+        is_waiting: whether a song waits to be separated.
     """
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self.job: Job | None = None
+        self.is_waiting = False
         self._song: Song | None = None
         self._lock = threading.Lock()
         folder.mkdir()

@@ -69,9 +69,11 @@ class Visitor:
 
     def separate(self):
         """Separate, and wait for the stems; how many seconds it took."""
+        before = self.page.query_selector("stem-player")
         started = time.monotonic()
         self.button("Separate").click()
-        self.page.locator(".working, .problem, .results").first.wait_for()
+        if before:
+            before.wait_for_element_state("hidden")
         self.page.locator(".done, .problem").first.wait_for()
         self.player.wait_for()
         return time.monotonic() - started

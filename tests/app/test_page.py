@@ -179,7 +179,11 @@ def test_a_song_that_is_too_long_is_refused_with_the_flag_that_allows_it(
     )
 
 
-def test_two_upload_at_once_and_queue(server, open_page, song, encode, tmp_path):
+@pytest.mark.parametrize("concurrency", ["1", "2"])
+def test_two_upload_at_once(
+    concurrency, start_server, open_page, song, encode, tmp_path
+):
+    server = start_server("--concurrency", concurrency)
     first, second = open_page(server), open_page(server)
     paths = song, encode("mp3")
     for visitor, path in zip((first, second), paths):
@@ -247,7 +251,51 @@ def test_stop_ends_the_work(visitor, long_song, song):
     start_long(visitor, long_song)
     visitor.button("Stop").click()
     visitor.page.get_by_text("stopped").wait_for()
+    visitor.button("Stop").wait_for(state="hidden")
     assert visitor.page.locator(".results").count() == 0
+    visitor.page.get_by_label("Clear").first.click()
+    visitor.upload(song)
+    visitor.separate()
+
+
+def test_whoever_waits_is_told_and_may_stop(server, open_page, long_song, song):
+    first, second = open_page(server), open_page(server)
+    start_long(first, long_song)
+    second.upload(song)
+    second.button("Separate").click()
+    second.page.get_by_text("Waiting for its turn").wait_for()
+    second.button("Stop").click()
+    second.page.get_by_text("stopped").wait_for()
+    first.button("Stop").click()
+    first.page.get_by_text("stopped").wait_for()
+    time.sleep(1)
+    assert second.page.locator(".results").count() == 0, "it is not done nevertheless"
+    second.separate()
+
+
+def test_stems_of_every_format_play_in_sync_with_the_mixture(visitor):
+    """The shift at which the stems' sum is most like the mixture, in samples."""
+    shift = """
+      const [mixture, ...stems] = player.engine.buffers.map((b) => b.getChannelData(0));
+      const length = mixture.length - 12000;
+      const likeness = (shift) => {
+        let sum = 0;
+        for (let k = 6000; k < length; k += 97) {
+          for (const stem of stems) sum += mixture[k] * stem[k + shift];
+        }
+        return sum;
+      };
+      const shifts = Array.from({ length: 6001 }, (_, k) => k - 3000);
+      return shifts.reduce((a, b) => likeness(b) > likeness(a) ? b : a);
+    """
+    visitor.bring_example("Samba")
+    for form in ("flac", "mp3", "ogg", "opus", "m4a"):
+        visitor.choose("Format", form)
+        visitor.separate()
+        visitor.player.get_by_role("button", name="Play").click()
+        visitor.wait_for_time(0.1)
+        visitor.player.get_by_role("button", name="Pause").click()
+        assert visitor.ask_player(f"{{ {shift} }}") == 0, form
 
 
 def test_one_can_record(visitor):
