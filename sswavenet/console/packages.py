@@ -11,11 +11,13 @@ import util
 
 # In no environment that make sets up, by module.
 _OPTIONAL = {
+    "fastapi": "-r requirements-app.txt",
     "gradio": "-r requirements-app.txt",
     "openvino": "-r requirements-openvino.txt",
     "tensorboardX": "tensorboardX",
     "tensorflow": "tensorflow",
     "torch": "torch",
+    "uvicorn": "-r requirements-app.txt",
 }
 
 

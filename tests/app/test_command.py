@@ -42,13 +42,13 @@ def test_app_is_the_first_word_of_the_command_line():
 
 def test_without_gradio_a_line_says_how_to_get_it():
     code = (
-        "import sys; sys.modules['gradio'] = None; "
+        "import sys; sys.modules.update(gradio=None, uvicorn=None); "
         "from sswavenet.app.command import main; sys.exit(main(['--port', '0']))"
     )
     line = [sys.executable, "-c", code]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: needs the package gradio")
+    assert done.stderr.startswith("error: needs the package uvicorn")
     assert done.stderr.endswith("-m pip install -r requirements-app.txt\n")
 
 

@@ -158,7 +158,7 @@ def test_samples_computed_per_sample_written(cores, seconds):
         functools.partial(Framing.seamless, config), length
     )
     rows = math.ceil(shape.num_fragments(length) / batch_size) * batch_size
-    assert rows == cores * math.ceil(length / (160000 * cores))
+    assert rows == cores * math.ceil(length / (16 * 2 * config.context_length * cores))
     computed = rows * 1600 * math.ceil(shape.input_length / 1600)
     bound = 1 + (2 * config.context_length + 1600) / (length / rows) + rows / length
     assert 1 <= computed / length <= bound
