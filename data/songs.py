@@ -33,19 +33,12 @@ logger = logging.getLogger("label_songs")
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """A song to label.
-
-    Attributes:
-        path: The file.
-        name: Names its pieces; no other song of the folder has it.
-        split: One of `SPLITS`.
-        record: What is known of it, for `song.json`.
-    """
+    """A song to label."""
 
     path: pathlib.Path
-    name: str
-    split: str
-    record: Mapping[str, str | None]
+    name: str  # names its pieces; no other song of the folder has it
+    split: str  # one of `SPLITS`
+    record: Mapping[str, str | None]  # what is known of it, for `song.json`
 
 
 def read_table(path: pathlib.Path) -> list[dict[str, str]]:

@@ -15,28 +15,18 @@ from corpus.speakers import REAL_SPEAKERS, SPEAKERS
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A song to make.
+    """A song to make."""
 
-    Attributes:
-        source: "scores" (four stems) or "music" (vocals over a produced track).
-        split: One of `sources.SPLITS`; "real" with "music" only.
-        seed: From 0 on.
-        seconds: Length.
-        cache: Folder of the analysed voices.
-        speech: Seconds of speech analysed per speaker.
-        instruments: Folder of the recorded instruments, for training songs; None for
-            songs without them.
-        stereo: Whether it has two channels at 44.1 kHz, not one at 16 kHz.
-    """
-
-    source: str
-    split: str
-    seed: int
+    source: str  # "scores" (four stems) or "music" (vocals over a produced track)
+    split: str  # one of `sources.SPLITS`; "real" with "music" only
+    seed: int  # from 0 on
     seconds: float
-    cache: pathlib.Path
-    speech: float
+    cache: pathlib.Path  # folder of the analysed voices
+    speech: float  # seconds of speech analysed per speaker
+    # Folder of the recorded instruments, for training songs; None for songs without
+    # them
     instruments: pathlib.Path | None = None
-    stereo: bool = False
+    stereo: bool = False  # whether it has two channels at 44.1 kHz, not one at 16 kHz
 
     def rng(self, part: str) -> random.Random:
         """The generator of one part of the song."""

@@ -21,20 +21,14 @@ from util import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Instrument:
-    """A program of a recorded instrument.
+    """A program of a recorded instrument."""
 
-    Attributes:
-        file: SFZ file within the folder of instruments.
-        low: Lowest pitch that sounds natural.
-        high: Highest one.
-        shift: Keys that a pitch lies above its own: a bass may be mapped as written.
-        controllers: Where controllers stand, other than the file sets them.
-    """
-
-    file: str
-    low: int
-    high: int
+    file: str  # SFZ file within the folder of instruments
+    low: int  # lowest pitch that sounds natural
+    high: int  # highest one
+    # Keys that a pitch lies above its own: a bass may be mapped as written
     shift: int = 0
+    # Where controllers stand, other than the file sets them
     controllers: tuple[tuple[int, int], ...] = ()
 
 

@@ -74,19 +74,12 @@ class Chord:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What a song plays.
+    """What a song plays."""
 
-    Attributes:
-        names: The grooves, or the score, that it was made from.
-        events: In order of time.
-        chords: In order of time.
-        beat: Seconds.
-    """
-
-    names: tuple[str, ...]
-    events: list[Event]
-    chords: list[Chord]
-    beat: float
+    names: tuple[str, ...]  # the grooves, or the score, that it was made from
+    events: list[Event]  # in order of time
+    chords: list[Chord]  # in order of time
+    beat: float  # seconds
 
 
 def run_mma(lines: list[str]) -> mido.MidiFile:

@@ -36,17 +36,11 @@ DEEPEST = 10  # includes within includes
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """One recording and when it plays.
-
-    Attributes:
-        path: The file.
-        opcodes: What the SFZ file says of it, with what it inherits.
-        controllers: Where the controllers stand, 0 to 127.
-    """
+    """One recording and when it plays."""
 
     path: pathlib.Path
-    opcodes: Mapping[str, str]
-    controllers: Mapping[int, int]
+    opcodes: Mapping[str, str]  # what the SFZ file says of it, with what it inherits
+    controllers: Mapping[int, int]  # where the controllers stand, 0 to 127
 
     def number(self, opcode: str, default: float = 0.0) -> float:
         """An opcode's value, as the controllers move it."""

@@ -7,20 +7,15 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Speaker:
-    """One voice.
+    """One voice."""
 
-    Attributes:
-        source: A glob below /usr/share, or the voice of a speech synthesizer as
-            `flite:NAME` or `festival:NAME`.
-        split: The only split in which the voice is heard.
-        person: Who speaks; two entries of one person stand on the same side.
-        phrases: Whether the clips are recorded phrases that may be used as they
-            are, next to being turned into singing.
-    """
-
+    # A glob below /usr/share, or the voice of a speech synthesizer as `flite:NAME` or
+    # `festival:NAME`
     source: str
-    split: str
-    person: str
+    split: str  # the only split in which the voice is heard
+    person: str  # who speaks; two entries of one person stand on the same side
+    # Whether the clips are recorded phrases that may be used as they are, next to being
+    # turned into singing
     phrases: bool
 
 

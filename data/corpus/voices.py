@@ -50,19 +50,12 @@ SYLLABLES = [
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """One phrase.
+    """One phrase."""
 
-    Attributes:
-        audio: Waveform, float32 (samples,), 16 kHz.
-        f0: Fundamental in Hz, 0 where unvoiced, float32 (frames,).
-        envelope: Log power of the spectral envelope, float16 (frames, 513).
-        aperiodicity: WORLD's coded band aperiodicity, float32 (frames, 1).
-    """
-
-    audio: np.ndarray
-    f0: np.ndarray
-    envelope: np.ndarray
-    aperiodicity: np.ndarray
+    audio: np.ndarray  # waveform, float32 (samples,), 16 kHz
+    f0: np.ndarray  # fundamental in Hz, 0 where unvoiced, float32 (frames,)
+    envelope: np.ndarray  # log power of the spectral envelope, float16 (frames, 513)
+    aperiodicity: np.ndarray  # WORLD's coded band aperiodicity, float32 (frames, 1)
 
 
 def to_rate(waveform: np.ndarray, rate: int, wanted: int = RATE) -> np.ndarray:

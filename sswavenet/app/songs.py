@@ -15,18 +15,12 @@ MAX_NAME = 120  # characters of a name that are shown
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """A mixture that somebody brought.
+    """A mixture that somebody brought."""
 
-    Args:
-        path: where it lies.
-        name: what its owner calls it, as text to be shown and for names of downloads.
-        description: length, rate and channels.
-        references: of an example the folder of its reference stems; else None.
-    """
-
-    path: pathlib.Path
-    name: str
-    description: str
+    path: pathlib.Path  # where it lies
+    name: str  # what its owner calls it, as text to be shown and for names of downloads
+    description: str  # length, rate and channels
+    # Of an example the folder of its reference stems; else None
     references: pathlib.Path | None = None
 
     @property

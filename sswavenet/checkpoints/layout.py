@@ -39,21 +39,14 @@ MERGED_HEAD = "merged_head"  # holds the last two convolutions, see `layers.Merg
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a file of weights holds.
+    """What a file of weights holds."""
 
-    Args:
-        kind: of file, for people.
-        backend: what it names as its backend, or None.
-        keras_version: as it says, or None.
-        convention: of its kernels, "theano" or "tensorflow"; None where it says none.
-        layers: layer name to {"kernel": dataset, "bias": dataset}, of those that have
-            any.
-    """
-
-    kind: str
-    backend: str | None
+    kind: str  # of file, for people
+    backend: str | None  # what it names as its backend, or None
     keras_version: str | None
+    # Of its kernels, "theano" or "tensorflow"; None where it says none
     convention: str | None
+    # Layer name to {"kernel": dataset, "bias": dataset}, of those that have any
     layers: dict
 
 

@@ -34,28 +34,17 @@ SLOTS = ("momentum", "velocity")  # Adam's moments, of each weight
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
-
-    Args:
-        path: the file.
-        weights: name to float32 array, correlation kernels, `Config.weight_shapes`
-            order.
-        convention: the file's kernel convention, "theano" or "tensorflow".
-        backend: the backend the file names, or None.
-        keras_version: as the file says, or None.
-        epoch: epochs trained, from the file or its name, or None.
-        state: what resuming needs (scalars) of files of this program, else empty.
-        slots: optimizer moments by "<slot>/<weight name>", correlation kernels.
-    """
+    """What a checkpoint file holds."""
 
     path: pathlib.Path
+    # Name to float32 array, correlation kernels, `Config.weight_shapes` order
     weights: dict
-    convention: str
-    backend: str | None
+    convention: str  # the file's kernel convention, "theano" or "tensorflow"
+    backend: str | None  # the backend the file names, or None
     keras_version: str | None
-    epoch: int | None
-    state: dict
-    slots: dict
+    epoch: int | None  # epochs trained, from the file or its name, or None
+    state: dict  # what resuming needs (scalars) of files of this program, else empty
+    slots: dict  # optimizer moments by "<slot>/<weight name>", correlation kernels
 
 
 def epoch_of(path: pathlib.Path) -> int | None:

@@ -21,22 +21,16 @@ REQUIRED = object()  # the key has no default
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One JSON key.
+    """One JSON key."""
 
-    Args:
-        field: the field of `Config` that it fills; None where nothing reads it and
-            it is accepted, and written, for the 2018 program's sake.
-        convert: checks and converts a value; raises ValueError or TypeError.
-        expected: what the value must be, for messages.
-        default: value where the key is missing. Defaults to `REQUIRED`.
-        added: whether the 2018 program did not have it. Defaults to False.
-    """
-
+    # The field of `Config` that it fills; None where nothing reads it and it is
+    # accepted, and written, for the 2018 program's sake
     field: str | None
+    # Checks and converts a value; raises ValueError or TypeError
     convert: Callable[[Any], Any]
-    expected: str
-    default: Any = REQUIRED
-    added: bool = False
+    expected: str  # what the value must be, for messages
+    default: Any = REQUIRED  # value where the key is missing
+    added: bool = False  # whether the 2018 program did not have it
 
     def checked(self, name: str, value: Any, source: str = "") -> Any:
         """The converted value.

@@ -10,18 +10,14 @@ SINGING_VOICE = "singing-voice"
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is estimated, what supervises it, and what is left of the mixture.
+    """What is estimated, what supervises it, and what is left of the mixture."""
 
-    Args:
-        estimates: stems the network puts out, in the order of its channels.
-        supervised: stems the losses compare with; the k-th loss sees the k-th
-            channel, or the only channel where there is one.
-        remainder: name of mixture minus estimates.
-    """
-
+    # Stems the network puts out, in the order of its channels
     estimates: tuple[str, ...]
+    # Stems the losses compare with; the k-th loss sees the k-th channel, or the only
+    # channel where there is one
     supervised: tuple[str, ...]
-    remainder: str
+    remainder: str  # name of mixture minus estimates
 
     @property
     def stems(self) -> tuple[str, ...]:

@@ -43,39 +43,25 @@ Separate = Callable[[np.ndarray, int], "dict[str, np.ndarray]"]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What one run is asked for.
+    """What one run is asked for."""
 
-    Args:
-        output_path: folder for the results.
-        subset: "train", "validation" or "test". Defaults to "test".
-        metrics: of `scores.METRICS`. Defaults to all.
-        oracle: whether to score the ideal ratio mask, too. Defaults to False.
-        jobs: processes that compute BSS Eval. Defaults to 1.
-        native: whether to score at the tracks' own rate and channels instead of in
-            mono at the model's rate. Defaults to False.
-    """
-
-    output_path: pathlib.Path
-    subset: str = "test"
-    metrics: Sequence[str] = scores.METRICS
-    oracle: bool = False
-    jobs: int = 1
+    output_path: pathlib.Path  # folder for the results
+    subset: str = "test"  # "train", "validation" or "test"; defaults to "test"
+    metrics: Sequence[str] = scores.METRICS  # of `scores.METRICS`; defaults to all
+    oracle: bool = False  # whether to score the ideal ratio mask, too
+    jobs: int = 1  # processes that compute BSS Eval
+    # Whether to score at the tracks' own rate and channels instead of in mono at the
+    # model's rate
     native: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What a run found.
+    """What a run found."""
 
-    Args:
-        text: the summary in Markdown.
-        folder: where everything is written.
-        num_failed: tracks that could not be read or separated.
-    """
-
-    text: str
-    folder: pathlib.Path
-    num_failed: int
+    text: str  # the summary in Markdown
+    folder: pathlib.Path  # where everything is written
+    num_failed: int  # tracks that could not be read or separated
 
 
 def evaluate(

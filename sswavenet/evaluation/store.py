@@ -39,23 +39,15 @@ def state_of_files(folder: pathlib.Path) -> dict[str, list[int]]:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreStore:
-    """Scores of one subset's tracks under one folder.
+    """Scores of one subset's tracks under one folder."""
 
-    Args:
-        folder: the output folder.
-        subset: name of the subset.
-        stems: names of the stems that are scored, in their order.
-        metrics: of `scores.METRICS`.
-        facts: what the scores depend on, of every track and method (task, rate).
-        weights_hash: `fingerprint` of the weights, on which the method `model` alone
-            depends.
-    """
-
-    folder: pathlib.Path
-    subset: str
-    stems: Sequence[str]
-    metrics: Sequence[str]
+    folder: pathlib.Path  # the output folder
+    subset: str  # name of the subset
+    stems: Sequence[str]  # names of the stems that are scored, in their order
+    metrics: Sequence[str]  # of `scores.METRICS`
+    # What the scores depend on, of every track and method (task, rate)
     facts: dict[str, Any]
+    # `fingerprint` of the weights, on which the method `model` alone depends
     weights_hash: str
 
     def path(self, method: str, track: str) -> pathlib.Path:

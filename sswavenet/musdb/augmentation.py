@@ -25,19 +25,13 @@ MAX_RAISE_DB = 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One track, in memory or mapped.
+    """One track, in memory or mapped."""
 
-    Args:
-        name: the track's folder.
-        stems: shape (rows, frames).
-        rows: the stems that each row is the sum of; one where it is known alone.
-        segments: voiced segments, (start, stop) in frames.
-    """
-
-    name: str
-    stems: np.ndarray
+    name: str  # the track's folder
+    stems: np.ndarray  # shape (rows, frames)
+    # The stems that each row is the sum of; one where it is known alone
     rows: Sequence[Sequence[str]]
-    segments: Sequence[Sequence[int]]
+    segments: Sequence[Sequence[int]]  # voiced segments, (start, stop) in frames
 
     def read(self, row: int, start: int, length: int) -> np.ndarray:
         """A copy of a piece of one row, with zeros where it lies outside the track."""

@@ -23,18 +23,12 @@ MAX_DIFFERENCE_DB = -40.0
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What the check found.
+    """What the check found."""
 
-    Args:
-        table: one line per track and a summary, for people.
-        errors: one line each; training is refused unless there are none.
-        warnings: one line for each kind; what training can live with.
-        tracks: facts of the usable tracks of each subset, in the split's order.
-    """
-
-    table: str
-    errors: list[str]
-    warnings: list[str]
+    table: str  # one line per track and a summary, for people
+    errors: list[str]  # one line each; training is refused unless there are none
+    warnings: list[str]  # one line for each kind; what training can live with
+    # Facts of the usable tracks of each subset, in the split's order
     tracks: dict[str, list[TrackFacts]]
 
 

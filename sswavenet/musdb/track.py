@@ -29,29 +29,20 @@ SILENCE_DB = -100.0
 
 @dataclasses.dataclass(frozen=True)
 class TrackFacts:
-    """What is known of a track once it is decoded.
+    """What is known of a track once it is decoded."""
 
-    Args:
-        name: the track's folder.
-        rows: the stems that each row of its audio is the sum of; one where it is
-            known alone.
-        num_frames: length of every stem, samples at the training rate.
-        source_rates: distinct sample rates of its files, Hz, ascending.
-        level_db: mean power of the mixture, dB of full scale.
-        difference_db: power of mixture minus sum of stems, dB of the mixture's; None
-            where a row is what the others leave of the mixture, or both are silent.
-        silent_stems: names of known stems below `SILENCE_DB`.
-        segments: voiced segments of the vocals, (start, stop) in frames; none where
-            the vocals are not known.
-    """
-
-    name: str
+    name: str  # the track's folder
+    # The stems that each row of its audio is the sum of; one where it is known alone
     rows: Sequence[Sequence[str]]
-    num_frames: int
-    source_rates: Sequence[int]
-    level_db: float
+    num_frames: int  # length of every stem, samples at the training rate
+    source_rates: Sequence[int]  # distinct sample rates of its files, Hz, ascending
+    level_db: float  # mean power of the mixture, dB of full scale
+    # Power of mixture minus sum of stems, dB of the mixture's; None where a row is what
+    # the others leave of the mixture, or both are silent
     difference_db: float | None
-    silent_stems: Sequence[str]
+    silent_stems: Sequence[str]  # names of known stems below `SILENCE_DB`
+    # Voiced segments of the vocals, (start, stop) in frames; none where the vocals are
+    # not known
     segments: Sequence[Sequence[int]]
 
     @property

@@ -34,27 +34,20 @@ SHADES = 64  # of a spectrogram; more are hardly seen and take twice the room
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One line of a player.
+    """One line of a player."""
 
-    Args:
-        name: what it is, as `vocals`.
-        source: where its audio is: a `data:` URL, or a link, relative or not.
-        sketch: how it looks and how loud it is.
-        clipped: samples that were clipped as it was written. Defaults to unknown.
-        start: seconds into the audio at which the track begins, where it is a part of
-            a longer file. Defaults to 0.
-        is_mixture: whether it is what the others were made of; it is drawn in grey, and
-            silent to begin with, since the stems sum to it. Defaults to False.
-        link: where the file can be had. Defaults to nowhere.
-    """
-
-    name: str
-    source: str
-    sketch: Sketch
+    name: str  # what it is, as `vocals`
+    source: str  # where its audio is: a `data:` URL, or a link, relative or not
+    sketch: Sketch  # how it looks and how loud it is
+    # Samples that were clipped as it was written; defaults to unknown
     clipped: int | None = None
+    # Seconds into the audio at which the track begins, where it is a part of a longer
+    # file
     start: float = 0.0
+    # Whether it is what the others were made of; it is drawn in grey, and silent to
+    # begin with, since the stems sum to it
     is_mixture: bool = False
-    link: str = ""
+    link: str = ""  # where the file can be had; defaults to nowhere
 
 
 def data_url(content: bytes, media_type: str) -> str:

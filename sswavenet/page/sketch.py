@@ -26,22 +26,14 @@ FAINTEST = -300  # dB, in place of the logarithm of nothing
 
 @dataclasses.dataclass(frozen=True)
 class Sketch:
-    """Levels and outlines of one track.
+    """Levels and outlines of one track."""
 
-    Args:
-        seconds: how long it is.
-        peak: largest magnitude of a sample.
-        rms: root of the mean square.
-        peaks: largest magnitudes in equal parts of it, shape (NUM_PEAKS,).
-        spectrogram: power in dB, highest frequency first, on a logarithmic scale from
-            40 Hz to half the sample rate, shape (ROWS, COLUMNS). None where it was not
-            asked for.
-    """
-
-    seconds: float
-    peak: float
-    rms: float
-    peaks: np.ndarray
+    seconds: float  # how long it is
+    peak: float  # largest magnitude of a sample
+    rms: float  # root of the mean square
+    peaks: np.ndarray  # largest magnitudes in equal parts of it, shape (NUM_PEAKS,)
+    # Power in dB, highest frequency first, on a logarithmic scale from 40 Hz to half
+    # the sample rate, shape (ROWS, COLUMNS). None where it was not asked for
     spectrogram: np.ndarray | None = None
 
 

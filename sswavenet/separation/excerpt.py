@@ -18,15 +18,10 @@ from util import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Excerpt:
-    """Where a part begins and how long it is.
+    """Where a part begins and how long it is."""
 
-    Args:
-        start: seconds. Defaults to 0.
-        duration: seconds. Defaults to all that is left.
-    """
-
-    start: float = 0.0
-    duration: float | None = None
+    start: float = 0.0  # seconds
+    duration: float | None = None  # seconds; defaults to all that is left
 
     @property
     def is_whole(self) -> bool:

@@ -37,23 +37,15 @@ class StepwisePredict(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Framing:
-    """How a mixture is cut into fragments, all lengths in samples.
+    """How a mixture is cut into fragments, all lengths in samples."""
 
-    Args:
-        target_field_length: what a fragment adds to each stem.
-        target_padding: what the network puts out on either side of that, cropped.
-        input_length: one fragment.
-        lead: zeros before the mixture.
-        amplified: sample rate at which quiet passages are amplified for the network
-            (see `gain`); None where everything is left at its level.
-        lost: how much shorter the stems are than the mixture, half on each side.
-    """
-
-    target_field_length: int
-    target_padding: int
-    input_length: int
-    lead: int
-    lost: int
+    target_field_length: int  # what a fragment adds to each stem
+    target_padding: int  # what the network puts out on either side of that, cropped
+    input_length: int  # one fragment
+    lead: int  # zeros before the mixture
+    lost: int  # how much shorter the stems are than the mixture, half on each side
+    # Sample rate at which quiet passages are amplified for the network (see `gain`);
+    # None where everything is left at its level
     amplified: int | None
 
     @classmethod

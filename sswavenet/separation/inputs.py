@@ -24,21 +24,13 @@ EXTENSIONS, UNREADABLE = choice.extensions()
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """One input: where it is, and where its stems belong.
-
-    Args:
-        path: the file.
-        name: its path below the folder of mixtures, without extension.
-        size: bytes of the file.
-        template: of the stems' names. Defaults to `naming.DEFAULT`.
-        extension: of the stems' files. Defaults to `wav`.
-    """
+    """One input: where it is, and where its stems belong."""
 
     path: pathlib.Path
-    name: str
-    size: int
-    template: str = naming.DEFAULT
-    extension: str = "wav"
+    name: str  # its path below the folder of mixtures, without extension
+    size: int  # bytes of the file
+    template: str = naming.DEFAULT  # of the stems' names
+    extension: str = "wav"  # of the stems' files
 
     def stem_names(self, stems: Sequence[str]) -> list[str]:
         """Paths of the stems below the output folder.
@@ -62,14 +54,10 @@ class Mixture:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What there is at a path.
+    """What there is at a path."""
 
-    Args:
-        mixtures: what can be separated, sorted.
-        left_out: what may be audio but is not, and why: pairs of file and reason.
-    """
-
-    mixtures: list[Mixture]
+    mixtures: list[Mixture]  # what can be separated, sorted
+    # What may be audio but is not, and why: pairs of file and reason
     left_out: list[tuple[str, str]]
 
 

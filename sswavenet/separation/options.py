@@ -12,39 +12,28 @@ from sswavenet.sound.formats import Encoding
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What one run is asked for.
+    """What one run is asked for."""
 
-    Args:
-        output_path: folder for the stems. Defaults to a new one in the session.
-        stems: names of those to write. Defaults to all.
-        complements: write the mixture without each of them, too. Defaults to False.
-        native: write stems with the mixture's rate and channels, and not the model's,
-            if the framing is not the original's. Defaults to True.
-        encoding: how the stems are stored. Defaults to WAV files, `PCM_16`.
-        excerpt: which part of each mixture to separate. Defaults to all.
-        strict: let a damaged mixture fail. Defaults to False.
-        overwrite: replace stems that are there. Defaults to False.
-        skip_existing: leave out mixtures whose stems are all there. Defaults to False.
-        original_framing: frame like the 2018 program. Defaults to False.
-        one_shot: one forward pass for each mixture. Defaults to False.
-        target_field_length: samples. Defaults to a fitting number, or to the
-            config's in the original framing.
-        batch_size: fragments. Defaults to a fitting number, or to the config's in
-            the original framing.
-    """
-
+    # Folder for the stems; defaults to a new one in the session
     output_path: pathlib.Path | None = None
-    stems: Sequence[str] | None = None
-    complements: bool = False
+    stems: Sequence[str] | None = None  # names of those to write; defaults to all
+    complements: bool = False  # write the mixture without each of them, too
+    # Write stems with the mixture's rate and channels, and not the model's, if the
+    # framing is not the original's; defaults to True
     native: bool = True
+    # How the stems are stored; defaults to WAV files, `PCM_16`
     encoding: Encoding = Encoding()  # noqa: RUF009 (it is frozen)
+    # Which part of each mixture to separate; defaults to all
     excerpt: Excerpt = Excerpt()  # noqa: RUF009
-    strict: bool = False
-    overwrite: bool = False
-    skip_existing: bool = False
-    original_framing: bool = False
-    one_shot: bool = False
+    strict: bool = False  # let a damaged mixture fail
+    overwrite: bool = False  # replace stems that are there
+    skip_existing: bool = False  # leave out mixtures whose stems are all there
+    original_framing: bool = False  # frame like the 2018 program
+    one_shot: bool = False  # one forward pass for each mixture
+    # Samples; defaults to a fitting number, or to the config's in the original framing
     target_field_length: int | None = None
+    # Fragments; defaults to a fitting number, or to the config's in the original
+    # framing
     batch_size: int | None = None
 
     @property

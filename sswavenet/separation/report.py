@@ -36,44 +36,29 @@ PACKAGES = (
 
 @dataclasses.dataclass
 class StemReport:
-    """One stem that was written.
-
-    Args:
-        path: the file.
-        sha256: hash of its samples; empty where its format is lossy.
-        frames: how many there are.
-        clipped: how many of them were clipped.
-    """
+    """One stem that was written."""
 
     path: str
-    sha256: str
-    frames: int
-    clipped: int
+    sha256: str  # hash of its samples; empty where its format is lossy
+    frames: int  # how many there are
+    clipped: int  # how many of them were clipped
 
 
 @dataclasses.dataclass
 class FileReport:
-    """What became of one mixture.
-
-    Args:
-        path: the file.
-        status: `SEPARATED`, `SKIPPED` or `FAILED`.
-        message: why it failed; else empty.
-        warnings: what was warned of, as damage or clipped samples.
-        frames: of the mixture, at the stems' rate; None where it was not separated.
-        sample_rate: the stems', Hz, likewise.
-        stems: by name; those that were written.
-        seconds: that the work took.
-    """
+    """What became of one mixture."""
 
     path: str
-    status: str = FAILED
-    message: str = ""
+    status: str = FAILED  # `SEPARATED`, `SKIPPED` or `FAILED`
+    message: str = ""  # why it failed; else empty
+    # What was warned of, as damage or clipped samples
     warnings: list[str] = dataclasses.field(default_factory=list)
+    # Of the mixture, at the stems' rate; None where it was not separated
     frames: int | None = None
-    sample_rate: int | None = None
+    sample_rate: int | None = None  # the stems', Hz, likewise
+    # By name; those that were written
     stems: dict[str, StemReport] = dataclasses.field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: float = 0.0  # that the work took
 
 
 def versions() -> dict[str, str]:

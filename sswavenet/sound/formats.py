@@ -14,24 +14,17 @@ _MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One format.
+    """One format."""
 
-    Args:
-        name: as the command line has it; the extension of its files.
-        subtypes: sample types that it stores exactly; none where it is lossy.
-        channels: how many a file may have.
-        rates: sample rates of its codec, Hz, ascending; any where empty. What has
-            another is resampled.
-        muxer: FFmpeg's name of the container; empty where libsndfile writes it.
-        codec: FFmpeg's name of the encoder, of which a bit rate can be chosen.
-    """
-
-    name: str
+    name: str  # as the command line has it; the extension of its files
+    # Sample types that it stores exactly; none where it is lossy
     subtypes: Sequence[str] = ()
-    channels: Sequence[int] = range(1, 9)
+    channels: Sequence[int] = range(1, 9)  # how many a file may have
+    # Sample rates of its codec, Hz, ascending; any where empty. What has another is
+    # resampled
     rates: Sequence[int] = ()
-    muxer: str = ""
-    codec: str = ""
+    muxer: str = ""  # FFmpeg's name of the container; empty where libsndfile writes it
+    codec: str = ""  # FFmpeg's name of the encoder, of which a bit rate can be chosen
 
     @property
     def is_lossy(self) -> bool:
@@ -88,16 +81,11 @@ FORMATS = {
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How stems are stored.
+    """How stems are stored."""
 
-    Args:
-        form: a key of `FORMATS`. Defaults to `wav`.
-        subtype: sample type, where the format is not lossy. Defaults to `PCM_16`.
-        bitrate: bits a second, where the format has a choice. Defaults to plenty.
-    """
-
-    form: str = "wav"
-    subtype: str = "PCM_16"
+    form: str = "wav"  # a key of `FORMATS`
+    subtype: str = "PCM_16"  # sample type, where the format is not lossy
+    # Bits a second, where the format has a choice; defaults to plenty
     bitrate: int | None = None
 
     @property

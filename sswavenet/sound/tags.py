@@ -16,18 +16,12 @@ JPEG, PNG = b"\xff\xd8", b"\x89PNG"
 
 @dataclasses.dataclass(frozen=True)
 class Tags:
-    """What is copied from a mixture to its stems; empty where it is not known.
+    """What is copied from a mixture to its stems; empty where it is not known."""
 
-    Args:
-        title: of the piece.
-        artist: who plays it.
-        album: where it comes from.
-        cover: an image file, JPEG or PNG.
-    """
-
-    title: str = ""
-    artist: str = ""
-    album: str = ""
+    title: str = ""  # of the piece
+    artist: str = ""  # who plays it
+    album: str = ""  # where it comes from
+    # An image file, JPEG or PNG
     cover: bytes = dataclasses.field(default=b"", repr=False)
 
     def of_stem(self, stem: str, mixture: str) -> Tags:
