@@ -899,13 +899,6 @@ def test_skip_existing_does_not_take_dangling_links_for_stems(infer, folder, tmp
     assert [len(stem) for stem in stems_of(out)] == [100] * 4
 
 
-def test_closed_stdout_is_no_failure(infer, folder, tmp_path, monkeypatch):
-    make_tone(folder / "song.wav")
-    monkeypatch.setattr(sys, "stdout", None)
-    assert infer(folder) == (0, [])
-    assert len(written(tmp_path / "out")) == 4
-
-
 def spoil_last_sample(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 0x40

@@ -8,13 +8,10 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import sys
 from typing import Any, NoReturn
 
 from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
-from sswavenet.console import streams as standard_streams
 from sswavenet.console import values
-from util import UserError
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,19 +20,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program with the message."""
         self.exit(2, f"error: {message}; --help lists the arguments\n")
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """Write help or version, and end the program where that cannot be written."""
-        if file is not sys.stdout:
-            super()._print_message(message, file)
-            return
-        try:
-            standard_streams.write(message)
-        except BrokenPipeError:
-            standard_streams.silence_stdout()  # whoever read it is gone
-            self.exit(1)
-        except UserError as error:
-            self.exit(2, f"error: {error}\n")
 
 
 def _boolean(text: str) -> bool:

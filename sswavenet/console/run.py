@@ -71,7 +71,7 @@ def _logging_to_stderr() -> Iterator[None]:
         root.setLevel(level)
 
 
-def _explained(error: Exception) -> str | None:
+def user_message(error: Exception) -> str | None:
     """What to tell the user of an error; None where it is a fault of the program."""
     text = " ".join(str(error).split())
     if isinstance(error, UserError):
@@ -100,7 +100,7 @@ def run(work: Callable[[], int]) -> int:
         given cannot be used or written, or the memory runs out, 130 after SIGINT, 143
         after SIGTERM, 129 after SIGHUP.
     """
-    with standard_streams.opened(), _logging_to_stderr():
+    with _logging_to_stderr():
         try:
             with signals.raising(), _closing_bars():
                 status = work()
@@ -115,9 +115,9 @@ def run(work: Callable[[], int]) -> int:
             standard_streams.silence_stdout()  # whoever read it is gone
             return 1
         except Exception as error:
-            explained = _explained(error)
-            if explained is None:
+            message = user_message(error)
+            if message is None:
                 raise
-            logger.error("%s", explained)
+            logger.error("%s", message)
             return 2
     return status

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import pathlib
-import sys
 from collections.abc import Iterator, Sequence
 
 import util
@@ -204,8 +203,6 @@ def _reporting(
 
 def _separate_stdin(args: argparse.Namespace) -> int:
     """Separate raw float32 samples from stdin to interleaved stems on stdout."""
-    if sys.stdin is None or sys.stdout is None:
-        raise UserError("--mixture_input_path - needs stdin and stdout to be open")
     session = load_session(args)
     stream = session.stream()
     from sswavenet.separation import streaming
@@ -216,7 +213,5 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         ", ".join(session.stems),
         stream.latency,
     )
-    streaming.pipe(
-        stream, standard_streams.BinaryStdin(), standard_streams.BinaryStdout()
-    )
+    streaming.pipe(stream, standard_streams.read, standard_streams.write)
     return 0

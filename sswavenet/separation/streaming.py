@@ -8,7 +8,7 @@ and `stream_fused` computes the same as compiled code, where there is a compiler
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Callable, Protocol
+from typing import Callable
 
 import numpy as np
 
@@ -233,50 +233,39 @@ class StreamingSeparator:
         return np.concatenate([estimates, remainder[None]])
 
 
-class Source(Protocol):
-    """Where bytes come from."""
-
-    def read1(self, size: int, /) -> bytes:
-        """What has come in, at most `size` bytes; none at the end alone."""
-
-
-class Sink(Protocol):
-    """Where bytes go."""
-
-    def write(self, data: bytes, /) -> object:
-        """Write all of the data."""
-
-
-def pipe(separator: StreamingSeparator, source: Source, sink: Sink) -> None:
-    """Separate raw samples as they come.
+def pipe(
+    separator: StreamingSeparator,
+    read: Callable[[int], bytes],
+    write: Callable[[bytes], object],
+) -> None:
+    """Separate raw samples, mono float32 in the machine's byte order, as they come.
 
     Args:
         separator: at the beginning of a stream.
-        source: mono float32 samples, in the byte order of the machine.
-        sink: gets the stems' samples interleaved, float32, as soon as they are
-            finished.
+        read: gives what has come in, at most so many bytes; none at the end alone.
+        write: gets the stems' samples interleaved as soon as they are finished.
 
     Raises:
-        UserError: the source ends within a sample, or a sample that came in or is to
-            go out is not finite.
+        UserError: the samples end within one, or one that came in or is to go out is
+            not finite.
     """
 
-    def write(stems: np.ndarray) -> None:
+    def put_out(stems: np.ndarray) -> None:
         if not np.isfinite(stems).all():
             raise UserError("the network's output has NaN or infinity")
-        sink.write(np.ascontiguousarray(stems.T).tobytes())
+        write(np.ascontiguousarray(stems.T).tobytes())
 
     rest = b""
-    while chunk := source.read1(4 * separator.block_length):
+    while chunk := read(4 * separator.block_length):
         data = rest + chunk
         whole = len(data) // 4 * 4
         data, rest = data[:whole], data[whole:]
         samples = np.frombuffer(data, np.float32)
         if not np.isfinite(samples).all():
             raise UserError("expected finite samples on stdin, got NaN or infinity")
-        write(separator.push(samples))
+        put_out(separator.push(samples))
     if rest:
         raise UserError(
             f"expected whole float32 samples on stdin, got {len(rest)} bytes more"
         )
-    write(separator.finish())
+    put_out(separator.finish())

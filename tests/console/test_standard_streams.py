@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or read by nobody."""
+"""Standard streams that are full, slow, or read by nobody."""
 
 import os
 import pathlib
@@ -9,7 +9,6 @@ import time
 import pytest
 import soundfile
 
-import main as program
 from sswavenet.console import run as command_line
 from sswavenet.console import streams as standard_streams
 from tests.support import base_session, write_session
@@ -50,23 +49,6 @@ def run(arguments, redirections, program=("-c", RUN), **environment):
     )
 
 
-@pytest.mark.parametrize("redirections", ["2>&-", ">&- 2>&- <&-"])
-def test_closed_streams_are_no_failure(redirections, arguments, tmp_path):
-    done = run([*arguments, f"--mixture_input_path={tmp_path}"], redirections)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert ("1 of 1 files" in done.stdout) == (redirections == "2>&-")
-    stems = [soundfile.read(path)[0] for path in (tmp_path / "out").iterdir()]
-    assert [len(stem) for stem in stems] == [100] * 4
-
-
-def test_a_failure_keeps_its_status_where_stderr_is_closed(arguments, tmp_path):
-    done = run([*arguments, f"--mixture_input_path={tmp_path / 'none'}"], "2>&-")
-    assert (done.returncode, done.stderr) == (2, "")
-    (tmp_path / "bad.wav").write_text("not audio")
-    done = run([*arguments, f"--mixture_input_path={tmp_path}"], "2>&-")
-    assert (done.returncode, done.stderr) == (1, "")
-
-
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_stdout_is_named(arguments, tmp_path):
     done = run([*arguments, f"--mixture_input_path={tmp_path}"], ">/dev/full")
@@ -76,29 +58,6 @@ def test_a_full_stdout_is_named(arguments, tmp_path):
         "error: cannot write to standard output: No space left on device",
     ]
     assert len(list((tmp_path / "out").iterdir())) == 4
-
-
-@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("flag", ["--help", "--version"])
-def test_help_that_cannot_be_written_is_named(flag):
-    done = run([flag], ">/dev/full", ["main.py"])
-    assert done.returncode == 2
-    said = "error: cannot write to standard output: No space left on device\n"
-    assert done.stderr == said
-
-
-def test_help_that_nobody_reads_ends_quietly():
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "main.py", "--help"],
-        cwd=ROOT,
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        timeout=300,
-    )
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
@@ -113,15 +72,6 @@ def test_a_summary_that_cannot_be_written_ends_the_run_first(arguments, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["stdin", "stdout"])
-def test_a_stream_of_samples_needs_both_ends(name, arguments, capsys, monkeypatch):
-    monkeypatch.setattr(sys, name, None)
-    arguments = [flag for flag in arguments if "--output_path" not in flag][:-1]
-    assert program.main([*arguments, "--mixture_input_path=-"]) == 2
-    said = capsys.readouterr().err
-    assert said == "error: --mixture_input_path - needs stdin and stdout to be open\n"
-
-
 def test_stdout_gets_names_that_are_no_text(capsysbinary):
     standard_streams.write("a\udcff\n")
     assert capsysbinary.readouterr().out == b"a\\udcff\n"
@@ -130,9 +80,7 @@ def test_stdout_gets_names_that_are_no_text(capsysbinary):
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("buffering", ["", "1"])
 def test_samples_that_cannot_be_written_are_named(buffering):
-    code = (
-        "from sswavenet.console import streams as s; s.BinaryStdout().write(bytes(9))"
-    )
+    code = "from sswavenet.console import streams as s; s.write(bytes(9))"
     done = run(["-c", code], ">/dev/full", [], PYTHONUNBUFFERED=buffering)
     assert done.returncode == 1
     assert "UserError: cannot write to standard output: No space left" in done.stderr
@@ -142,7 +90,7 @@ def test_samples_that_cannot_be_written_are_named(buffering):
 
 DATA = bytes(range(256)) * 4000  # many times what a pipe holds
 WRITERS = {
-    "samples": "s.BinaryStdout().write(data)",
+    "samples": "s.write(data)",
     "text": "s.write(data.hex())",
 }
 
@@ -194,8 +142,8 @@ def test_an_empty_pipe_that_does_not_block_is_not_the_end(buffering):
     code = """
 import sys
 from sswavenet.console import streams
-source, got = streams.BinaryStdin(), b""
-while data := source.read1(999):
+got = b""
+while data := streams.read(999):
     got += data
 sys.stdout.buffer.write(got)
 """

@@ -278,13 +278,6 @@ def test_nobody_reads_stdout(sessions):
     assert sessions.grown().epoch == 0
 
 
-def test_closed_streams_are_no_failure_to_grow(sessions):
-    done = sessions.run(redirections=">&- 2>&- <&-")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert sessions.grown().epoch == 0
-    assert sessions.run(redirections="2>&-").returncode == 2  # it is there now
-
-
 @pytest.mark.parametrize(
     ("number", "status", "line"),
     [
