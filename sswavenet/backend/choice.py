@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import importlib.util
 import os
@@ -16,8 +15,8 @@ from sswavenet.console import packages, signals
 from util import UserError
 
 BACKENDS = ("jax", "torch", "tensorflow", "theano")
-# Keras imports them where they are installed, which takes as long as all else in it,
-# for parts that nothing here uses.
+# Keras imports them where they are installed, for parts that nothing here uses: without
+# them it is there in half the time.
 UNUSED_BY_KERAS = ("matplotlib", "pandas", "sklearn")
 
 # Packages that bring JAX what is no processor.
@@ -27,7 +26,8 @@ ACCELERATORS = ("jax_plugins", "libtpu")
 def choose_backend() -> None:
     """Settle KERAS_BACKEND and import Keras for the first time."""
     if settle_backend() == "jax" and "keras" not in sys.modules:
-        _import_keras()
+        with signals.waiting(), _absent(UNUSED_BY_KERAS):
+            importlib.import_module("keras")
 
 
 def settle_backend() -> str:
@@ -73,18 +73,6 @@ def is_jax_on_processor() -> bool:
     from sswavenet.backend import compat
 
     return compat.is_jax_on_cpu()
-
-
-def _import_keras() -> None:
-    """Import Keras in half the time, and let the program end at once."""
-    gc.disable()
-    try:
-        with signals.waiting(), _absent(UNUSED_BY_KERAS):
-            importlib.import_module("keras")
-    finally:
-        gc.enable()
-    # Modules stay to the end: the garbage collector need not go through them again.
-    gc.freeze()
 
 
 @contextlib.contextmanager

@@ -1,14 +1,9 @@
-"""SIGINT, SIGTERM and SIGHUP as exceptions, which unwind and clean up.
-
-An exception that a signal's handler raises in a finalizer or in a callback of the
-garbage collector (JAX has one) is lost; it is raised again a moment later.
-"""
+"""SIGINT, SIGTERM and SIGHUP as exceptions, which unwind and clean up."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,18 +12,12 @@ from typing import Any
 # Seconds in which another signal does not disturb the cleaning up: a hangup comes from
 # the terminal and once more from the shell, and people press Ctrl-C twice.
 DEAF = 2.0
-AGAIN = 0.02  # seconds until what was lost is raised again
-HAS_TIMER = hasattr(signal, "setitimer")  # else the next signal has to do
 _waiting = 0  # how many contexts want signals to wait
 _pending: int | None = None  # the signal that waits
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP came; like KeyboardInterrupt, it unwinds and cleans up.
-
-    Args:
-        number: of the signal.
-    """
+    """SIGTERM or SIGHUP, by its number; it unwinds like KeyboardInterrupt."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -55,7 +44,7 @@ def raising() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    quiet_until, lost_number = 0.0, signal.SIGINT
+    quiet_until = 0.0
 
     def note(number: int, _frame: Any) -> None:
         nonlocal quiet_until
@@ -69,28 +58,10 @@ def raising() -> Iterator[None]:
         quiet_until = now + DEAF
         _raise(number)
 
-    def raise_again(unraisable: Any) -> None:
-        nonlocal quiet_until, lost_number
-        error = unraisable.exc_value
-        if not isinstance(error, (KeyboardInterrupt, Terminated)):
-            hook(unraisable)
-            return
-        quiet_until = 0.0
-        lost_number = getattr(error, "number", signal.SIGINT)
-        if HAS_TIMER:
-            signal.setitimer(signal.ITIMER_REAL, AGAIN)
-
-    hook, sys.unraisablehook = sys.unraisablehook, raise_again
     before = {number: signal.signal(number, note) for number in heard()}
-    if HAS_TIMER:
-        alarm = signal.signal(signal.SIGALRM, lambda _, frame: note(lost_number, frame))
-        before[signal.SIGALRM] = alarm
     try:
         yield
     finally:
-        sys.unraisablehook = hook
-        if HAS_TIMER:
-            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

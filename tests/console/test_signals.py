@@ -1,13 +1,11 @@
-"""Signals become exceptions; where those would be lost or do harm, a little later."""
+"""Signals become exceptions; where those would do harm, a little later."""
 
-import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import weakref
 
 import pytest
 
@@ -46,8 +44,7 @@ def test_a_signal_is_raised_and_the_handlers_are_put_back(number):
         wait()
 
     def handlers():
-        numbers = (*NUMBERS, signal.SIGALRM)
-        return [signal.getsignal(each) for each in numbers], sys.unraisablehook
+        return [signal.getsignal(each) for each in NUMBERS]
 
     before = handlers()
     heard(number, run)
@@ -80,66 +77,6 @@ def test_a_signal_waits(number):
 
     heard(number, run)
     assert reached == ["end"]
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_signal_in_the_garbage_collector_is_not_lost(number):
-    def callback(phase, info):
-        if phase == "start":
-            os.kill(os.getpid(), number)
-            sum(range(1000))  # the handler runs in here
-
-    def run():
-        gc.callbacks.append(callback)
-        try:
-            gc.collect()
-        finally:
-            gc.callbacks.remove(callback)
-        wait()
-
-    heard(number, run)
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_signal_in_a_finalizer_is_not_lost(number):
-    class Final:
-        def __del__(self):
-            os.kill(os.getpid(), number)
-            sum(range(1000))  # the handler runs in here
-
-    def run():
-        Final()
-        wait()
-
-    heard(number, run)
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_signal_in_a_weak_references_callback_is_not_lost(number):
-    def gone(_):
-        os.kill(os.getpid(), number)
-        sum(range(1000))  # the handler runs in here
-
-    def run():
-        item = threading.Event()
-        watcher = weakref.ref(item, gone)
-        del item
-        assert watcher() is None
-        wait()
-
-    heard(number, run)
-
-
-def test_other_errors_that_are_lost_are_said_as_ever(monkeypatch):
-    class Final:
-        def __del__(self):
-            raise ValueError
-
-    said = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda lost: said.append(lost.exc_type))
-    with signals.raising():
-        Final()
-    assert said == [ValueError]
 
 
 def test_a_second_signal_does_not_disturb_the_cleaning_up():
