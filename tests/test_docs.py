@@ -13,9 +13,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from main import build_parser
 from sswavenet.config import document as config
 from sswavenet.console import flags
-from sswavenet.console import parser as arguments
 from tests.test_imports import FLOOR, MODULES, imports_in
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -94,7 +94,7 @@ def documented_arguments():
 
 
 def parser_actions():
-    actions = arguments.build_parser()._actions
+    actions = build_parser()._actions
     return {
         a.option_strings[-1] if a.option_strings else a.metavar: a
         for a in actions
@@ -148,7 +148,7 @@ def example_commands():
 @pytest.mark.parametrize("line", example_commands())
 def test_an_examples_arguments_are_known(line):
     words = re.split(" [<>] ", line.split("main.py ")[1])[0]
-    args = flags.parse(arguments.build_parser(), shlex.split(words))
+    args = flags.parse(build_parser(), shlex.split(words))
     assert isinstance(args, argparse.Namespace)
 
 

@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from main import main
+from main import build_parser, main
 from sswavenet import checkpoints
 from sswavenet.backend import choice
 from sswavenet.config.document import read_config
 from sswavenet.config.tasks import TASKS
-from sswavenet.console.parser import build_parser
 from sswavenet.separation import folder as separate
 from sswavenet.separation import separator
 from sswavenet.separation.engine import Engine

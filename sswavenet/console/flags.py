@@ -8,8 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sswavenet.config import shipped
 from sswavenet.config.tasks import MULTI_INSTRUMENT
@@ -24,41 +23,26 @@ TRAINING, FILES, STREAM, EVALUATION = (
 )
 
 # The names of arguments; those that are not here work everywhere.
-WORKS_WITH = {
+WORKS_WITH: dict[str, tuple[str, ...]] = {
     "print_model_summary": (TRAINING, FILES, EVALUATION),
-    "one_shot": (FILES,),
-    "target_field_length": (FILES, EVALUATION),
-    "batch_size": (FILES, EVALUATION),
     "session": (FILES, STREAM, EVALUATION),
     "mixture_input_path": (FILES, STREAM),
-    "recursive": (FILES,),
-    "output_path": (FILES, EVALUATION),
-    "format": (FILES,),
-    "subtype": (FILES,),
-    "bitrate": (FILES,),
-    "output_name": (FILES,),
-    "start": (FILES,),
-    "duration": (FILES,),
-    "strict": (FILES,),
-    "stems": (FILES,),
-    "complement": (FILES,),
-    "stem_format": (FILES, EVALUATION),
-    "overwrite": (FILES,),
-    "skip_existing": (FILES,),
-    "report": (FILES,),
-    "original_framing": (FILES,),
-    "dataset_path": (EVALUATION,),
-    "subset": (EVALUATION,),
-    "metrics": (EVALUATION,),
-    "oracle": (EVALUATION,),
-    "jobs": (EVALUATION,),
+    **dict.fromkeys(
+        ("target_field_length", "batch_size", "output_path", "stem_format"),
+        (FILES, EVALUATION),
+    ),
+    **dict.fromkeys(
+        ("one_shot", "recursive", "output_name", "original_framing"), (FILES,)
+    ),
+    **dict.fromkeys(("format", "subtype", "bitrate", "start", "duration"), (FILES,)),
+    **dict.fromkeys(("strict", "stems", "complement", "overwrite"), (FILES,)),
+    **dict.fromkeys(("skip_existing", "report"), (FILES,)),
+    **dict.fromkeys(("dataset_path", "subset", "metrics"), (EVALUATION,)),
+    **dict.fromkeys(("oracle", "jobs"), (EVALUATION,)),
 }
-_NOT_GIVEN = object()
 
 
-def parse(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None
-) -> argparse.Namespace:
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, where each flag that is given has something to do.
 
     Mixtures without a flag mean `--mode inference` and, unless the session is given,
@@ -66,20 +50,13 @@ def parse(
     and is taken everywhere. Otherwise the parser ends the program with a line that
     names the flag and where it works.
     """
-    # What is in the namespace before is not replaced by a default.
-    names = [
-        action.dest
-        for action in parser._actions
-        if action.dest not in ("help", "version")
-    ]
-    blank = argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN))
-    words = _with_bare_flags(parser, sys.argv[1:] if argv is None else argv)
-    args = parser.parse_intermixed_args(words, blank)
-    if not args.mixtures:  # no mixtures are an empty list
-        args.mixtures = _NOT_GIVEN
-    given = [name for name in names if getattr(args, name) is not _NOT_GIVEN]
-    for name in set(names) - set(given):
-        setattr(args, name, parser.get_default(name))
+    defaults = {}
+    for action in parser._actions:
+        if action.default is not argparse.SUPPRESS:  # as of --help
+            defaults[action.dest], action.default = action.default, argparse.SUPPRESS
+    words = _with_bare_flags(parser, argv)
+    given = vars(parser.parse_intermixed_args(words))
+    args = argparse.Namespace(**{**defaults, **given})
     contradiction = _contradiction(args, given)
     if contradiction:
         parser.error(contradiction)
@@ -115,7 +92,7 @@ def _with_bare_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> li
     return words
 
 
-def _contradiction(args: argparse.Namespace, given: Sequence[str]) -> str:
+def _contradiction(args: argparse.Namespace, given: Collection[str]) -> str:
     """What is wrong with arguments that exclude each other; else empty."""
     if "session" in given and "config" in given:
         return "--session takes the place of --config: expected only one of them"

@@ -4,9 +4,8 @@ import pathlib
 
 import pytest
 
-from main import main
+from main import build_parser, main
 from sswavenet.console import flags
-from sswavenet.console.parser import build_parser
 
 INFERENCE = ["--mode=inference", "--mixture_input_path"]
 VALUES = {

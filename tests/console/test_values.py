@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from sswavenet.console import values
+from sswavenet.console import parser as values
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from sswavenet.console.parser import build_parser
+from main import build_parser
 from sswavenet.separation import naming
 from util import UserError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sswavenet.console.parser import build_parser
+from main import build_parser
 from sswavenet.sound.formats import FORMATS, Encoding
 from sswavenet.sound.reader import AudioReader
 from sswavenet.sound.tags import Tags
