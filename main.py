@@ -39,7 +39,7 @@ def build_parser() -> types.Parser:
         **{"default": False, "nargs": "?", "const": True},
         **{"type": types.boolean, "metavar": "True|False"},
     }
-    number = {"type": types.count, "metavar": "N"}
+    number: dict[str, Any] = {"type": types.count, "metavar": "N"}
     file = {"type": types.text_path, "metavar": "FILE"}
     time = {"metavar": "TIME"}
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from sswavenet.console import parser as values
+from sswavenet.console import parser
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from sswavenet.console import parser as values
     ],
 )
 def test_seconds(text, expected):
-    assert values.seconds(text) == expected
+    assert parser.seconds(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -28,18 +28,18 @@ def test_seconds(text, expected):
 )
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="expected seconds, m:s or"):
-        values.seconds(text)
+        parser.seconds(text)
 
 
 def test_a_duration_is_more_than_nothing():
-    assert values.duration("0:01") == 1
+    assert parser.duration("0:01") == 1
     with pytest.raises(argparse.ArgumentTypeError, match="more than nothing"):
-        values.duration("0:00")
+        parser.duration("0:00")
 
 
 def test_bit_rates():
-    assert values.bitrate("192k") == values.bitrate("192K") == 192000
-    assert values.bitrate("96000") == 96000
+    assert parser.bitrate("192k") == parser.bitrate("192K") == 192000
+    assert parser.bitrate("96000") == 96000
     for text in ("", "k", "7999", "192", "3000k", "-64k", "64kk", "1e5", "²k"):
         with pytest.raises(argparse.ArgumentTypeError, match="expected 8k to 2000k"):
-            values.bitrate(text)
+            parser.bitrate(text)
