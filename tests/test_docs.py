@@ -14,7 +14,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from main import build_parser
-from sswavenet.config import document as config
+from sswavenet.config import session as config
+from sswavenet.config.document import parse_config
+from sswavenet.config.keys import REQUIRED
 from sswavenet.console import flags
 from tests.test_imports import FLOOR, MODULES, imports_in
 
@@ -212,7 +214,7 @@ def test_config_md_gives_a_keys_facts(name):
     assert row["Meaning and effect"].startswith("Unused") == (key.field is None)
     if name == "model.type":
         assert plain(row["Default"]) == "by --target"
-    elif key.default is config.REQUIRED:
+    elif key.default is REQUIRED:
         assert row["Default"] == "required"
     else:
         assert row["Default"] == f"`{json.dumps(key.default)}`"
@@ -225,7 +227,7 @@ def test_config_md_gives_the_derived_keys_of_the_full_size_networks():
     assert list(rows) == [f"model.{name}" for name in config.DERIVED]
     for name in ("multi_instrument", "singing_voice"):
         document = json.loads((ROOT / f"config_{name}.json").read_text("utf-8"))
-        full_size = config.parse_config(document, task_name=name.replace("_", "-"))
+        full_size = parse_config(document, task_name=name.replace("_", "-"))
         for derived in config.DERIVED:
             shown = rows[f"model.{derived}"].split(" or ")
             assert str(getattr(full_size, derived)) in shown

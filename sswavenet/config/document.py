@@ -1,8 +1,8 @@
 """A session's config.json checked and made into a `Config`, and back.
 
 A session is described by one JSON file with the sections `dataset`, `model`,
-`optimizer` and `training`. This module checks it by the table in `keys.py`. It imports
-no Keras.
+`optimizer` and `training`. This module checks it by the keys of `session.Config`. It
+imports no Keras.
 """
 
 from __future__ import annotations
@@ -14,31 +14,10 @@ import pathlib
 from typing import Any
 
 import util
-from sswavenet.config.keys import KEYS, REQUIRED, shown
-from sswavenet.config.session import DERIVED, Config
-from sswavenet.config.tasks import (
-    MULTI_INSTRUMENT,
-    SINGING_VOICE,
-    TASKS,
-    OutputLoss,
-    Task,
-)
+from sswavenet.config.keys import REQUIRED, shown
+from sswavenet.config.session import DERIVED, KEYS, Config
+from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
 from util import UserError
-
-__all__ = [
-    "DERIVED",
-    "KEYS",
-    "MULTI_INSTRUMENT",
-    "REQUIRED",
-    "SINGING_VOICE",
-    "TASKS",
-    "Config",
-    "OutputLoss",
-    "Task",
-    "parse_config",
-    "read_config",
-    "to_document",
-]
 
 
 def _flatten(

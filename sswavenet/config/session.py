@@ -15,7 +15,19 @@ import dataclasses
 import math
 from typing import Any
 
-from sswavenet.config.keys import KEYS
+from sswavenet.config import keys
+from sswavenet.config.keys import (
+    CHANNELS,
+    COUNT,
+    DECIBELS,
+    SHARE,
+    choice,
+    integer,
+    key,
+    number,
+    odd,
+    pair,
+)
 from sswavenet.config.tasks import TASKS, OutputLoss, Task
 from util import UserError
 
@@ -30,46 +42,119 @@ DERIVED = (
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A session's settings under the program's own names; `KEYS` maps the JSON's."""
+    """A session's settings under the program's own names, and the JSON keys of each."""
 
-    datasets: tuple[tuple[str, float], ...]  # folders and their shares
-    dataset_type: str
-    sample_rate: int
-    extract_voice_percentage: float
-    in_memory_percentage: float
-    augmentation_mix: float
-    augmentation_gain_db: float
-    augmentation_polarity: float
-    augmentation_resample: float
-    augmentation_tilt: float
-    augmentation_level_db: float
-    task_name: str
-    dilations: tuple[int, ...]
-    num_stacks: int
-    residual_channels: int
-    skip_channels: int
-    final_channels: tuple[int, int]
-    filter_length: int
-    final_filter_lengths: tuple[int, int]
-    target_field_length: int
-    target_padding: int
-    optimizer_type: str
-    learning_rate: float
-    decay: float
-    epsilon: float
-    cooldown: float
-    session_path: str
-    batch_size: int
-    losses: tuple[OutputLoss, ...]
-    num_epochs: int
-    num_steps_train: int
-    num_steps_validation: int
-    early_stopping_patience: int
-    early_stopping_monitor: str
-    keep_checkpoints: int
-    tensorboard: bool
-    seed: int
-    verbosity: int
+    # Folders and their shares.
+    datasets: tuple[tuple[str, float], ...] = key(
+        "dataset.path",
+        keys.datasets,
+        "a folder's path, or an object of such paths and their shares, numbers above 0",
+    )
+    dataset_type: str = key("dataset.type", choice("musdb18"), '"musdb18"', "musdb18")
+    sample_rate: int = key(
+        "dataset.sample_rate",
+        integer(100, 768000),
+        "a whole number of Hz, 100 to 768000",
+    )
+    extract_voice_percentage: float = key(
+        "dataset.extract_voice_percentage", *SHARE, 0.0
+    )
+    in_memory_percentage: float = key("dataset.in_memory_percentage", *SHARE, 1.0)
+    augmentation_mix: float = key("dataset.augmentation.mix", *SHARE, 0.0, True)
+    augmentation_gain_db: float = key(
+        "dataset.augmentation.gain_db", *DECIBELS, 0.0, True
+    )
+    augmentation_polarity: float = key(
+        "dataset.augmentation.polarity", *SHARE, 0.0, True
+    )
+    augmentation_resample: float = key(
+        "dataset.augmentation.resample",
+        number(0, 0.5),
+        "a number between 0 and 0.5",
+        0.0,
+        True,
+    )
+    augmentation_tilt: float = key(
+        "dataset.augmentation.tilt",
+        number(0, 0.9),
+        "a number between 0 and 0.9",
+        0.0,
+        True,
+    )
+    augmentation_level_db: float = key(
+        "dataset.augmentation.level_db", *DECIBELS, 0.0, True
+    )
+    task_name: str = key("model.type", choice(*TASKS), " or ".join(map(repr, TASKS)))
+    dilations: tuple[int, ...] = key(
+        "model.dilations",
+        keys.dilations,
+        "a whole number n of 0 to 20 (dilations 1, 2, ..., 2**n) or a list of whole "
+        "numbers of at least 1",
+    )
+    num_stacks: int = key(
+        "model.num_stacks", integer(1, 1000), "a whole number of 1 to 1000"
+    )
+    residual_channels: int = key("model.filters.depths.res", *CHANNELS)
+    skip_channels: int = key("model.filters.depths.skip", *CHANNELS)
+    final_channels: tuple[int, int] = key(
+        "model.filters.depths.final",
+        pair(CHANNELS[0]),
+        "a list of two whole numbers of at least 1",
+    )
+    filter_length: int = key(
+        "model.filters.lengths.res", odd, "an odd whole number of 1 to 999"
+    )
+    final_filter_lengths: tuple[int, int] = key(
+        "model.filters.lengths.final",
+        pair(odd),
+        "a list of two odd whole numbers of 1 to 999",
+    )
+    target_field_length: int = key("model.target_field_length", *COUNT)
+    target_padding: int = key(
+        "model.target_padding", integer(0, 10**6), "a whole number of at least 0", 1
+    )
+    optimizer_type: str = key("optimizer.type", choice("adam"), '"adam"', "adam")
+    learning_rate: float = key("optimizer.lr", number(above=0), "a number above 0")
+    decay: float = key("optimizer.decay", number(0), "a number of at least 0", 0.0)
+    epsilon: float = key("optimizer.epsilon", number(above=0), "a number above 0", 1e-8)
+    cooldown: float = key("optimizer.cooldown", *SHARE, 0.0, True)
+    session_path: str = key("training.path", keys.path, "a folder's path")
+    batch_size: int = key("training.batch_size", integer(1, 10**6), COUNT[1])
+    losses: tuple[OutputLoss, ...] = key(
+        "training.loss",
+        keys.losses,
+        'an object {"out_1": {"weight": w, "l1": a, "l2": b}, ...} of numbers, '
+        "l1 and l2 of at least 0",
+    )
+    num_epochs: int = key("training.num_epochs", *COUNT)
+    num_steps_train: int = key("training.num_steps_train", *COUNT)
+    num_steps_validation: int = key("training.num_steps_test", *COUNT)
+    early_stopping_patience: int = key("training.early_stopping_patience", *COUNT, 16)
+    early_stopping_monitor: str = key(
+        "training.early_stopping_monitor",
+        choice("loss", "val_loss"),
+        "loss or val_loss",
+        "loss",
+        True,
+    )
+    keep_checkpoints: int = key(
+        "training.keep_checkpoints",
+        integer(0, 10**9),
+        "a whole number of at least 0 (0 keeps all)",
+        0,
+        True,
+    )
+    tensorboard: bool = key(
+        "training.tensorboard", choice(True, False), "true or false", False, True
+    )
+    seed: int = key(
+        "training.seed",
+        integer(0, 2**32 - 1),
+        "a whole number of 0 to 4294967295",
+        1337,
+        True,
+    )
+    verbosity: int = key("training.verbosity", choice(0, 1, 2), "0, 1 or 2", 1)
 
     @property
     def dataset_path(self) -> str:
@@ -164,8 +249,10 @@ class Config:
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some fields changed, checked like values from a file."""
-        keys = {key.field: (name, key) for name, key in KEYS.items() if key.field}
-        for field, value in changes.items():
-            name, key = keys[field]
-            changes[field] = key.checked(name, value)
+        for name, facts in KEYS.items():
+            if facts.field in changes:
+                changes[facts.field] = facts.checked(name, changes[facts.field])
         return dataclasses.replace(self, **changes)
+
+
+KEYS = keys.keys_of(Config)

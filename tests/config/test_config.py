@@ -11,8 +11,8 @@ import pytest
 from hypothesis import strategies
 
 from sswavenet.config.document import parse_config, to_document
-from sswavenet.config.keys import KEYS, REQUIRED
-from sswavenet.config.session import DERIVED, Config
+from sswavenet.config.keys import REQUIRED
+from sswavenet.config.session import DERIVED, KEYS, Config
 from sswavenet.config.tasks import TASKS, OutputLoss
 from tests.support import GOLDEN, TASK_NAMES, tiny_config, tiny_document
 from util import UserError
