@@ -27,17 +27,12 @@ WINDOWS_OF_PART = 64  # looked at together, some 1.5 s
 
 
 class Downmix:
-    """Takes the mean of channels, block by block.
+    """Takes the mean of channels, block by block, at a sample rate in Hz.
 
-    Args:
-        sample_rate: Hz.
-        start: frame of a longer signal that this part of it begins with. Behind its
-            first `part_length`, and before its last ones, the part's mean is that of
-            the whole. Defaults to 0.
-
-    Attributes:
-        turned_length: samples of what was given out in which channels are turned over.
-        part_length: samples that are looked at together.
+    `start` is the frame of a longer signal that this part of it begins with: behind its
+    first `part_length` samples, which are looked at together, and before its last ones,
+    the part's mean is that of the whole. `turned_length` counts the samples given out
+    in which channels are turned over.
     """
 
     def __init__(self, sample_rate: int, start: int = 0):
@@ -47,14 +42,7 @@ class Downmix:
         self._start = start
 
     def blocks(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The mean of a signal's channels.
-
-        Args:
-            blocks: the signal in pieces, shape (frames, channels).
-
-        Yields:
-            Pieces of the mean, shape (frames',), together as long.
-        """
+        """The mean of pieces of a signal: (frames, channels) to (frames',)."""
         overlap = self._windows.length - self._windows.hop
         needed = self.part_length + overlap
         overlapping = Overlapping(self._windows)

@@ -36,10 +36,7 @@ Result = TypeVar("Result")
 class Engine:
     """A session's network, which runs each batch of fragments in one pass.
 
-    Args:
-        config: the session's configuration.
-        build_predict: makes what `framing` calls `predict`; its keywords are those of
-            `Framing.lengths`.
+    `build_predict` makes what `framing` calls `predict`, from `Framing.lengths`.
     """
 
     def __init__(self, config: Config, build_predict: Callable[..., Predict]):
@@ -66,14 +63,10 @@ class Engine:
         target_field_length: int | None = None,
         batch_size: int | None = None,
     ) -> tuple[Framing, int]:
-        """The framing and the batch size that suit mixtures.
+        """The framing and the batch size that suit mixtures of `longest` samples.
 
-        Args:
-            frame: makes the framing.
-            longest: samples of the longest mixture.
-            target_field_length: samples. Defaults to about `PASS_LENGTH` a batch, less
-                where the longest mixture needs less, or the memory is small.
-            batch_size: fragments. Defaults to about `PASS_LENGTH` samples a batch.
+        By default a batch has about `PASS_LENGTH` target samples; fewer where the
+        longest mixture needs fewer, or the memory is small.
         """
         budget = min(MEMORY_BUDGET, memory.available_memory() // 4)
         if target_field_length is None:
@@ -97,11 +90,7 @@ class Engine:
 class BlockEngine(Engine):
     """A session's network, which runs each fragment as a stream of short blocks.
 
-    Args:
-        config: the session's configuration.
-        build_predict: as `Engine` takes it.
-        block_length: samples of a block.
-        num_parallel: fragments that run side by side.
+    `num_parallel` fragments run side by side.
     """
 
     def __init__(
@@ -151,13 +140,8 @@ class BlockEngine(Engine):
 class Networks:
     """Gives the network for each mixture, a smaller one after the memory ran out.
 
-    Args:
-        engine: builds them.
-        mixture_lengths: samples of the mixtures to come; longer ones work, too.
-        options: how they are framed. Defaults to seamless fragments of fitting size.
-
-    Raises:
-        UserError: what was given does not fit into the memory.
+    Networks are built for mixtures of these lengths, in samples, and for longer ones.
+    Raises UserError where what was given does not fit into the memory.
     """
 
     def __init__(
@@ -184,11 +168,7 @@ class Networks:
         self._build(framing, batch_size)
 
     def __call__(self, num_samples: int) -> Network:
-        """The network for a mixture of so many samples.
-
-        Raises:
-            UserError: the mixture is too short, or too long for one shot.
-        """
+        """The network for a mixture of so many samples; a UserError if none fits."""
         lost = self._frame(1).lost
         if num_samples <= lost:
             raise UserError(
@@ -231,11 +211,7 @@ class Networks:
         self._network = Network(framing, batch_size, self._engine.build(framing))
 
     def _shrink(self) -> bool:
-        """Halve the batch size; if it is 1, the target field. Stems do not change.
-
-        Returns:
-            Whether there was anything to halve.
-        """
+        """Halve the batch size; if it is 1, the target field. False if that is, too."""
         if self._network is None:
             return False
         framing, batch_size = self._network.framing, self._network.batch_size

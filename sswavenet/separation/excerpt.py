@@ -36,15 +36,8 @@ class Excerpt:
     def select(self, source: ModelSource | NativeSource, margin: int) -> int:
         """Let a source read the part and what its stems depend on on either side.
 
-        Args:
-            source: the mixture, of which nothing was read.
-            margin: samples on either side that the network is to hear.
-
-        Returns:
-            How many of the stems' samples come before the part.
-
-        Raises:
-            UserError: it begins behind the end.
+        The network is to hear `margin` samples there. Returns how many of the stems'
+        samples come before the part; raises UserError where it begins behind the end.
         """
         if self.is_whole:
             return 0
@@ -63,19 +56,10 @@ class Excerpt:
         before: int,
         rate: int,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Of what is made of a mixture, that of the part.
+        """Of what is made of a mixture, that of the part, behind `before` samples.
 
-        Args:
-            parts: pieces of the mixture, time first, and as much of its estimates, time
-                second.
-            before: samples before the part.
-            rate: Hz.
-
-        Yields:
-            The same arrays, shortened.
-
-        Raises:
-            UserError: nothing of the part is there.
+        Takes and yields pieces of the mixture, time first, and of its estimates, time
+        second. Raises UserError where nothing of the part is there.
         """
         stop = None if self.duration is None else before + round(self.duration * rate)
         place = 0

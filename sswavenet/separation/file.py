@@ -46,20 +46,9 @@ def separate_file(
 ) -> FileReport:
     """Separate one file; its stems appear together, or not at all.
 
-    Args:
-        mixture: what to separate.
-        paths: where the stems go, by their names, complements included.
-        networks: gives the network for a mixture of so many samples.
-        options: what was asked for.
-        bar: shows how far it is.
-        old: files that stems may replace. Defaults to all.
-
-    Returns:
-        What was separated and written, and what is to be known of the mixture.
-
-    Raises:
-        UserError: the mixture, or what the network made of it, cannot be used.
-        OSError: the stems cannot be written.
+    They go to `paths`, by their names, complements included, and may replace the files
+    in `old`, by default all. Raises UserError where the mixture, or what the network
+    made of it, cannot be used, and OSError where the stems cannot be written.
     """
     config, encoding, excerpt = networks.config, options.encoding, options.excerpt
     _, description = read_header(mixture.path, config.sample_rate)
@@ -139,15 +128,9 @@ def separate_file(
 
 
 def ahead(items: Iterable, count: int = 1) -> contextlib.closing[Generator]:
-    """Items, made in a thread while those before them are used.
+    """A context that gives items, `count` of them made in advance in a thread.
 
-    Args:
-        items: what to go through, by one thread at a time.
-        count: how many are made in advance. Defaults to 1.
-
-    Returns:
-        A context that gives the items, or raises what making one has raised. At its
-        end nothing is being made any more.
+    It raises what making one has raised. At its end nothing is being made any more.
     """
 
     def run() -> Generator:
@@ -183,15 +166,8 @@ def _written(
 ) -> dict[str, tuple[np.ndarray, int]]:
     """Each stem as it is written, and how many of its samples are clipped.
 
-    Args:
-        mixture: some of it.
-        estimates: of all stems but the last, which is the remainder.
-        names: of the stems.
-        wanted: names of which complements are made, too.
-        subtype: sample type, a key of `SAMPLE_BITS`.
-
-    Raises:
-        UserError: something is not finite.
+    Complements are made of those that are wanted. Raises UserError where something is
+    not finite.
     """
     if not np.isfinite(estimates).all():
         raise UserError("the network's output has NaN or infinity")

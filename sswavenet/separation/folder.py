@@ -67,19 +67,10 @@ def separate_all(
 ) -> Summary:
     """Separate mixtures one after the other; a bad one does not end the run.
 
-    Each that fails is logged as an error of one line, and none of its stems is
-    written.
-
-    Args:
-        mixtures: what to separate.
-        engine: the session's network.
-        options: what was asked for.
-        session: folder of the session, which holds the default output folder.
-        files: a list to add each mixture's report to as soon as it is done, for who
-            wants to know after an interrupt.
-
-    Raises:
-        UserError: with these options nothing can be separated.
+    Each that fails is logged as an error of one line, and none of its stems is written.
+    Reports are added to `files` as soon as they are there, for who wants to know after
+    an interrupt. The folder `session` holds the default output folder. Raises UserError
+    where with these options nothing can be separated.
     """
     started = time.monotonic()
     files = [] if files is None else files

@@ -102,17 +102,11 @@ def estimate_blocks(
     num_estimates: int,
     progress: Progress | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Run the network over one mixture, batch by batch.
+    """Run the network over a mixture in pieces of shape (frames,), batch by batch.
 
-    Args:
-        blocks: the mixture in pieces, each of shape (frames,).
-        network: what to run.
-        num_estimates: stems that it puts out.
-        progress: is told while the network runs, not only between its passes.
-
-    Yields:
-        The next part of the mixture that the framing leaves, and its estimates:
-        shapes (frames',) and (estimates, frames').
+    Yields the next part of the mixture that the framing leaves, and its estimates:
+    shapes (frames',) and (estimates, frames'). `progress` is told while the network
+    runs, not only between its passes.
     """
     framing = network.framing
     if framing.amplified is None:
@@ -205,15 +199,6 @@ def _predict(
 def estimate_stems(
     mixture: np.ndarray, network: Network, *, num_estimates: int
 ) -> np.ndarray:
-    """Run the network over a mixture that lies in memory.
-
-    Args:
-        mixture: shape (frames,), more than the framing's `lost` of them.
-        network: what to run.
-        num_estimates: stems that it puts out.
-
-    Returns:
-        Shape (estimates, frames - lost).
-    """
+    """`estimate_blocks` in memory: (frames,) to (estimates, frames - lost)."""
     parts = estimate_blocks([mixture], network, num_estimates=num_estimates)
     return np.concatenate([estimates for _, estimates in parts], axis=1)

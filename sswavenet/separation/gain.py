@@ -30,11 +30,9 @@ FLOOR = -200.0  # dB, the level of nothing, which has no gain
 
 
 class GainControl:
-    """The gain for one signal, block by block.
+    """The gain for one signal, block by block; the rate is in Hz.
 
-    Args:
-        sample_rate: Hz.
-        context_length: samples on either side that an estimate depends on.
+    An estimate depends on `context_length` samples on either side.
     """
 
     def __init__(self, sample_rate: int, context_length: int):
@@ -66,11 +64,7 @@ class GainControl:
         return self._amplify(powers, count)
 
     def take_back(self, estimates: np.ndarray) -> np.ndarray:
-        """Estimates of what was amplified, in order, without the gain.
-
-        Args:
-            estimates: shape (estimates, frames).
-        """
+        """The next estimates, (estimates, frames), without the gain."""
         count = estimates.shape[1]
         gains, self._gains = self._gains[:count], self._gains[count:]
         reach = count + 2 * self._context

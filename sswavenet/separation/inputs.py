@@ -33,11 +33,7 @@ class Mixture:
     extension: str = "wav"  # of the stems' files
 
     def stem_names(self, stems: Sequence[str]) -> list[str]:
-        """Paths of the stems below the output folder.
-
-        Raises:
-            UserError: one would lie outside.
-        """
+        """Paths of the stems below the output folder; a UserError for any outside."""
         return [
             naming.stem_path(self.template, self.name, stem, self.extension)
             for stem in stems
@@ -70,17 +66,10 @@ def find_mixtures(
 ) -> Found:
     """List the mixtures at `paths`, each once; none of them is opened.
 
-    Args:
-        paths: files, taken whatever their names are, and folders, of which every file
-            with an extension of audio or video is taken in sorted order, but for
-            hidden ones.
-        recursive: whether to look into a folder's folders. Defaults to False.
-        output_paths: folders that are not looked into, for they hold stems.
-        template: of the stems' names. Defaults to `naming.DEFAULT`.
-        extension: of the stems' files. Defaults to `wav`.
-
-    Raises:
-        UserError: there are none, or two would write the same stems.
+    Files are taken whatever their names are; of folders every file with an extension of
+    audio or video in sorted order, but for hidden ones. The folders `output_paths` are
+    not looked into, for they hold stems. Raises UserError where there are no mixtures,
+    or two would write the same stems.
     """
     stems_at = {identity(path) for path in output_paths} - {None}
     left_out: list[tuple[str, str]] = []

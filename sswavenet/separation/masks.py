@@ -32,14 +32,9 @@ MOST_WINDOWS = 64  # computed at a time, of all channels together
 class NativeStems:
     """Shares out one mixture among its stems, block by block.
 
-    Args:
-        mixture_rate: Hz.
-        estimates_rate: the network's, Hz.
-        num_stems: remainder included.
-        num_channels: of the mixture.
-        start: frame of a longer mixture that this part of it begins with, at which the
-            samples of both rates fall together; what the part shares with the whole
-            is then cut into the same windows. Defaults to 0.
+    Rates are in Hz, the remainder counts as a stem. `start` is the frame of a longer
+    mixture that this part of it begins with, at which the samples of both rates fall
+    together: what the part shares with the whole is then cut into the same windows.
     """
 
     def __init__(
@@ -72,16 +67,11 @@ class NativeStems:
     def push(
         self, mixture: np.ndarray, estimates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Add some of the mixture and some of the estimates, as many as there are.
+        """Add some of the mixture, (frames, channels), and of the estimates, (stems, n).
 
-        Args:
-            mixture: shape (frames, channels).
-            estimates: shape (stems, frames').
-
-        Returns:
-            The next part of the mixture that is finished, shape (frames'', channels),
-            and its stems, shape (stems, frames'', channels), which sum to it;
-            frames'' may be 0.
+        Returns the next part of the mixture that is finished, shape (frames'',
+        channels), and its stems, (stems, frames'', channels), which sum to it; frames''
+        may be 0.
         """
         self._end += len(mixture)
         self._mixture = np.concatenate([self._mixture, mixture])
@@ -89,14 +79,7 @@ class NativeStems:
         return self._advance()
 
     def finish(self, mixture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """End the mixture.
-
-        Args:
-            mixture: what was not pushed yet, shape (frames, channels).
-
-        Returns:
-            The rest of the mixture and its stems, as `push` returns them.
-        """
+        """End the mixture with what was not pushed yet; returns as `push` does."""
         hop = self._windows.hop
         self._end += len(mixture)
         end = -(-(self._end + self._windows.length // 2) // hop)
@@ -119,9 +102,8 @@ class NativeStems:
     def _places(self) -> tuple[np.ndarray, np.ndarray, slice]:
         """Where in the estimates' spectrum the mixture's frequencies lie.
 
-        Returns:
-            For each of them up to `TOP` the frequency below it and how far it is to
-            the next one; and those that stand for what lies above.
+        For each of them up to `TOP` the frequency below it and how far it is to the
+        next one; and those that stand for what lies above.
         """
         mixture_rate, estimates_rate = self._rates
         step = estimates_rate / self._fft_length

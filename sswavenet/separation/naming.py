@@ -18,11 +18,7 @@ def complement(stem: str) -> str:
 
 
 def check_template(template: str) -> None:
-    """Refuse a template that names what there is not, or leads out of the folder.
-
-    Raises:
-        UserError: it cannot be used.
-    """
+    """Refuse a template that names what there is not, or leads out of the folder."""
     problem = _problem(template)
     if problem:
         raise UserError(f"--output_name {template!r}: {problem}")
@@ -47,16 +43,9 @@ def _problem(template: str) -> str:
 
 
 def stem_path(template: str, mixture: str, stem: str, extension: str) -> str:
-    """The path of a stem below the output folder.
+    """The path of a stem below the output folder; a UserError if it would lie outside.
 
-    Args:
-        template: one that `check_template` took.
-        mixture: path of the mixture below the folder of mixtures, without extension.
-        stem: its name.
-        extension: of the file, without a dot.
-
-    Raises:
-        UserError: it would lie outside.
+    `mixture` is the mixture's path below the folder of mixtures, without extension.
     """
     parent, name = os.path.split(mixture)
     place = f"{template.format(mixture=name, stem=stem)}.{extension}"

@@ -24,12 +24,7 @@ from sswavenet.sound.reader import resample
 class NativeMixture:
     """One mixture, block by block: `heard` goes to the network, `parts` comes back.
 
-    Args:
-        config: the session's configuration.
-        sample_rate: the mixture's, Hz.
-        num_channels: the mixture's.
-        start: frame of a longer mixture that this part of it begins with, as
-            `NativeStems` takes it. Defaults to 0.
+    The rate is in Hz; `start` is that of `NativeStems`.
     """
 
     def __init__(
@@ -53,14 +48,7 @@ class NativeMixture:
         return self._downmix.turned_length / self._rates["from_rate"]
 
     def heard(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """What the network is to hear of a mixture.
-
-        Args:
-            blocks: the mixture in pieces.
-
-        Yields:
-            Pieces of shape (frames',).
-        """
+        """What the network is to hear of a mixture in pieces, (frames',) each."""
 
         def kept() -> Iterator[np.ndarray]:
             for block in blocks:
@@ -72,13 +60,9 @@ class NativeMixture:
     def parts(
         self, estimated: Iterable[tuple[np.ndarray, np.ndarray]]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The stems of what was heard; may run in another thread than that.
+        """Parts of the mixture and of its stems' estimates, from what was heard.
 
-        Args:
-            estimated: parts of what was heard and their estimates.
-
-        Yields:
-            Parts of the mixture and the estimates of their stems.
+        It may run in another thread than `heard`.
         """
         for heard, estimates in estimated:
             remainder = heard - estimates.sum(axis=0)
@@ -98,10 +82,9 @@ class NativeMixture:
 
 
 def margin_of_parts(config: Config, sample_rate: int) -> int:
-    """What a part of a mixture needs on either side, to come out as in the whole.
+    """Samples that a part needs on either side, to come out as in the whole.
 
-    Returns:
-        Samples at the model's rate, beside those that its stems depend on there.
+    At the model's rate, beside those that its stems depend on there.
     """
     frames = 2 * Windows(sample_rate).length + Downmix(sample_rate).part_length
     return -(-frames * config.sample_rate // sample_rate)
@@ -113,19 +96,12 @@ def separate_array(
     mixture: np.ndarray,
     sample_rate: int,
 ) -> dict[str, np.ndarray]:
-    """Separate a mixture that lies in memory.
+    """Separate a mixture in memory, float32, (frames, channels) or (frames,).
 
-    Args:
-        config: the session's configuration.
-        estimate: runs the network: from what it hears, mono at the model's rate, shape
-            (frames,), to the estimates, shape (estimates, frames).
-        mixture: float32, shape (frames, channels) or (frames,).
-        sample_rate: the mixture's, Hz.
-
-    Returns:
-        Each stem by name, remainder included, in the same shape and at the same rate.
-        The stems sum to the mixture. Those of a mono mixture at the model's rate are
-        the network's own.
+    `estimate` runs the network, from what it hears, mono at the model's rate,
+    (frames,), to (estimates, frames). Returns each stem by name, remainder included, in
+    the same shape and at the same rate; they sum to the mixture. Those of a mono
+    mixture at the model's rate are the network's own.
     """
     channels = mixture.reshape(len(mixture), -1)
     if sample_rate == config.sample_rate and channels.shape[1] == 1:

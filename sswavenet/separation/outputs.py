@@ -22,13 +22,7 @@ def parents(mixtures: Sequence[Mixture], stems: Sequence[str]) -> set[str]:
 
 
 class Outputs:
-    """The places of the stems of some mixtures, listed once.
-
-    Args:
-        mixtures: what is to be separated.
-        folder: where the stems go.
-        stems: all names that stems may have.
-    """
+    """The places that the stems of some mixtures may have in a folder, listed once."""
 
     def __init__(
         self, mixtures: Sequence[Mixture], folder: pathlib.Path, stems: Sequence[str]
@@ -84,14 +78,7 @@ class Outputs:
     ) -> None:
         """Refuse to write a stem over a mixture, or to take a stem for one.
 
-        Args:
-            mixtures: what is to be separated.
-            stems: those that are to be written.
-            others: the other stems that there are.
-
-        Raises:
-            UserError: a stem would have a mixture's path, or a mixture has the path
-                that another stem of a mixture would have.
+        `stems` are to be written; `others` are the other stems that there are.
         """
         for path, _ in self._shared(mixtures, mixtures, stems):
             raise UserError(f"{path} is a mixture and would be overwritten")
@@ -119,11 +106,7 @@ class Outputs:
 
 
 def output_folder(path: os.PathLike) -> pathlib.Path:
-    """Make a folder for stems where there is none, and see that it can be written.
-
-    Raises:
-        UserError: it cannot be made or written.
-    """
+    """Make a folder for stems, or see that it can be written; else a UserError."""
     folder = pathlib.Path(path)
     try:
         util.make_folder(folder)
@@ -134,11 +117,7 @@ def output_folder(path: os.PathLike) -> pathlib.Path:
 
 
 def new_samples_folder(session: pathlib.Path) -> pathlib.Path:
-    """Make the next free `<session>/samples/samples_N`; no two runs get the same.
-
-    Raises:
-        UserError: it cannot be made.
-    """
+    """Make the next free `<session>/samples/samples_N`; no two runs get the same."""
     parent = output_folder(session / "samples")
     taken = [folder.name[len("samples_") :] for folder in parent.glob("samples_*")]
     number = max([0, *(int(text) for text in taken if text.isdecimal())])
@@ -158,10 +137,8 @@ def check_writable(paths: Iterable[pathlib.Path]) -> None:
     """Find out before the work whether files can get their names.
 
     A later rename that fails would leave some of a mixture's stems without the others.
-
-    Raises:
-        UserError: there is a folder of that name.
-        OSError: a name is too long, or the folder cannot be looked into.
+    Raises UserError where there is a folder of that name, and OSError where a name is
+    too long or the folder cannot be looked into.
     """
     for path in paths:
         with contextlib.suppress(FileNotFoundError):

@@ -26,14 +26,11 @@ class Progressing(Protocol):
 
 
 class Bars:
-    """The bar of all files, below the one of the file at hand.
+    """The bar of all files, below the one of the file at hand; a context manager.
 
     Where stderr is no terminal, nothing is shown. Files count by their bytes: how long
-    they are is known only when their turn comes. A context manager.
-
-    Args:
-        sizes: bytes of each file.
-        sample_rate: of what is separated, Hz.
+    they are is known only when their turn comes. The sample rate is that of what is
+    separated, Hz.
     """
 
     def __init__(self, sizes: Sequence[int], sample_rate: int):
@@ -63,13 +60,9 @@ class Bars:
 
 
 class FileBar:
-    """The bar of one file: called with samples that have been separated, it advances.
+    """The bar of one file, which takes the bar of all files on with it.
 
-    Args:
-        bars: what it belongs to.
-        all_files: the bar of all files, which advances with it.
-        name: of the file.
-        size: bytes of the file.
+    Called with samples that have been separated, it advances.
     """
 
     def __init__(self, bars: Bars, all_files: Any, name: str, size: int):

@@ -93,15 +93,10 @@ def _plain(value: Any) -> Any:
 def write_report(
     path: os.PathLike, files: Sequence[FileReport], facts: dict[str, Any]
 ) -> None:
-    """Write a report as JSON.
+    """Write as JSON what became of each mixture, and what holds for the whole run.
 
-    Args:
-        path: the file; replaced if it exists, also at the end of a link.
-        files: what became of each mixture.
-        facts: what holds for the whole run, by name.
-
-    Raises:
-        UserError: it cannot be written.
+    A file that exists is replaced, also at the end of a link. Raises UserError where it
+    cannot be written.
     """
     util.write_json(
         pathlib.Path(os.path.realpath(path)),

@@ -134,18 +134,11 @@ class Session:
         lengths: Sequence[int],
         options: Options = Options(),  # noqa: B008 (it is frozen)
     ) -> Separate:
-        """A function that separates arrays, framed seamlessly.
+        """A function that separates arrays, framed seamlessly: `native.separate_array`.
 
-        Args:
-            lengths: samples of the mixtures to come, at `sample_rate`; longer ones
-                work, too.
-            options: of which the target field's length and the batch size are used.
-
-        Returns:
-            A function as `native.separate_array`, from the mixture on.
-
-        Raises:
-            UserError: what was given does not fit into the memory.
+        It is made for mixtures of these lengths, samples at `sample_rate`; longer ones
+        work, too. Of the options the target field's length and the batch size are used.
+        Raises UserError where what was given does not fit into the memory.
         """
         if self._engine is None:
             self._engine = self.engine()
@@ -165,11 +158,7 @@ class Session:
     def start(self, *, whole: bool = False) -> None:
         """Choose the backend, and log what runs: it, the weights, and the notice.
 
-        Args:
-            whole: as in `engine`. Defaults to False.
-
-        Raises:
-            UserError: the backend cannot be used.
+        Raises UserError where the backend cannot be used.
         """
         if self._has_started:
             return
@@ -191,15 +180,10 @@ class Session:
         self._has_started = True
 
     def engine(self, *, whole: bool = False) -> Engine:
-        """What builds the network for a framing.
+        """What builds the network for a framing; on a processor it runs by blocks.
 
-        On a processor fragments are run by blocks.
-
-        Args:
-            whole: whether each fragment must be run in one pass. Defaults to False.
-
-        Raises:
-            UserError: the backend, or this precision on it, cannot be used.
+        Unless each fragment must be run in one pass, as a `whole`. Raises UserError
+        where the backend, or this precision on it, cannot be used.
         """
         self.start(whole=whole)
         return make_engine(self, whole=whole)

@@ -46,12 +46,7 @@ class ModelSource(MonoReader):
 
 
 class NativeSource:
-    """Stems have the mixture's own rate and channels.
-
-    Args:
-        reader: the file, of which nothing was read.
-        config: the session's configuration.
-    """
+    """Stems have the mixture's own rate and channels; nothing was read of its file."""
 
     def __init__(self, reader: MonoReader, config: Config):
         self.source = reader.source
@@ -70,16 +65,10 @@ class NativeSource:
         self._reader.__exit__(*error)
 
     def select(self, start: int, stop: int | None, margin: int) -> int:
-        """Read no more than a piece and what is beside it.
+        """Read no more than the frames from `start` to `stop` and what is beside them.
 
-        Args:
-            start: its first frame.
-            stop: the frame behind its last one; None for all to the end.
-            margin: how many samples beside it the network is to hear on either side,
-                at its own rate.
-
-        Returns:
-            How many frames are read before `start`.
+        `stop` is None for all to the end. The network is to hear `margin` samples, at
+        its own rate, on either side. Returns how many frames are read before `start`.
         """
         rate = self._config.sample_rate
         first = start * rate // self.sample_rate
@@ -127,13 +116,9 @@ class NativeSource:
         return self._native.heard(self.mixture())
 
     def parts(self, estimated: Parts) -> Parts:
-        """Parts of the mixture and the estimates of its stems, of what was heard.
+        """Parts of the mixture and the estimates of its stems, from what was heard.
 
-        Args:
-            estimated: parts of what was heard, and their estimates.
-
-        Yields:
-            Shapes (frames, channels) and (estimates, frames, channels).
+        Shapes (frames, channels) and (estimates, frames, channels).
         """
         if self._native is None:
             raise RuntimeError("nothing was heard yet")
@@ -143,17 +128,10 @@ class NativeSource:
 def open_source(
     path: os.PathLike, config: Config, *, native: bool, strict: bool = False
 ) -> ModelSource | NativeSource:
-    """Open a mixture's file; a context manager.
+    """Open a mixture's file; a context manager. A UserError if it cannot be read.
 
-    Args:
-        path: the file.
-        config: the session's configuration.
-        native: whether stems are to have its own rate and channels. Those of a mono
-            file at the model's rate are the network's own in any case.
-        strict: refuse a damaged file. Defaults to False.
-
-    Raises:
-        UserError: it cannot be read.
+    Native stems have its own rate and channels; those of a mono file at the model's
+    rate are the network's own in any case. A damaged file is refused if strict.
     """
     reader = ModelSource(path, sample_rate=config.sample_rate, strict=strict)
     form = (reader.source_rate, reader.source.channels)

@@ -15,15 +15,10 @@ FIRST_FRAME = 1 - OVERLAP // 2
 
 
 class Windows:
-    """Hann windows of 4 hops.
+    """Hann windows of 4 hops, for a sample rate in Hz.
 
-    Args:
-        sample_rate: Hz.
-
-    Attributes:
-        hop: samples from one window to the next.
-        length: samples of a window.
-        num_bins: frequencies of a spectrum.
+    `hop` samples lie between windows of `length` samples, whose spectra have `num_bins`
+    frequencies.
     """
 
     def __init__(self, sample_rate: int):
@@ -34,14 +29,10 @@ class Windows:
         self._window = signal.get_window("hann", self.length).astype(np.float32)
 
     def spectra(self, audio: np.ndarray, count: int) -> np.ndarray:
-        """Spectra of the frames whose windows begin at the samples 0, hop, ...
+        """Spectra of the `count` frames whose windows begin at the samples 0, hop, ...
 
-        Args:
-            audio: shape (frames, channels), at least as long as the windows reach.
-            count: how many.
-
-        Returns:
-            Shape (channels, count, frequencies), complex.
+        From (frames, channels), at least as long as the windows reach, to complex
+        (channels, count, frequencies).
         """
         windows = np.lib.stride_tricks.sliding_window_view(audio, self.length, axis=0)
         windows = windows[:: self.hop][:count].transpose(1, 0, 2)
@@ -62,15 +53,10 @@ class Overlapping:
         self._begun: np.ndarray | None = None  # by the frames before
 
     def add(self, spectra: np.ndarray) -> np.ndarray:
-        """Add the next frames.
+        """Add the next frames, (..., count, frequencies): what no later frame adds to.
 
-        Args:
-            spectra: shape (..., count, frequencies), the first dimensions always the
-                same.
-
-        Returns:
-            What no later frame adds to, shape (..., count * hop): from where the
-            first of these windows begins to where that of the next one will.
+        Shape (..., count * hop), from where the first of these windows begins to where
+        that of the next one will.
         """
         signals = self._windows.signals(spectra)
         *shape, count, _ = signals.shape

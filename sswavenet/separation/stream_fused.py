@@ -40,12 +40,7 @@ FUNCTIONS: dict[str, tuple[Any, list]] = {
 
 
 def available(config: Config, precision: str = "float32") -> bool:
-    """Whether streams of this network can run here; what fails is logged.
-
-    Args:
-        config: the session's configuration.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-    """
+    """Whether streams of this network can run here; what fails is logged."""
     channels = [config.residual_channels, config.skip_channels]
     channels.append(config.final_channels[0])
     return (
@@ -72,15 +67,10 @@ def _library() -> Any:
 
 
 class Handle:
-    """What the compiled code made, until nobody needs it.
+    """A `Network` or `Stream` that the compiled code made, until nobody needs it.
 
-    Args:
-        kind: `Network` or `Stream`.
-        *arguments: of the function that makes it.
-
-    Raises:
-        MemoryError: there is too little memory.
-        ValueError: it refuses the arguments.
+    Raises MemoryError where there is too little memory, and ValueError where it refuses
+    the arguments.
     """
 
     def __init__(self, kind: str, *arguments: Any):
@@ -101,18 +91,10 @@ class Handle:
 def build_network(
     sizes: tuple, dilations: tuple, weights: np.ndarray, precision: str
 ) -> Handle:
-    """A network that streams can begin on.
+    """A network that streams can begin on; errors are those of `Handle`.
 
-    Args:
-        sizes: residual, skip and hidden channels; taps and outputs of the last
-            convolution; blocks.
-        dilations: of each block.
-        weights: all of them in one row, as `stream.cc` takes them.
-        precision: `float32`, `bfloat16` or `highest`.
-
-    Raises:
-        MemoryError: there is too little memory.
-        ValueError: the sizes do not fit to each other.
+    `sizes` are residual, skip and hidden channels; taps and outputs of the last
+    convolution; blocks. The weights lie in one row, as `stream.cc` takes them.
     """
     if len(sizes) != 6 or len(dilations) != sizes[5]:
         raise ValueError(
@@ -136,15 +118,7 @@ def build_streams(
     precision: str = "float32",
     num_threads: int = 1,
 ) -> Callable[[], Callable[[np.ndarray], np.ndarray]]:
-    """Streams on the processor, as `stream_keras.build_streams` makes them.
-
-    Args:
-        config: the session's configuration, for which this is `available`.
-        weights: arrays by the names of `config.weight_shapes`.
-        block_length: the most samples of a block.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-        num_threads: of each stream. Defaults to 1.
-    """
+    """Streams of blocks up to `block_length` samples, as `stream_keras` makes them."""
     if precision == "bfloat16":
         logger.info(
             "computing in bfloat16: expect stems 45 to 60 dB from those of float32 "

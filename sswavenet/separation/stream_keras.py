@@ -29,17 +29,12 @@ BLANK = "zeros"  # weights that wait for trained ones
 
 
 def build_streaming_wavenet(config: Config, block_length: int) -> Any:
-    """The network over one block of a stream.
+    """The network over one block of a stream, of `block_length` samples.
 
-    Args:
-        config: the session's configuration.
-        block_length: samples of a block, at least 1.
-
-    Returns:
-        A `keras.Model` from [block (batch, block_length), context, ...] to
-        [estimates (batch, block_length, estimates), new context, ...]; contexts have
-        the shape (batch, length, channels). The weights are named as in
-        `models.build_wavenet`, and zero: to draw some would take as long as all else.
+    A `keras.Model` from [block (batch, block_length), context, ...] to [estimates
+    (batch, block_length, estimates), new context, ...]; contexts have the shape (batch,
+    length, channels). The weights are named as in `models.build_wavenet`, and zero: to
+    draw some would take as long as all else.
     """
     block = keras.layers.Input(shape=(block_length,), name="data_input")
     before: list = []
@@ -123,15 +118,8 @@ def build_streams(
 ) -> Callable[[], Callable[[np.ndarray], np.ndarray]]:
     """Streams on the running backend, which compiles once for all of them.
 
-    Args:
-        config: the session's configuration.
-        weights: arrays by the names of `config.weight_shapes`.
-        block_length: samples of a block.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-
-    Returns:
-        A function that begins a stream: a function from its next block
-        (block_length,) to what the network puts out then, (estimates, block_length).
+    Returns a function that begins a stream: a function from its next block
+    (block_length,) to what the network puts out then, (estimates, block_length).
     """
     with compat.layers_in(precision):
         model = build_streaming_wavenet(config, block_length)

@@ -53,16 +53,10 @@ def has_bfloat16() -> bool:
 
 
 def build_graph(config: Config, weights: dict, block_length: int) -> Any:
-    """The network over one block.
+    """The network over one block, whose state is the context of all layers.
 
-    Args:
-        config: the session's configuration.
-        weights: arrays by the names of `config.weight_shapes`.
-        block_length: samples of a block.
-
-    Returns:
-        An `openvino.Model` from (1, 1, block_length) to (1, estimates, block_length),
-        float32, whose state is the context of all layers.
+    An `openvino.Model` from (1, 1, block_length) to (1, estimates, block_length),
+    float32.
     """
     assigned: list = []
 
@@ -147,14 +141,8 @@ def build_streams(
 ) -> Callable[[], Callable[[np.ndarray], np.ndarray]]:
     """Streams on the processor, as `stream_keras.build_streams` makes them.
 
-    Args:
-        config: the session's configuration.
-        weights: arrays by the names of `config.weight_shapes`.
-        block_length: samples of a block.
-        num_parallel: streams that go on side by side. Defaults to 1.
-
-    Raises:
-        UserError: the processor has no bfloat16.
+    `num_parallel` of them go on side by side. Raises UserError where the processor has
+    no bfloat16.
     """
     if not has_bfloat16():
         raise UserError(

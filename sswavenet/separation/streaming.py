@@ -28,12 +28,7 @@ Stream = Callable[[np.ndarray], np.ndarray]
 
 
 def is_compiled(config: Config, precision: str) -> bool:
-    """Whether streams run as compiled code, without Keras.
-
-    Args:
-        config: the session's configuration.
-        precision: `float32`, `bfloat16` or `highest`.
-    """
+    """Whether streams run as compiled code, without Keras."""
     return is_jax_on_processor() and stream_fused.available(config, precision)
 
 
@@ -47,16 +42,8 @@ def build_streams(
 ) -> Callable[[], Stream]:
     """What begins streams: compiled code, OpenVINO for bfloat16 without it, or Keras.
 
-    Args:
-        config: the session's configuration.
-        weights: arrays by the names of `config.weight_shapes`.
-        block_length: samples of a block.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-        num_parallel: streams that go on side by side, and share the cores. Defaults to
-            1.
-
-    Raises:
-        UserError: there is nothing here that computes in this precision.
+    `num_parallel` streams go on side by side, and share the cores. Raises UserError
+    where there is nothing here that computes in this precision.
     """
     given = (config, weights, block_length)
     if is_compiled(config, precision):
@@ -76,17 +63,9 @@ class BlockwisePredict:
     """What `models.build_predict` makes for seamless framing, for processors.
 
     Each fragment is run as a stream of short blocks, which stay in the processor's
-    cache, and the fragments of a batch run side by side. It is a function from (batch,
-    input_length) to (estimates, batch, padded target field), float32.
-
-    Args:
-        config: the session's configuration.
-        weights: arrays by the names of `config.weight_shapes`.
-        target_field_length: samples.
-        target_padding: samples put out on each side of it, zeros here.
-        input_length: target_field_length + 2 * config.context_length.
-        num_threads: fragments run at a time. Defaults to 1.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
+    cache, and `num_threads` fragments of a batch run side by side. It is a function
+    from (batch, input_length) to (estimates, batch, padded target field), float32, zero
+    in the padding.
     """
 
     def __init__(
@@ -155,16 +134,10 @@ class BlockwisePredict:
 class StreamingSeparator:
     """Separates one stream of mono samples at the model's rate.
 
-    Stem samples come out `config.context_length` samples after the mixture's, plus
-    what is missing to a whole block, plus 10 to 20 ms for the level (see `gain`). The
-    stems, remainder included, sum to the mixture.
-
-    Args:
-        config: the session's configuration.
-        weights: arrays by the names of `config.weight_shapes`.
-        block_length: samples that the network takes at a time. Defaults to
-            `BLOCK_LENGTH`.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
+    Stem samples come out `config.context_length` samples after the mixture's, plus what
+    is missing to a whole block, plus 10 to 20 ms for the level (see `gain`). The stems,
+    remainder included, sum to the mixture. The network takes `block_length` samples at
+    a time.
     """
 
     def __init__(
@@ -195,14 +168,10 @@ class StreamingSeparator:
         self._to_drop = config.context_length
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """Add samples to the stream.
+        """Add samples, any number of shape (frames,), full scale 1.0.
 
-        Args:
-            samples: shape (frames,), any number of them, full scale 1.0.
-
-        Returns:
-            The stem samples that are finished now, in the order of `Task.stems`:
-            shape (stems, frames'), float32; frames' may be 0.
+        Returns the stem samples that are finished now, in the order of `Task.stems`:
+        shape (stems, frames'), float32; frames' may be 0.
         """
         samples = np.asarray(samples, np.float32)
         self._mixture = np.concatenate([self._mixture, samples])
@@ -240,14 +209,9 @@ def pipe(
 ) -> None:
     """Separate raw samples, mono float32 in the machine's byte order, as they come.
 
-    Args:
-        separator: at the beginning of a stream.
-        read: gives what has come in, at most so many bytes; none at the end alone.
-        write: gets the stems' samples interleaved as soon as they are finished.
-
-    Raises:
-        UserError: the samples end within one, or one that came in or is to go out is
-            not finite.
+    `read` gives at most so many bytes that have come in, none at the end alone; `write`
+    gets the stems' samples interleaved as soon as they are finished. Raises UserError
+    where the samples end within one, or one that came in or is to go out is not finite.
     """
 
     def put_out(stems: np.ndarray) -> None:
