@@ -40,10 +40,8 @@ Part = tuple[Track, int, int]  # track, row, and where in it the fragment starts
 class Dataset:
     """Fragments of one data set or several for one task.
 
-    Args:
-        config: the session's configuration.
-        cache_folder: where decoded tracks go. Defaults to a folder inside each data
-            set or, where that cannot be written, in the user's cache folder.
+    Decoded tracks go to the cache folder, by default one inside each data set or, where
+    that cannot be written, in the user's cache folder.
     """
 
     def __init__(
@@ -69,14 +67,8 @@ class Dataset:
         """Decode what is not in the cache yet, and open it.
 
         The share `config.in_memory_percentage` of the tracks, chosen by the seed, is
-        read into memory; fragments of the others are read from disk when drawn.
-
-        Args:
-            subsets: of "train", "validation" and "test".
-            progress: whether to show a progress bar on a terminal. Defaults to True.
-
-        Raises:
-            UserError: the check found errors; it is the first, the others are logged.
+        read into memory; fragments of the others are read from disk when drawn. Raises
+        UserError where the check found errors; it is the first, the others are logged.
         """
         places: dict[str, list] = {subset: [] for subset in subsets}
         errors = []
@@ -144,15 +136,9 @@ class Dataset:
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Draw fragments; the same generator state gives the same fragments.
 
-        Args:
-            subset: a loaded subset.
-            batch_size: number of fragments.
-            rng: where all randomness comes from.
-
-        Returns:
-            Inputs of shape (batch, input_length) and, for each supervised stem,
-            targets of shape (batch, padded_target_field_length), NaN for fragments
-            in which the stem is not known; float32.
+        Returns inputs of shape (batch, input_length) and, for each supervised stem,
+        targets of shape (batch, padded_target_field_length), NaN for fragments in which
+        the stem is not known; float32.
         """
         fragments = [self.draw_fragment(subset, rng) for _ in range(batch_size)]
         inputs = np.stack([mixture for mixture, _ in fragments])

@@ -176,37 +176,21 @@ def _head(x: Any, config: Config, merged: bool, gathered: bool) -> Any:
 
 
 def weights_of(model: Any, config: Config) -> dict:
-    """The model's weights by name, kernels in the correlation convention.
-
-    Returns:
-        A dict with the names and the order of `config.weight_shapes`.
-    """
+    """The model's weights by name, kernels in the correlation convention."""
     return read_arrays(model, config, model.trainable_weights)
 
 
 def load_weights(model: Any, config: Config, weights: dict) -> None:
-    """Put weights into a model built by `build_wavenet`.
-
-    Args:
-        model: the model.
-        config: the configuration it was built from.
-        weights: arrays by the names of `config.weight_shapes`, correlation kernels.
-    """
+    """Put weights as `weights_of` gives them into a model built by `build_wavenet`."""
     write_arrays(model, config, model.trainable_weights, weights)
 
 
 def read_arrays(model: Any, config: Config, variables: list) -> dict:
     """Variables that lie beside the trainable weights, as arrays by weight name.
 
-    Args:
-        model: the model.
-        config: the configuration it was built from.
-        variables: one for each of `model.trainable_weights`, in their order: the
-            weights themselves or the optimizer's moments.
-
-    Returns:
-        A dict with the names and the order of `config.weight_shapes`; kernels in the
-        correlation convention.
+    One for each of `model.trainable_weights`, in their order: the weights themselves or
+    the optimizer's moments. Names and order are those of `config.weight_shapes`,
+    kernels in the correlation convention.
     """
     arrays = {}
     for (name, flip), variable in zip(_weight_names(model, config), variables):
@@ -249,17 +233,10 @@ def _flipped(kernel: np.ndarray) -> np.ndarray:
 def build_predict(
     config: Config, weights: dict, precision: str = "float32", **framing: Any
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that runs the network on batches of fragments.
+    """A function that runs the network, built with `framing`, on batches of fragments.
 
-    Args:
-        config: the session's configuration.
-        weights: arrays by the names of `config.weight_shapes`.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-        **framing: the arguments of `build_wavenet`.
-
-    Returns:
-        A function from (batch, input_length) to (estimates, batch, padded target
-        field), float32. It compiles once for each shape it is given.
+    From (batch, input_length) to (estimates, batch, padded target field), float32. It
+    compiles once for each shape it is given.
     """
     with compat.layers_in(precision):
         model = build_wavenet(config, **framing)
@@ -274,11 +251,7 @@ def build_predict(
 
 
 def print_summary(model: Any) -> None:
-    """Write the table of a model's layers to stdout.
-
-    Raises:
-        UserError: stdout cannot be written.
-    """
+    """Write the table of a model's layers to stdout."""
     lines: list[str] = []
     with contextlib.redirect_stdout(io.StringIO()):  # which Keras flushes all the same
         model.summary(print_fn=lambda line, **_: lines.append(line))

@@ -37,15 +37,7 @@ def is_foreign(name: str) -> bool:
 
 
 def make_folder(folder: pathlib.Path, *, mode: int = 0o777) -> None:
-    """Make a folder and those above it, however many there are.
-
-    Args:
-        folder: which one; it may be there.
-        mode: permissions of those that are made, less the umask. Defaults to all.
-
-    Raises:
-        OSError: one of them cannot be made.
-    """
+    """Make a folder and those above it, however many; the mode is less the umask."""
     missing = []
     # Not mkdir(parents=True), which climbs by recursion and forgets the mode.
     while not folder.is_dir() and folder != folder.parent:
@@ -60,10 +52,8 @@ def replacing(path: os.PathLike) -> Iterator[pathlib.Path]:
     """Give a temporary path near `path`; rename it to `path` on success only.
 
     It lies in a hidden folder of its own beside `path`, keeps the extension, for
-    writers that look at it, and is gone after an error.
-
-    Raises:
-        UserError: the folder cannot be written, or the file not get its name.
+    writers that look at it, and is gone after an error. Raises UserError where the
+    folder cannot be written, or the file not get its name.
     """
     with replacing_all([path]) as (temporary,):
         yield temporary
@@ -75,15 +65,10 @@ def replacing_all(
 ) -> Iterator[list[pathlib.Path]]:
     """`replacing` for several files: all get their names, or none does.
 
-    They lie in one file system; until then all of them are beside the first.
-
-    Args:
-        paths: the files.
-        old: those that may be replaced; the others must be new. Defaults to all.
-
-    Raises:
-        UserError: the folder cannot be written, or one of the files, which is named,
-            not get its name.
+    They lie in one file system; until then all of them are beside the first. Those in
+    `old` may be replaced, by default all; the others must be new. Raises UserError
+    where the folder cannot be written, or one of the files, which is named, not get its
+    name.
     """
     finals = list(map(pathlib.Path, paths))
     with contextlib.ExitStack() as stack:
@@ -196,8 +181,8 @@ def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool | None]:
 def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
     """Make a folder and keep other processes from holding it meanwhile.
 
-    Raises:
-        UserError: it cannot be made, or another process, which runs `what`, holds it.
+    Raises UserError where it cannot be made, or another process, which runs `what`,
+    holds it.
     """
     try:
         make_folder(folder)
@@ -222,9 +207,8 @@ def remove_leftovers(folder: os.PathLike) -> None:
 def read_json(path: os.PathLike) -> Any:
     """Parse a JSON file.
 
-    Raises:
-        UserError: the file is missing, too large, no plain file, not UTF-8 or not
-            JSON.
+    Raises UserError where it is missing, too large, no plain file, not UTF-8 or not
+    JSON.
     """
     path = pathlib.Path(path)
     try:
@@ -262,11 +246,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict:
 
 
 def check_folder(folder: pathlib.Path) -> None:
-    """Find out before the work whether files can be written in a folder, by trying.
-
-    Raises:
-        UserError: they cannot.
-    """
+    """Find out before the work whether files can be written in a folder, by trying."""
     try:
         with _held_folder(folder):
             pass
@@ -284,20 +264,12 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def sha256(path: os.PathLike) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal digits.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def write_bytes(path: os.PathLike, content: bytes | memoryview) -> None:
-    """Write a file atomically.
-
-    Raises:
-        UserError: it cannot be written, for example on a full disk.
-    """
+    """Write a file atomically; a UserError where it cannot be, as on a full disk."""
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(content)

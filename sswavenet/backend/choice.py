@@ -31,13 +31,9 @@ def choose_backend() -> None:
 
 
 def settle_backend() -> str:
-    """Settle KERAS_BACKEND, and import nothing.
+    """Settle KERAS_BACKEND, and import nothing; returns its value.
 
-    Returns:
-        Its value.
-
-    Raises:
-        UserError: there is no such backend, or it is not installed.
+    Raises UserError where there is no such backend, or it is not installed.
     """
     # A program that uses this one may have imported Keras itself.
     running = sys.modules.get("keras")

@@ -146,8 +146,7 @@ def set_seed(seed: int) -> None:
 def devices() -> list:
     """JAX's devices.
 
-    Raises:
-        UserError: there are none of the kind that was asked for.
+    A UserError where there are none of the kind that was asked for.
     """
     import jax
 
@@ -232,11 +231,7 @@ def shape_of(x: Any) -> tuple:
 
 
 def check_precision(precision: str) -> None:
-    """Refuse a precision that the backend or its device does not have.
-
-    Raises:
-        UserError: with what it needs.
-    """
+    """Refuse a precision that the backend or its device does not have."""
     if precision == "float32":
         return
     if not IS_KERAS_3 or backend_name() != "jax":

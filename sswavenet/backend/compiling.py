@@ -24,20 +24,13 @@ FLAGS = (
 
 
 def library(source: pathlib.Path, *flags: str) -> pathlib.Path:
-    """The compiled library, made now unless it is in the cache folder.
+    """The compiled library of a file in `FOLDER`, made now unless it is kept.
 
     The name says what it was made of, and by which compiler; without one, any
     compiler's will do. It ends with a hash of the content: to load a library that was
-    cut short ends the process.
-
-    Args:
-        source: a file in `FOLDER`.
-        *flags: of the compiler, beside `FLAGS`.
-
-    Raises:
-        OSError: there is no compiler, no room for its output, or others can write into
-            the cache folder.
-        subprocess.CalledProcessError: it failed.
+    cut short ends the process. Raises OSError where there is no compiler, no room for
+    its output, or others can write into the cache folder, and CalledProcessError where
+    it failed.
     """
     folder = folders.code_folder()
     texts = [path.read_bytes() for path in (source, *sorted(FOLDER.glob("*.h")))]

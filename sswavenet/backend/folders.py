@@ -14,8 +14,7 @@ from util import UserError
 def cache_folder() -> pathlib.Path:
     """Where what is slow to make is kept for the next run; made where it can be.
 
-    Raises:
-        UserError: the user has no home folder.
+    Raises UserError where the user has no home folder.
     """
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
@@ -33,13 +32,8 @@ def cache_folder() -> pathlib.Path:
 def code_folder(*names: str) -> pathlib.Path:
     """Make a folder in the cache for compiled code, which is loaded and run.
 
-    Args:
-        names: of the folder within the cache, and those around it. Defaults to the
-            cache itself.
-
-    Raises:
-        OSError: it cannot be made, or somebody else can put code into it.
-        UserError: the user has no home folder.
+    Raises OSError where it cannot be made, or somebody else can put code into it, and
+    UserError where the user has no home folder.
     """
     folder = cache_folder()
     for name in ("", *names):

@@ -33,12 +33,7 @@ CHANNELS_STEP = 16  # channel counts must be multiples: floats of a vector regis
 
 
 def available(config: Config, precision: str = "float32") -> bool:
-    """Whether all of this network can run here; what fails is logged.
-
-    Args:
-        config: the session's configuration.
-        precision: `float32` or `bfloat16`. Defaults to `float32`.
-    """
+    """Whether all of this network can run here; what fails is logged."""
     channels = [config.residual_channels, config.skip_channels]
     channels.append(config.final_channels[0])
     return (
@@ -91,24 +86,14 @@ def block(
     residual: bool,
     precision: str = "float32",
 ) -> tuple:
-    """A residual block of the Wavenet, without padding.
+    """A residual block, without padding, of (batch, time, channels): output, skips.
 
-    Args:
-        x: (batch, time, channels).
-        skips: (batch, skip length, skip channels), the sum over the blocks before.
-            Defaults to zeros.
-        filters: (3, channels, 2 * channels), of the dilated convolution.
-        mixing: (1, channels, channels + skip channels), of the 1x1 convolution.
-        dilation: samples between taps.
-        skip_crop: start and length of the skip's samples within the output.
-        residual: whether the output is wanted; without it, it holds anything and
-            its gradient is not looked at.
-        precision: of the factors of products, `float32` or `bfloat16`. Defaults to
-            `float32`.
-
-    Returns:
-        (output, skips): (batch, time - 2 * dilation, channels) and the sum with this
-        block's skip.
+    Filters of the dilated convolution are (3, channels, 2 * channels), those of the 1x1
+    convolution (1, channels, channels + skip channels). `skips` is the sum over the
+    blocks before, (batch, skip length, skip channels), by default zeros; `skip_crop` is
+    start and length of its samples within the output, (batch, time - 2 * dilation,
+    channels). An output that is not wanted as a residual holds anything, and its
+    gradient is not looked at.
     """
     import jax.numpy as jnp
 
@@ -122,17 +107,11 @@ def block(
 
 
 def head(skips: Any, *, first: Any, last: Any, precision: str = "float32") -> Any:
-    """The head up to the products of its last convolution.
+    """The head up to the products of its last convolution: (batch, time, outputs).
 
-    Args:
-        skips: (batch, time, skip channels), their sum.
-        first: (3, skip channels, hidden), of the first convolution.
-        last: (hidden, outputs), what the rectified hidden channels are multiplied by.
-        precision: of the factors of products, `float32` or `bfloat16`. Defaults to
-            `float32`.
-
-    Returns:
-        (batch, time, outputs); the first convolution sees zeros beyond both ends.
+    From the sum of the skips, (batch, time, skip channels), by the first convolution,
+    (3, skip channels, hidden), which sees zeros beyond both ends, to the products of
+    the rectified hidden channels with `last`, (hidden, outputs).
     """
     import jax.numpy as jnp
 

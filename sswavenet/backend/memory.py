@@ -57,15 +57,7 @@ def bytes_of_pass(
 
 
 def check_memory(what: str, needed: int) -> None:
-    """Refuse what does not fit into the memory.
-
-    Args:
-        what: begins the message.
-        needed: bytes.
-
-    Raises:
-        UserError: with the memory needed and the memory available.
-    """
+    """Refuse what does not fit into the memory, and say which; `needed` is in bytes."""
     available = available_memory()
     if needed > available:
         raise UserError(
@@ -75,11 +67,7 @@ def check_memory(what: str, needed: int) -> None:
 
 
 def check_network(config: Config) -> None:
-    """Refuse a network whose weights alone do not fit into the memory.
-
-    Raises:
-        UserError: with the memory needed and the memory available.
-    """
+    """Refuse a network whose weights alone do not fit into the memory."""
     # Twice: as they are read, and as the backend holds them.
     check_memory(
         f"a network of {config.num_params} parameters", 2 * 4 * config.num_params
@@ -87,11 +75,7 @@ def check_network(config: Config) -> None:
 
 
 def check_training(config: Config) -> None:
-    """Refuse a training that does not fit into the memory.
-
-    Raises:
-        UserError: with the memory needed and the memory available.
-    """
+    """Refuse a training that does not fit into the memory."""
     # Weights, their gradients and two moments of the optimizer; one pass of the
     # network, the least that a step takes.
     activations = bytes_of_pass(

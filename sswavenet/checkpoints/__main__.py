@@ -15,11 +15,7 @@ from util import UserError
 
 
 def describe(path: os.PathLike) -> str:
-    """What a checkpoint file is: origin, convention, task, layers, one fact a line.
-
-    Raises:
-        UserError: not an HDF5 file, or one without layers.
-    """
+    """What a checkpoint file is: origin, convention, task, layers, one fact a line."""
     path = pathlib.Path(path)
     with hdf5.opened(path) as source:
         contents = layout.contents(source)

@@ -41,10 +41,8 @@ def find_latest(session: os.PathLike) -> pathlib.Path:
     """The newest checkpoint, by which a session separates.
 
     That is the one of the highest epoch in its name, else the only `.hdf5` file, else
-    what a training left that was stopped in its first epoch.
-
-    Raises:
-        UserError: there is none, or several without an epoch in their names.
+    what a training left that was stopped in its first epoch. Raises UserError where
+    there is none, or several without an epoch in their names.
     """
     found = _latest(pathlib.Path(session)) or find_stopped(session)
     if found is None:
@@ -58,12 +56,8 @@ def find_latest(session: os.PathLike) -> pathlib.Path:
 def find_resumable(session: os.PathLike) -> pathlib.Path | None:
     """What a training goes on from; None for a new session.
 
-    That is the state of an epoch that was stopped, unless a checkpoint of a later
-    epoch has come since (another program may have gone on), else the newest one.
-
-    Raises:
-        UserError: there are several checkpoints without an epoch in their names, or
-            the state cannot be read.
+    That is the state of an epoch that was stopped, unless a checkpoint of a later epoch
+    has come since (another program may have gone on), else the newest one.
     """
     stopped, known = find_stopped(session), numbered(session)
     if stopped is not None:
@@ -114,11 +108,7 @@ def _latest(session: pathlib.Path) -> pathlib.Path | None:
 
 
 def check_session(session: pathlib.Path, config: Config) -> None:
-    """See that a session's network does not change under its checkpoints.
-
-    Raises:
-        UserError: its config.json describes another network.
-    """
+    """Refuse another network than that of a session's config.json."""
     path = session / "config.json"
     if not path.is_file():
         return

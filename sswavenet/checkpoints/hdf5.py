@@ -35,13 +35,7 @@ MAX_EXPANSION, MIN_UNZIPPED_BYTES = 4, 2**24  # weights hardly shrink, their ind
 
 
 class Source:
-    """An open file whose groups and arrays are counted as they are looked at.
-
-    Args:
-        path: the file, for messages.
-        file: the open file.
-        max_members: how many may be looked at, of all groups together.
-    """
+    """An open file whose groups and arrays are counted as they are looked at."""
 
     def __init__(self, path: pathlib.Path, file: Any, max_members: int):
         self.path = path
@@ -49,11 +43,7 @@ class Source:
         self._max_members = self._left = max_members
 
     def members(self, group: Any) -> Iterator[tuple]:
-        """(name, object) of a group.
-
-        Raises:
-            UserError: a link could lead out of the file, or there are too many.
-        """
+        """(name, object) of a group; a UserError for any link, and for too many."""
         for name in group:
             self._left -= 1
             if self._left < 0:
@@ -127,17 +117,11 @@ def _unzipped(path: pathlib.Path, size: int) -> io.BytesIO:
 
 
 def read_floats(dataset: Any, shape: tuple, what: str) -> np.ndarray:
-    """A float32 array from a dataset whose bytes lie in the file itself.
+    """A float32 array of a shape from a dataset whose bytes lie in the file itself.
 
-    Args:
-        dataset: where to read.
-        shape: that it must have.
-        what: name of it, for messages.
-
-    Raises:
-        UserError: it has another shape or type, lies elsewhere, was never written or
-            is not finite, or to read it would take more memory than it needs, or
-            foreign code.
+    Raises UserError, with its name `what`, where it has another shape or type, lies
+    elsewhere, was never written or is not finite, or to read it would take more memory
+    than it needs, or foreign code.
     """
     if dataset.dtype.kind != "f" or dataset.external or dataset.is_virtual:
         raise UserError(

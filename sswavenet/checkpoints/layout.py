@@ -53,8 +53,7 @@ class Contents:
 def contents(source: hdf5.Source) -> Contents:
     """Find out what lies in an open file; no array is read.
 
-    Raises:
-        UserError: arrays have names that leave open which one is meant.
+    Raises UserError where arrays have names that leave open which one is meant.
     """
     top = dict(source.members(source.file))
     if "model_weights" not in top and isinstance(top.get("layers"), h5py.Group):

@@ -58,15 +58,9 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Read and check all the weights that `config` describes.
 
-    Args:
-        path: the file.
-        config: the session's configuration.
-        convention: kernel convention to assume, "theano" or "tensorflow", whatever
-            the file says. Defaults to what the file says.
-
-    Raises:
-        UserError: not a checkpoint, or one of another network; the message names
-            the first layer that differs and both shapes.
+    Kernels have the convention that the file says, or the given one, "theano" or
+    "tensorflow". Raises UserError for what is no checkpoint, or one of another network;
+    the message names the first layer that differs and both shapes.
     """
     path = pathlib.Path(path)
     with hdf5.opened(path) as source:
@@ -104,11 +98,7 @@ def _read(dataset: Any, shape: tuple, flip: bool, what: str) -> np.ndarray:
 
 
 def state_of(path: os.PathLike) -> dict:
-    """The scalars that a training has saved in a checkpoint, by name.
-
-    Raises:
-        UserError: not an HDF5 file.
-    """
+    """The scalars that a training has saved in a checkpoint, by name."""
     with hdf5.opened(pathlib.Path(path)) as source:
         return scalars(source)
 

@@ -25,11 +25,7 @@ def write_checkpoint(
 ) -> None:
     """Write weights in the layout of Keras 2.1, atomically.
 
-    Args:
-        path: the file; written under a temporary name first.
-        weights: name to array, as `Checkpoint.weights`.
-        state: scalars that resuming needs. Defaults to none.
-        slots: optimizer moments, as `Checkpoint.slots`. Defaults to none.
+    Arrays are by name, as in `Checkpoint`; `state` holds scalars that resuming needs.
     """
     layers: dict = {}
     for name, array in weights.items():

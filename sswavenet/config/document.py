@@ -39,31 +39,18 @@ def _flatten(
 
 
 def read_config(path: os.PathLike | str, task_name: str | None = None) -> Config:
-    """Read a config.json; `parse_config` says the rest.
-
-    Raises:
-        UserError: it cannot be read or used.
-    """
+    """Read a config.json; `parse_config` says the rest."""
     return parse_config(util.read_json(pathlib.Path(path)), str(path), task_name)
 
 
 def parse_config(
     document: Any, source: str = "config", task_name: str | None = None
 ) -> Config:
-    """Check a parsed JSON document and make a `Config` of it.
+    """Check a parsed JSON document, which messages call `source`; make a `Config`.
 
-    Args:
-        document: what `json.load` returned.
-        source: name of the file, for messages.
-        task_name: task to use where the document has no `model.type`; where it has
-            one, the two must agree.
-
-    Returns:
-        The configuration, frozen.
-
-    Raises:
-        UserError: a key is missing, unknown or has a value that cannot be used; the
-            message names the key, what was expected and what came.
+    `task_name` is the task where the document has no `model.type`; where it has one,
+    the two must agree. Raises UserError where a key is missing, unknown or has a value
+    that cannot be used; the message names the key, what was expected and what came.
     """
     prefix = f"{source}: "
     if not isinstance(document, dict):

@@ -33,11 +33,7 @@ class Key:
     field: str | None = None
 
     def checked(self, name: str, value: Any, source: str = "") -> Any:
-        """The converted value.
-
-        Raises:
-            UserError: it cannot be used; the message begins with `source` and `name`.
-        """
+        """The converted value; a UserError, which begins with `source` and `name`."""
         try:
             return self.convert(value)
         except (ValueError, TypeError, OverflowError):

@@ -158,11 +158,7 @@ class Config:
 
     @property
     def dataset_path(self) -> str:
-        """The data set's folder.
-
-        Raises:
-            UserError: there are several.
-        """
+        """The data set's folder; a UserError where there are several."""
         if len(self.datasets) > 1:
             raise UserError(
                 "expected one data set, got "

@@ -18,14 +18,10 @@ def session_names() -> list[str]:
 
 
 def config_path(name_or_path: str | os.PathLike) -> pathlib.Path:
-    """The config.json of a session.
+    """The config.json of a session; a UserError where there is none.
 
-    Args:
-        name_or_path: one of `session_names()`, a session's folder, or its config.json;
-            `./multi-instrument` is a folder in any case.
-
-    Raises:
-        UserError: there is no such session.
+    Named by one of `session_names()`, a session's folder, or its config.json;
+    `./multi-instrument` is a folder in any case.
     """
     if name_or_path in session_names():
         return FOLDER / name_or_path / "config.json"

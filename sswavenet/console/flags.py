@@ -114,10 +114,8 @@ def _contradiction(args: argparse.Namespace, given: Collection[str]) -> str:
 def use_session(args: argparse.Namespace) -> None:
     """Set what the name of a session stands for: its config, and where results go.
 
-    These do not go to the session, which may lie where the program is installed.
-
-    Raises:
-        UserError: there is no such session.
+    These do not go to the session, which may lie where the program is installed. Raises
+    UserError where there is no such session.
     """
     if args.session is None:
         return

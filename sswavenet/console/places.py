@@ -12,9 +12,8 @@ from util import UserError
 def check_place(path: os.PathLike) -> None:
     """Find out before the work whether a file can be written at its end.
 
-    Raises:
-        UserError: it is a folder, a pipe or a device, the folder to hold it can neither
-            be written nor made, or its name is too long.
+    Raises UserError where it is a folder, a pipe or a device, the folder to hold it can
+    neither be written nor made, or its name is too long.
     """
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():
@@ -37,16 +36,7 @@ def check_place(path: os.PathLike) -> None:
 def check_not_among(
     outputs: Iterable[os.PathLike], inputs: Iterable[os.PathLike], kind: str
 ) -> None:
-    """Find out before the work whether a file to be written is one that is read.
-
-    Args:
-        outputs: the files to be written.
-        inputs: those that are read.
-        kind: what an input is called, for the message.
-
-    Raises:
-        UserError: one is.
-    """
+    """Refuse before the work to write a file that is read, `kind` of input it is."""
     there = [path for path in outputs if identity(path) is not None]
     known = set(map(identity, inputs)) if there else set()
     for path in there:

@@ -18,15 +18,9 @@ def process_pool(
 ) -> Iterator[concurrent.futures.Executor]:
     """Give an executor whose processes are ended when an exception comes.
 
-    They are spawned, not forked, because the parent may have threads.
-
-    Args:
-        processes: how many.
-        prepare: called first in each one; can be pickled.
-        broken: what the user is told when one of them was ended from outside.
-
-    Raises:
-        UserError: one was.
+    They are spawned, not forked, because the parent may have threads. `prepare`, which
+    can be pickled, is called first in each one. Raises UserError, with `broken`, where
+    one of them was ended from outside.
     """
     pool = concurrent.futures.ProcessPoolExecutor(
         processes,

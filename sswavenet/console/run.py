@@ -92,13 +92,9 @@ def user_message(error: Exception) -> str | None:
 def run(work: Callable[[], int]) -> int:
     """Do the work of a command, and say in one line on stderr what ends it.
 
-    Args:
-        work: gives the exit status.
-
-    Returns:
-        That status; 1 where nobody reads stdout any more, 2 if something that was
-        given cannot be used or written, or the memory runs out, 130 after SIGINT, 143
-        after SIGTERM, 129 after SIGHUP.
+    Returns the status that `work` gives; 1 where nobody reads stdout any more, 2 if
+    something that was given cannot be used or written, or the memory runs out, 130
+    after SIGINT, 143 after SIGTERM, 129 after SIGHUP.
     """
     with _logging_to_stderr():
         try:

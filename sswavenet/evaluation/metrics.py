@@ -36,15 +36,11 @@ def power_db(audio: np.ndarray) -> float:
 
 
 def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio of one stem, no mean subtracted.
+    """Scale-invariant signal-to-distortion ratio of one stem in dB, no mean subtracted.
 
-    Args:
-        reference: shape (frames,) or (frames, channels), which share one scale.
-        estimate: the same shape.
-
-    Returns:
-        dB; infinite for a scaled copy, minus infinite for an estimate that holds
-        nothing of the reference, NaN for a silent reference.
+    Both have the shape (frames,) or (frames, channels), which share one scale. It is
+    infinite for a scaled copy, minus infinite for an estimate that holds nothing of the
+    reference, NaN for a silent reference.
     """
     reference = reference.astype(np.float64).ravel()
     estimate = estimate.astype(np.float64).ravel()
@@ -82,17 +78,10 @@ def bss_eval(
 ) -> np.ndarray:
     """BSS Eval v4 as in SiSEC 2018: windows and hops of 1 s, filters of the track.
 
-    A stem's estimate that is silent throughout gets NaN; the others are scored as
-    if it were not.
-
-    Args:
-        references: none of them silent, at least two of them.
-        estimates: the same shape.
-        sample_rate: Hz.
-
-    Returns:
-        Shape (metrics, stems, windows), metrics in the order of `BSS_METRICS`; NaN
-        in windows in which any reference or estimate is silent.
+    Of at least two references, none of them silent, and as many estimates. A stem's
+    estimate that is silent throughout gets NaN; the others are scored as if it were
+    not. Returns shape (metrics, stems, windows), metrics in the order of `BSS_METRICS`;
+    NaN in windows in which any reference or estimate is silent.
     """
     museval = load_museval()
     silent = np.logical_not([estimate.any() for estimate in estimates])
@@ -120,22 +109,13 @@ def score_stems(
     sample_rate: int,
     metrics: Sequence[str] = METRICS,
 ) -> list[dict[str, Any]]:
-    """Score one track's estimates.
+    """Score one track's estimates, which have the shape of the references.
 
-    Args:
-        names: of the stems.
-        references: the true stems.
-        estimates: the same shape.
-        mixture: the shape of a stem.
-        sample_rate: Hz.
-        metrics: of `METRICS`.
-
-    Returns:
-        A target for each stem in museval's layout: `name` and, with BSS Eval,
-        `frames`, rounded like museval's, NaN where left out. Besides `level_db`
-        (the reference's, from the mixture's), `gain_db` (the estimate's level, from
-        the reference's), `si_sdr` and `left_out`: why BSS Eval (`bss`) or `si_sdr`
-        does not count, where that is so.
+    Returns a target for each stem in museval's layout: `name` and, with BSS Eval,
+    `frames`, rounded like museval's, NaN where left out. Besides `level_db` (the
+    reference's, from the mixture's), `gain_db` (the estimate's level, from the
+    reference's), `si_sdr` and `left_out`: why BSS Eval (`bss`) or `si_sdr` does not
+    count, where that is so.
     """
     sounding = np.array([power_db(stem) > SILENCE_DB for stem in references])
     level = power_db(mixture)
@@ -215,21 +195,14 @@ def _add_bss(
 def ideal_ratio_mask(
     references: np.ndarray, mixture: np.ndarray, *, sample_rate: int
 ) -> np.ndarray:
-    """What the mixture gives up to masks that know the stems' magnitudes.
+    """What the mixture gives up to masks that know the stems' magnitudes, float32.
 
     Each bin of the mixture's short-time spectrum (Hann windows of 1024 samples at 16
-    kHz, half overlapping) is shared out in proportion to the stems' magnitudes there.
+    kHz, half overlapping) is shared out in proportion to the stems' magnitudes there,
+    for each channel apart: a ceiling for masking, not for separation as such.
+
     Reference: IRM1 of SiSEC 2018 (https://github.com/sigsep/sigsep-mus-oracle), which
     uses 2048 samples at 44.1 kHz.
-
-    Args:
-        references: the true stems; each channel has masks of its own.
-        mixture: the shape of a stem.
-        sample_rate: Hz.
-
-    Returns:
-        Estimates, the shape of `references`, float32; a ceiling for masking, not for
-        separation as such.
     """
     length = 2 ** round(math.log2(MASK_SECONDS * sample_rate))
     num_frames = len(mixture)
@@ -259,19 +232,10 @@ def score_methods(
 ) -> dict[str, list[dict[str, Any]]]:
     """`score_stems` of one track for several methods, of the stems known alone.
 
-    Args:
-        methods: of `model`, `mixture` (the mixture as every stem's estimate) and
-            `oracle` (the ideal ratio mask).
-        references: the true stems, or sums of some of them, by row.
-        mixture: the shape of a stem.
-        estimates: the model's, of all stems; None where it is not among the methods.
-        rows: the stems that each row of the references is the sum of.
-        sample_rate: Hz.
-        names: of all stems.
-        metrics: of `METRICS`.
-
-    Returns:
-        Targets of all stems by method.
+    Methods are `model`, `mixture` (the mixture as every stem's estimate) and `oracle`
+    (the ideal ratio mask); only `model` needs estimates, of all stems. Each row of the
+    references is the sum of the stems that `rows` has there. Returns targets of all
+    stems by method.
     """
 
     def estimates_of(method: str) -> Any:

@@ -24,8 +24,7 @@ STEMS = ("vocals", "drums", "bass", "other")
 def read_reference(path: pathlib.Path) -> np.ndarray:
     """A stem: (frames,), float32.
 
-    Raises:
-        UserError: it is not mono at `RATE`, or has samples that are not finite.
+    A UserError unless it is mono at `RATE` and finite.
     """
     with AudioReader(path) as reader:
         if (reader.sample_rate, reader.channels) != (RATE, 1):
@@ -37,11 +36,7 @@ def read_reference(path: pathlib.Path) -> np.ndarray:
 
 
 def read_estimate(path: pathlib.Path) -> np.ndarray:
-    """The mean of a file's channels at `RATE`: (frames,), float32.
-
-    Raises:
-        UserError: it cannot be read, or has samples that are not finite.
-    """
+    """The mean of a file's channels at `RATE`: (frames,), float32, finite."""
     samples = read_mono(path, sample_rate=RATE)
     if not np.isfinite(samples).all():
         raise UserError(f"{path} has samples that are not finite")
@@ -49,11 +44,7 @@ def read_estimate(path: pathlib.Path) -> np.ndarray:
 
 
 def read_references(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
-    """The reference stems of a mixture, and "accompaniment": all but the vocals.
-
-    Raises:
-        UserError: one is missing, or they are not of one length.
-    """
+    """The reference stems of a mixture, and "accompaniment": all but the vocals."""
     stems = {stem: read_reference(folder / f"{name}_{stem}.flac") for stem in STEMS}
     lengths = {stem: len(samples) for stem, samples in stems.items()}
     if len(set(lengths.values())) > 1:
@@ -73,17 +64,10 @@ def score_song(
 ) -> list[dict[str, Any]]:
     """How much closer a song's stems are to its references than the mixture is.
 
-    Args:
-        name: of the song.
-        estimates: files of its stems by their names; those without a reference are
-            left out.
-        references: the folder of its references.
-
-    Returns:
-        A row for each stem, with its SI-SDR and what that has gained, in dB.
-
-    Raises:
-        UserError: a file cannot be used, or is not as long as its reference.
+    `estimates` are files of its stems by their names; those without a reference are
+    left out. Returns a row for each stem, with its SI-SDR and what that has gained, in
+    dB. Raises UserError where a file cannot be used, or is not as long as its
+    reference.
     """
     stems = read_references(references, name)
     mixture = stems["vocals"] + stems["accompaniment"]

@@ -74,18 +74,11 @@ def evaluate(
 ) -> Summary:
     """Score every track of a subset, or take the scores made before.
 
-    A track that cannot be used is logged as an error and listed in the summary.
-
-    Args:
-        config: the session's configuration; says where the data set lies.
-        make_separate: makes the separating function for tracks of given lengths.
-            Not called where all scores are there.
-        weights_hash: `fingerprint` of the weights.
-        settings: what was asked for.
-        heading: paragraphs at the top of the summary.
-
-    Raises:
-        UserError: nothing can be evaluated with these settings.
+    A track that cannot be used is logged as an error and listed in the summary, below
+    the paragraphs of `heading`. `make_separate` makes the separating function for
+    tracks of given lengths; it is not called where all scores are there. `weights_hash`
+    is the `fingerprint` of the weights. Raises UserError where nothing can be evaluated
+    with these settings.
     """
     _check(settings)
     methods = ["model", "mixture", *(["oracle"] if settings.oracle else [])]
@@ -134,11 +127,7 @@ def evaluate(
 
 
 def _check(settings: Settings) -> None:
-    """Refuse what would fail only after hours.
-
-    Raises:
-        UserError: an unknown metric, or a package is missing.
-    """
+    """Refuse what would fail only after hours: a metric, or a missing package."""
     unknown = set(settings.metrics) - set(scores.METRICS)
     if unknown:
         raise UserError(

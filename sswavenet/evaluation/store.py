@@ -67,14 +67,8 @@ class ScoreStore:
     ) -> list[dict[str, Any]] | None:
         """The targets written earlier, where they were made from the same things.
 
-        Args:
-            method: `model`, `mixture` or `oracle`.
-            track: the track's name.
-            files: `state_of_files` of the track.
-
-        Returns:
-            None where there are none, where a metric is missing in them, or where the
-            file is spoiled.
+        `files` is the `state_of_files` of the track. None where there are no targets,
+        where a metric is missing in them, or where the file is spoiled.
         """
         try:
             document = util.read_json(self.path(method, track))
@@ -112,11 +106,7 @@ class ScoreStore:
         files: dict[str, list[int]],
         targets: list[dict[str, Any]],
     ) -> None:
-        """Write a track's targets.
-
-        Raises:
-            UserError: the folder cannot be written.
-        """
+        """Write a track's targets; a UserError where the folder cannot be written."""
         document: dict[str, Any] = {
             "targets": targets,
             "metrics": sorted(self.metrics),

@@ -51,15 +51,10 @@ def columns(metrics: Sequence[str]) -> list[str]:
 def track_scores(
     target: Mapping[str, Any], baseline: Mapping[str, Any], metrics: Sequence[str]
 ) -> dict[str, float]:
-    """One stem's scores in one track, medians over its windows.
+    """One stem's scores in one track by `columns`, medians over its windows.
 
-    Args:
-        target: the stem's, by some method.
-        baseline: the stem's with the mixture as estimate.
-        metrics: of `scores.METRICS`.
-
-    Returns:
-        A score for each of `columns`, NaN where it is not defined.
+    NaN where a score is not defined. The baseline is the stem's target with the mixture
+    as estimate.
     """
     row = {}
     if "bss" in metrics:
@@ -104,18 +99,11 @@ def _by_stem(
 def summarize(
     found: Found, stems: Sequence[str], metrics: Sequence[str], num_failed: int = 0
 ) -> list[dict[str, Any]]:
-    """Rows of the summary table.
+    """Rows of the summary table, for targets of the same tracks for each method.
 
-    Args:
-        found: targets by method and track, of the same tracks for each method.
-        stems: names, in the order of the targets.
-        metrics: of `scores.METRICS`.
-        num_failed: tracks without any scores.
-
-    Returns:
-        For all songs, then for the balanced ones, a row for each method and stem:
-        medians over tracks and the numbers of tracks and windows that count and do
-        not, by column name.
+    `num_failed` tracks have no scores. For all songs, then for the balanced ones, there
+    is a row for each method and stem: medians over tracks and the numbers of tracks and
+    windows that count and do not, by column name.
     """
     by_stem = _by_stem(found, stems, metrics)
     baseline = found[BASELINE]
@@ -206,22 +194,11 @@ def write_report(
     heading: Sequence[str],
     failed: Mapping[str, str] | None = None,
 ) -> str:
-    """Write `summary.md`, `summary.csv` and `scores.png`.
+    """Write `summary.md`, whose text it returns, `summary.csv` and `scores.png`.
 
-    Args:
-        folder: where to.
-        found: targets by method and track; tracks that some method lacks are left
-            to `failed`.
-        stems: names, in the order of the targets.
-        metrics: of `scores.METRICS`.
-        heading: paragraphs above the table.
-        failed: why tracks have no scores, by their names.
-
-    Returns:
-        The text of `summary.md`.
-
-    Raises:
-        UserError: the folder cannot be written.
+    The paragraphs of `heading` stand above the table. Tracks that some method lacks are
+    left to `failed`: why they have no scores, by their names. Raises UserError where
+    the folder cannot be written.
     """
     failed = failed or {}
     found = {

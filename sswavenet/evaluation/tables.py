@@ -12,15 +12,10 @@ from sswavenet.evaluation.metrics import BSS_METRICS, WINDOW_SECONDS
 def tables(
     rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]
 ) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Some of the rows of `summary.summarize` as tables that fit a terminal.
+    """Rows of `summary.summarize`, of the same songs, as tables that fit a terminal.
 
-    Args:
-        rows: of the same songs.
-        metrics: of `metrics.METRICS`.
-
-    Returns:
-        For each way to score, how its figures came about, and the rows of its table,
-        stem by stem.
+    For each way to score, how its figures came about, and the rows of its table, stem
+    by stem.
     """
     found = []
     stems = list(dict.fromkeys(row["stem"] for row in rows))

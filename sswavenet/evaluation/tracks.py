@@ -40,8 +40,7 @@ class Track:
     def read(self, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
         """Mixture and stems, mono at the network's rate.
 
-        Raises:
-            UserError: the files are not what they were, or cannot be read.
+        A UserError if files changed.
         """
         mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
         stems = np.load(self.stems_path)
@@ -51,9 +50,8 @@ class Track:
     def read_native(self, task: Task) -> tuple[np.ndarray, np.ndarray, int]:
         """Mixture and stems with the files' own channels, and their own rate.
 
-        Raises:
-            UserError: they differ in rate, channels or length, are not what they
-                were, or cannot be read.
+        Raises UserError where they differ in rate, channels or length, are not what
+        they were, or cannot be read.
         """
         audio, forms = {}, {}
         for name in source_names(self.folder, task):

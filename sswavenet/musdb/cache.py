@@ -62,8 +62,7 @@ def name_of_place(config: Config) -> str:
 def track_names(folder: pathlib.Path) -> list[str]:
     """Names of the track folders in one part of the tree, sorted.
 
-    Raises:
-        UserError: there are none.
+    A UserError without.
     """
     try:
         names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
@@ -120,19 +119,10 @@ def _cached_facts(
 def prepare_track(
     folder: pathlib.Path, path: pathlib.Path, task: Task, sample_rate: int
 ) -> tuple[TrackFacts | None, list[str]]:
-    """Decode one track into the cache unless it is there.
+    """Decode one track of a folder into the cache, at `path`, unless it is there.
 
-    Args:
-        folder: the track's folder.
-        path: where the stems go, `.npy`.
-        task: says which stems.
-        sample_rate: rate wanted, Hz.
-
-    Returns:
-        The track's facts (None where it cannot be used) and one line per error.
-
-    Raises:
-        UserError: the cache cannot be written.
+    Returns the track's facts (None where it cannot be used) and one line per error.
+    Raises UserError where the cache cannot be written.
     """
     key = {
         "version": CACHE_VERSION,
@@ -165,18 +155,9 @@ def prepare_tracks(
     title: str,
     progress: bool,
 ) -> list[tuple[TrackFacts | None, list[str]]]:
-    """`prepare_track` for several tracks, on all cores.
+    """`prepare_track` for several tracks, in the order of `names`, on all cores.
 
-    Args:
-        config: says where the tree lies, for which task, at which rate.
-        part: the folder that holds the tracks.
-        names: of the tracks.
-        cache_folder: where decoded tracks go.
-        title: of the progress bar.
-        progress: whether to show it, on a terminal.
-
-    Returns:
-        What `prepare_track` returned, in the order of `names`.
+    A progress bar of this title is shown on a terminal, if any.
     """
 
     def prepare(name: str) -> tuple[TrackFacts | None, list[str]]:

@@ -33,17 +33,10 @@ class Report:
 
 
 def split_tracks(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The 2018 program's split of the training tracks.
+    """The 2018 program's split of the training tracks, whose names come in any order.
 
-    Args:
-        names: names of all tracks, in any order.
-
-    Returns:
-        Training tracks in sorted order, and the 25 validation tracks in the order
-        drawn.
-
-    Raises:
-        UserError: there are too few tracks.
+    Training tracks in sorted order, and the 25 validation tracks in the order drawn.
+    Raises UserError where there are too few tracks.
     """
     if len(names) <= NUM_VALIDATION_TRACKS:
         raise UserError(
@@ -71,8 +64,7 @@ def part_of(config: Config, subset: str) -> str:
 def subset_names(config: Config, subset: str) -> list[str]:
     """Names of a subset's tracks.
 
-    Raises:
-        UserError: there are none, or too few for the split.
+    A UserError if there are none, or too few to split.
     """
     folder = pathlib.Path(config.dataset_path, part_of(config, subset))
     names = dataset_cache.track_names(folder)
@@ -152,17 +144,8 @@ def check_dataset(
 ) -> Report:
     """Check every track that training will read, decoding it into the cache.
 
-    A track checked before, whose files did not change, is not read again.
-
-    Args:
-        config: says where the data set lies, for which task, at which rate.
-        subsets: of "train", "validation" and "test". Defaults to the first two.
-        cache_folder: where decoded tracks go. Defaults to
-            `dataset_cache.default_cache_folder(config)`.
-        progress: whether to show a progress bar on a terminal. Defaults to True.
-
-    Returns:
-        The report; errors name the file.
+    A track checked before, whose files did not change, is not read again. Errors name
+    the file.
     """
     cache_folder = cache_folder or dataset_cache.default_cache_folder(config)
     rows: list[list[str]] = []

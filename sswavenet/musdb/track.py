@@ -54,8 +54,7 @@ class TrackFacts:
 def check_facts(facts: TrackFacts, name: str, task: Task) -> None:
     """Refuse facts, read back from a file, that cannot be those of a track.
 
-    Raises:
-        TypeError, ValueError: they are not.
+    Raises TypeError or ValueError.
     """
     pairs = np.array(facts.segments, dtype=np.int64).reshape(-1, 2)
     if (
@@ -74,17 +73,11 @@ def check_facts(facts: TrackFacts, name: str, task: Task) -> None:
 
 
 def voiced_segments(vocals: np.ndarray) -> list[list[int]]:
-    """Segments in which somebody sings.
+    """Segments in which somebody sings, of vocals of shape (frames,).
 
-    A chunk of 800 samples is voiced when its mean magnitude is at least 10 % of that
-    of the track's loudest chunk.
-
-    Args:
-        vocals: shape (frames,).
-
-    Returns:
-        (start, stop) of each segment, in frames, ascending; none where the vocals are
-        silent.
+    A chunk of 800 samples is voiced when its mean magnitude is at least 10 % of that of
+    the track's loudest chunk. Returns (start, stop) of each segment, in frames,
+    ascending; none where the vocals are silent.
     """
     if not len(vocals):
         return []
@@ -151,15 +144,10 @@ def _read_source(path: pathlib.Path, sample_rate: int) -> tuple[np.ndarray, int]
 def split_rows(
     audio: Mapping[str, np.ndarray], task: Task
 ) -> tuple[dict[tuple[str, ...], np.ndarray], tuple[str, ...]]:
-    """What is known of a track's stems.
+    """What is known of a track's stems, from its files by `source_names`.
 
-    Args:
-        audio: what its files hold, by `source_names`, all of one shape.
-        task: says which stems.
-
-    Returns:
-        The sum of stems by their names, one where it is known alone, in the order of
-        `task.stems`; and the names of those that are what is left of the mixture.
+    Returns the sum of stems by their names, one where it is known alone, in the order
+    of `task.stems`; and the names of those that are what is left of the mixture.
     """
     known = {stem: samples for stem, samples in audio.items() if stem in task.stems}
     if "accompaniment" in audio and "accompaniment" not in task.stems:
@@ -176,17 +164,10 @@ def split_rows(
 def decode_track(
     folder: pathlib.Path, task: Task, sample_rate: int
 ) -> tuple[np.ndarray | None, TrackFacts | None, list[str]]:
-    """Read a track.
+    """Read a track: its audio, facts and errors, one line each, which name the file.
 
-    Args:
-        folder: the track's folder.
-        task: says which stems.
-        sample_rate: rate wanted, Hz.
-
-    Returns:
-        Audio of shape (rows, frames), float32, in the order of `task.stems`, the
-        track's facts (both None where the track cannot be used), and one line per
-        error, which names the file.
+    The audio has the shape (rows, frames), float32, at the wanted rate, in the order of
+    `task.stems`. Audio and facts are None where the track cannot be used.
     """
     audio, rates, errors = {}, set(), []
     names = source_names(folder, task)

@@ -69,11 +69,7 @@ def player(tracks: Sequence[Track], *, title: str) -> str:
     """A player, which works where `code` is on the same page, too.
 
     Waveforms and spectrograms have one scale for all tracks, so that a soft stem looks
-    soft beside the mixture.
-
-    Args:
-        tracks: from top to bottom.
-        title: what is played, for who cannot see it: the name of the mixture.
+    soft beside the mixture. The title says, for who cannot see it, what is played.
     """
     seconds = max((track.sketch.seconds for track in tracks), default=0.0)
     loudest = max((track.sketch.peak for track in tracks), default=0.0)

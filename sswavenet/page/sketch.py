@@ -51,12 +51,9 @@ def sketch(
 ) -> Sketch:
     """Look at a track block by block, so that any length fits in memory.
 
-    Args:
-        blocks: its samples, in order, all of one shape but for the frames.
-        frames: how many come together; fewer or more distort the outline only.
-        sample_rate: Hz.
-        with_spectrogram: whether to compute that, which takes most of the time.
-            Defaults to True.
+    The blocks are in order, of one shape but for the frames; fewer or more frames than
+    said distort the outline only. The rate is in Hz. A spectrogram takes most of the
+    time.
     """
     peaks = np.zeros(NUM_PEAKS)
     picture = _Spectrogram(frames, sample_rate) if with_spectrogram else None
@@ -151,11 +148,9 @@ class _Spectrogram:
 
 
 def to_png(levels: np.ndarray, palette: np.ndarray) -> bytes:
-    """A picture of one colour index for each pixel.
+    """A picture of one index of the palette for each pixel.
 
-    Args:
-        levels: uint8, shape (height, width).
-        palette: red, green and blue of each index, uint8, shape (256, 3).
+    `levels` is uint8, (height, width); `palette` red, green and blue, uint8, (256, 3).
     """
     height, width = levels.shape
     colours = np.insert(palette, 0, 255, axis=1)  # opaque; FFmpeg has ARGB

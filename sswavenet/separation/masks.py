@@ -67,7 +67,7 @@ class NativeStems:
     def push(
         self, mixture: np.ndarray, estimates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Add some of the mixture, (frames, channels), and of the estimates, (stems, n).
+        """Add some of the mixture, (frames, channels), and estimates, (stems, n).
 
         Returns the next part of the mixture that is finished, shape (frames'',
         channels), and its stems, (stems, frames'', channels), which sum to it; frames''

@@ -44,9 +44,8 @@ def extensions() -> tuple[frozenset[str], frozenset[str]]:
 def open_decoder(path: os.PathLike) -> Decoder:
     """The decoder that fits what is in a file.
 
-    Raises:
-        UserError: the file is missing, no audio file, a pipe or a device, or holds
-            fewer samples than its header says where these are stored one by one.
+    Raises UserError where it is missing, no audio file, a pipe or a device, or holds
+    fewer samples than its header says where these are stored one by one.
     """
     try:
         # To open a pipe may take for ever.

@@ -115,15 +115,10 @@ class FfmpegDecoder:
             return round(units * float(stream.time_base) * self.sample_rate)
 
     def pieces(self, start: int, size: int) -> Iterator[np.ndarray]:
-        """The audio from a frame on, in pieces of at most `size` frames.
+        """The audio from a frame on: (frames, channels), at most `size` of them.
 
-        What is before is decoded, too: no decoder can do without its past.
-
-        Yields:
-            Shapes (frames, channels), float32.
-
-        Raises:
-            OSError: the file cannot be read.
+        What is before is decoded, too: no decoder can do without its past. Raises
+        OSError where the file cannot be read.
         """
         waiting: list[np.ndarray] = []
         count = 0

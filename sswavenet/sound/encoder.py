@@ -28,16 +28,9 @@ BEST_MP3 = {"flags": "+qscale", "global_quality": "0"}
 class FfmpegWriter:
     """A file in a lossy format; what is read back is as long as what was written.
 
-    Args:
-        path: the file; replaced if it exists.
-        form: its format, one with an encoder of FFmpeg's.
-        sample_rate: of the audio, Hz; the file has the next one that its codec knows.
-        channels: how many there are.
-        bitrate: bits a second. Defaults to the best that the format is good for.
-        tags: what is written beside the audio, but for the cover. Defaults to nothing.
-
-    Raises:
-        OSError: the file cannot be written.
+    The rate is that of the audio, Hz; the file has the next one that its codec knows.
+    By default the bit rate is the best that the format is good for. Tags are written
+    but for the cover. Raises OSError where the file cannot be written.
     """
 
     def __init__(

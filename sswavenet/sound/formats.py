@@ -38,11 +38,7 @@ class Format:
         return next((rate for rate in self.rates if rate > sample_rate), self.rates[-1])
 
     def check(self, channels: int) -> None:
-        """Refuse a number of channels that the format cannot hold.
-
-        Raises:
-            UserError: it cannot.
-        """
+        """Refuse with a UserError a number of channels that it cannot hold."""
         if channels not in self.channels:
             known = ", ".join(map(str, self.channels))
             raise UserError(

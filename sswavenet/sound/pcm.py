@@ -160,13 +160,9 @@ class PcmDecoder:
             other.close()
 
     def pieces(self, start: int, size: int) -> Iterator[np.ndarray]:
-        """The audio from a frame on, in pieces of at most `size` frames.
+        """The audio from a frame on: (frames, channels), at most `size` of them.
 
-        Yields:
-            Shapes (frames, channels), float32.
-
-        Raises:
-            OSError: the file cannot be read.
+        Raises OSError where the file cannot be read.
         """
         if self.is_stored:
             self._file.seek(min(start, self.frames))

@@ -36,23 +36,11 @@ CANCELLED = 0.1
 class AudioReader:
     """An audio file at its own rate and with its own channels, block by block.
 
-    A context manager. It goes through the file once.
-
-    Args:
-        path: the file.
-        start: first frame of the piece to read. Defaults to 0.
-        stop: the frame behind its last one. Defaults to the end.
-        strict: refuse what is damaged instead of telling of it. Defaults to False.
-
-    Attributes:
-        sample_rate: the file's own, Hz.
-        channels: how many there are.
-        damage: what is wrong with the file, for messages; empty where nothing is, or
-            before all was read.
-
-    Raises:
-        UserError: the file is missing, is no audio file, a pipe or a device, or holds
-            fewer samples than its header says where these are stored one by one.
+    A context manager. It goes through the file once, from the frame `start` up to
+    `stop`. `sample_rate` is in Hz; `damage` says, for messages, what is wrong with the
+    file, once all was read, and is refused if strict. Raises UserError where the file
+    is missing, is no audio file, a pipe or a device, or holds fewer samples than its
+    header says where these are stored one by one.
     """
 
     def __init__(
@@ -116,15 +104,11 @@ class AudioReader:
         return self._cancellation.share
 
     def blocks(self, size: int | None = None) -> Iterator[np.ndarray]:
-        """The audio, in pieces of shape (frames, channels).
+        """The audio, in pieces of shape (frames, channels), of at most `size` frames.
 
-        Args:
-            size: most frames of a piece. Defaults to what `BLOCK_FRAMES` leaves each
-                channel.
-
-        Raises:
-            UserError: the file cannot be read, or has nothing to read, or it is
-                damaged and that is refused.
+        By default that is what `BLOCK_FRAMES` leaves each channel. Raises UserError
+        where the file cannot be read, or has nothing to read, or it is damaged and that
+        is refused.
         """
         size = size or max(1, BLOCK_FRAMES // self.channels)
         wanted = None if self._stop is None else self._stop - self._start
@@ -150,10 +134,9 @@ class AudioReader:
             raise UserError(f"{self.path}: expected audio, got no samples{place}")
 
     def read(self, frames: int) -> np.ndarray:
-        """The next frames, fewer only at the end: shape (frames, channels).
+        """The next frames, (frames, channels), fewer only at the end.
 
-        Raises:
-            UserError: as for `blocks`.
+        Errors of `blocks`.
         """
         self._blocks = self._blocks or self.blocks()
         waiting, count = [self._left], len(self._left)
@@ -185,20 +168,10 @@ class AudioReader:
 
 
 class MonoReader:
-    """An audio file as float32 mono at a wanted rate, block by block.
+    """An audio file as float32 mono at a wanted rate, Hz, block by block.
 
-    Channels are averaged, then resampled. A context manager.
-
-    Args:
-        path: the file.
-        sample_rate: the rate wanted, Hz.
-        strict: refuse what is damaged instead of telling of it. Defaults to False.
-
-    Attributes:
-        source: the file with its own channels and rate.
-
-    Raises:
-        UserError: as for `AudioReader`.
+    Channels are averaged, then resampled. A context manager. `source` is the file with
+    its own channels and rate, an `AudioReader`, and raises what that does.
     """
 
     def __init__(self, path: os.PathLike, *, sample_rate: int, strict: bool = False):
@@ -220,13 +193,9 @@ class MonoReader:
     def select(self, start: int, stop: int | None, margin: int) -> int:
         """Read no more than a piece and what is beside it, which is resampled as ever.
 
-        Args:
-            start: its first sample, at the wanted rate.
-            stop: the sample behind its last one; None for all to the end.
-            margin: how many samples beside it are wanted on either side.
-
-        Returns:
-            How many samples are read before `start`.
+        The piece goes from the sample `start` up to `stop`, at the wanted rate, or to
+        the end; `margin` samples are wanted on either side. Returns how many samples
+        are read before `start`.
         """
         divisor = math.gcd(self.source_rate, self.sample_rate)
         up, down = self.sample_rate // divisor, self.source_rate // divisor
@@ -267,11 +236,7 @@ class MonoReader:
         return found
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All of the audio, in pieces of shape (frames,).
-
-        Raises:
-            UserError: as for `AudioReader.blocks`.
-        """
+        """All of the audio, in pieces of shape (frames,)."""
         return resample(
             map(to_mono, self.source.blocks(self.block_frames)),
             from_rate=self.source_rate,
@@ -279,22 +244,11 @@ class MonoReader:
         )
 
     def read(self) -> np.ndarray:
-        """All of the audio at once: shape (frames,).
-
-        Raises:
-            UserError: as for `AudioReader.blocks`.
-        """
+        """All of the audio at once: shape (frames,)."""
         return np.concatenate([np.zeros(0, np.float32), *self.blocks()])
 
 
 def read_mono(path: os.PathLike, *, sample_rate: int) -> np.ndarray:
-    """Read a whole audio file, as `MonoReader` gives it.
-
-    Returns:
-        Shape (frames,), float32.
-
-    Raises:
-        UserError: the file is missing, or cannot be decoded.
-    """
+    """A whole audio file as `MonoReader` gives it, shape (frames,), float32."""
     with MonoReader(path, sample_rate=sample_rate) as reader:
         return reader.read()

@@ -40,14 +40,9 @@ def resample(
 ) -> Iterator[np.ndarray]:
     """Resample mono audio with SciPy's polyphase filter, as the 2018 program did.
 
-    Args:
-        blocks: pieces of one signal, each of shape (frames,).
-        from_rate: sample rate of the signal, Hz.
-        to_rate: sample rate wanted, Hz.
-
-    Yields:
-        Pieces of what resampling the whole signal at once gives: together
-        ceil(frames * to_rate / from_rate) samples of the same type.
+    From pieces of one signal, (frames,), to pieces of what resampling it at once gives:
+    together ceil(frames * to_rate / from_rate) samples of the same type. Rates are in
+    Hz.
     """
     divisor = math.gcd(from_rate, to_rate)
     up, down = to_rate // divisor, from_rate // divisor

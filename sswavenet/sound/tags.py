@@ -27,9 +27,7 @@ class Tags:
     def of_stem(self, stem: str, mixture: str) -> Tags:
         """A stem's tags: its name is added to the title, where there are any tags.
 
-        Args:
-            stem: its name.
-            mixture: what the mixture is called where it has no title.
+        Without a title it is added to what the mixture is called.
         """
         if self == Tags():
             return self
@@ -43,9 +41,7 @@ class Tags:
 def from_texts(texts: Mapping[str, str], cover: bytes = b"") -> Tags:
     """The tags among what a file says about itself, by name in any case.
 
-    Args:
-        texts: by name.
-        cover: what may be a picture.
+    The cover is what may be a picture.
     """
     clean = {name.lower(): _clean(text) for name, text in texts.items()}
     title, artist, album = (clean.get(name, "") for name in TEXTS)
@@ -56,8 +52,7 @@ def from_texts(texts: Mapping[str, str], cover: bytes = b"") -> Tags:
 def add_cover(path: os.PathLike, cover: bytes) -> None:
     """Put a picture into a FLAC, MP3, Ogg, Opus or M4A file; others have no place.
 
-    Raises:
-        OSError: it cannot be written.
+    Raises OSError where it cannot be written.
     """
     try:
         import mutagen

@@ -28,17 +28,11 @@ VORBIS_FRAMES = 2**12
 
 
 def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
-    """What reading a file gives back after `audio` was written to it.
+    """What reading a file gives back after `audio`, float32, was written to it.
 
-    A sample becomes the nearest k / 2**(b - 1). `FLOAT` keeps every sample as it is.
-
-    Args:
-        audio: float32, any shape.
-        subtype: a key of `SAMPLE_BITS`.
-
-    Returns:
-        The audio, same shape and type, and how many samples lay outside of what
-        the file can hold and were clipped.
+    A sample becomes the nearest k / 2**(b - 1); `FLOAT` keeps every one as it is.
+    Returns the audio, same shape and type, and how many samples lay outside of what the
+    file can hold and were clipped.
     """
     if subtype == "FLOAT":
         return audio, 0
@@ -53,22 +47,12 @@ def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
 class AudioWriter:
     """An audio file whose samples are exactly `as_written`, unless its format is lossy.
 
-    A context manager; after an error the file is closed as it is.
-
-    Args:
-        path: the file; replaced if it exists.
-        sample_rate: Hz. A lossy format that does not have it takes the next one.
-        frames: how many are to come, about; decides whether a WAV becomes an RF64.
-        channels: how many there are. Defaults to 1.
-        form: a key of `FORMATS`. Defaults to `wav`.
-        subtype: a key of `SAMPLE_BITS` that the format has; nothing to a lossy one.
-            Defaults to `PCM_16`.
-        bitrate: bits a second, where the format has a choice. Defaults to plenty.
-        tags: what is written beside the audio. Defaults to nothing.
-
-    Raises:
-        UserError: the format does not have so many channels.
-        OSError: the file cannot be written, for example on a full disk.
+    A context manager; after an error the file is closed as it is. `form` is a key of
+    `FORMATS`, `subtype` a key of `SAMPLE_BITS` that the format has. A lossy format that
+    does not have the rate, Hz, takes the next one. The number of frames to come, about,
+    decides whether a WAV becomes an RF64. Raises UserError where the format does not
+    have so many channels, and OSError where the file cannot be written, for example on
+    a full disk.
     """
 
     def __init__(
@@ -117,13 +101,9 @@ class AudioWriter:
         return self._hash.hexdigest() if self._hash else ""
 
     def write(self, audio: np.ndarray) -> None:
-        """Append samples that `as_written` has returned, float32.
+        """Append what `as_written` returned, (frames,) or (frames, channels), float32.
 
-        Args:
-            audio: shape (frames,) or (frames, channels).
-
-        Raises:
-            OSError: they cannot be written.
+        Raises OSError where that cannot be written.
         """
         if self._hash:
             self._hash.update(audio.astype("<f4", copy=False).tobytes())

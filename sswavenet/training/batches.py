@@ -59,16 +59,10 @@ def stream(
 def draw(
     dataset: Any, subset: str, place: tuple[int, int, int], fragments: range
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """One batch, or this process's share of it.
+    """One batch, or this process's share of it: inputs, and targets for each output.
 
-    Args:
-        dataset: where to draw.
-        subset: "train" or "validation".
-        place: seed of the training, epoch, and step in it.
-        fragments: which of the batch's fragments.
-
-    Returns:
-        Inputs, shape (fragments, samples), and such targets for each output.
+    Both of shape (fragments, samples). `place` is the seed of the training, the epoch,
+    and the step in it; `fragments` says which of the batch's fragments are drawn.
     """
     seed, epoch, step = place
     key = [seed, SUBSET_NUMBERS[subset], epoch, step]

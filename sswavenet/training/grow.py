@@ -36,20 +36,10 @@ from util import UserError
 def grown_weights(
     small: Config, weights: dict, big: Config, rng: np.random.Generator
 ) -> dict:
-    """Weights of `big` that compute what `weights` compute in `small`.
+    """Weights of `big`, by name, that compute what `weights` compute in `small`.
 
-    Args:
-        small: configuration of the trained network.
-        weights: its arrays by name.
-        big: configuration of the larger network. Its task estimates nothing that
-            `small`'s does not.
-        rng: where the new parts come from.
-
-    Returns:
-        Arrays by the names of `big.weight_shapes`.
-
-    Raises:
-        UserError: the one cannot grow into the other.
+    The new parts come from `rng`. Raises UserError where the one cannot grow into the
+    other, as where its task estimates something that `small`'s does not.
     """
     _check(small, big)
     arrays = {name: _initial(shape, rng) for name, shape in big.weight_shapes.items()}
@@ -127,11 +117,7 @@ def _grow(
     kernel_convention: str | None,
     target: str | None,
 ) -> int:
-    """Write the session of the larger network and say so.
-
-    Raises:
-        UserError: a config, a checkpoint or the session cannot be used.
-    """
+    """Write the session of the larger network and say so."""
     small, big = (read_config(path, target) for path in (small_config, big_config))
     for config in (small, big):
         memory.check_network(config)
@@ -148,11 +134,7 @@ def _grow(
 
 
 def _write_session(session: pathlib.Path, big: Config, arrays: dict) -> pathlib.Path:
-    """Write config and checkpoint, or neither, into a session without checkpoints.
-
-    Raises:
-        UserError: the session is another's, or cannot be written.
-    """
+    """Write config and checkpoint, or neither, into a session without checkpoints."""
     path = session / "config.json"
     target = session / "checkpoints" / "checkpoint.00000-0.000.hdf5"
     with util.holding(session, what="a training or sswavenet.training.grow"):
@@ -206,10 +188,7 @@ def _build_parser() -> arguments.Parser:
 def main() -> int:
     """Grow the checkpoint named on the command line.
 
-    Returns:
-        The exit status: 0 if the session is written, 1 if nobody reads stdout, 2 if
-        the arguments, a config, the checkpoint or the session cannot be used, 130
-        after an interrupt, 143 after SIGTERM, 129 after SIGHUP.
+    Returns the exit status of `run`.
     """
     args = _build_parser().parse_args()
     return command_line.run(lambda: _grow(**vars(args)))

@@ -29,10 +29,7 @@ OWN_COLUMNS = ("learning_rate", "seconds")  # not in the 2018 program's history
 class SessionLog:
     """The history of a session's epochs and the files drawn from it.
 
-    Args:
-        session: the session's folder; nothing is read or written before a method is
-            called.
-        config: the session's configuration.
+    Nothing is read or written before a method is called.
     """
 
     def __init__(self, session: pathlib.Path, config: Config):
@@ -43,16 +40,11 @@ class SessionLog:
         self.rows: list[dict] = []
 
     def rewind(self, epoch: int, last_row: dict, write: bool = True) -> None:
-        """Read the history back and keep the epochs up to `epoch`.
+        """Read the history back up to `epoch`, the last one that is complete.
 
-        Args:
-            epoch: the last one that is complete.
-            last_row: of that one. It is added where it is missing: the training was
-                killed after the checkpoint and before the history.
-            write: whether this process writes the files. Defaults to True.
-
-        Raises:
-            UserError: the file is not a history.
+        `last_row` is added where it is missing: the training was killed after the
+        checkpoint and before the history. Raises UserError where the file is not a
+        history.
         """
         self._read(epoch)
         if last_row and epoch not in [row["epoch"] for row in self.rows]:
@@ -97,10 +89,9 @@ class SessionLog:
         return name
 
     def check_row(self, row: dict) -> None:
-        """See that a row has what the epochs are compared by.
+        """See that a row has what epochs are compared by.
 
-        Raises:
-            KeyError: a column is missing.
+        A KeyError where it has not.
         """
         needed = {"loss", "val_loss", self.config.early_stopping_monitor}
         if missing := sorted(needed - set(row)):
@@ -130,12 +121,10 @@ class SessionLog:
         return waited >= self.config.early_stopping_patience
 
     def add_epoch(self, epoch: int, row: dict, write: bool = True) -> None:
-        """Append an epoch and bring every file of the session up to date.
+        """Append an epoch, counted from 1, and bring the session's files up to date.
 
-        Args:
-            epoch: its number, counted from 1.
-            row: means of the metrics, validation metrics and `OWN_COLUMNS`.
-            write: whether this process writes the files. Defaults to True.
+        The row holds means of the metrics, validation metrics and `OWN_COLUMNS`. Of
+        several processes one writes.
         """
         self.rows.append({"epoch": epoch, **row})
         if not write:
@@ -192,12 +181,9 @@ class SessionLog:
     def remove_old_checkpoints(self, resumed_from: pathlib.Path | None) -> None:
         """Keep the newest `keep_checkpoints` and the best; 0 keeps all.
 
-        None of a training that had gone further, before this one went back: they
-        would be taken for the newest. Nothing goes before the last epoch's checkpoint
-        is there.
-
-        Args:
-            resumed_from: a checkpoint that stays, whatever else goes.
+        None of a training that had gone further, before this one went back: they would
+        be taken for the newest. Nothing goes before the last epoch's checkpoint is
+        there, and the one that was resumed from stays in any case.
         """
         last, name = self.rows[-1]["epoch"], checkpoint_name(self.rows[-1])
         found = checkpoints.numbered(self.session)
@@ -215,11 +201,7 @@ class SessionLog:
 
 
 def check_packages(config: Config) -> None:
-    """Refuse before the training what would fail after its first epoch.
-
-    Raises:
-        UserError: a package that the configuration needs is not installed.
-    """
+    """Refuse before the training what would fail after its first epoch."""
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError(
             "training.tensorboard needs a package that is not installed: "

@@ -53,15 +53,7 @@ def learning_rate(config: Config, step: int) -> float:
 class Trainer(State):
     """A training: its state, and the loop that moves it on.
 
-    Args:
-        config: the session's configuration.
-        dataset: loaded, with the subsets "train" and "validation".
-        session: the session's folder.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-
-    Raises:
-        UserError: nothing here computes in this precision, or the batch cannot be
-            shared by the devices.
+    The data set is loaded, with the subsets "train" and "validation".
     """
 
     def __init__(
@@ -78,8 +70,7 @@ class Trainer(State):
     def run(self) -> None:
         """Train until the last epoch or until nothing has improved for long enough.
 
-        Raises:
-            Interrupted: a signal came; the state lies in `interrupted.hdf5`.
+        Raises Interrupted where a signal came; the state lies in `interrupted.hdf5`.
         """
         while self.epoch < self.config.num_epochs:
             if self.log.should_stop():

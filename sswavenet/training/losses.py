@@ -40,12 +40,8 @@ def _mean_of_known(value: Any, target: Any) -> Any:
 def output_loss(terms: OutputLoss) -> Callable[[Any, Any], Any]:
     """Make the loss weight * (l1 * mean |error| + l2 * mean error^2).
 
-    Args:
-        terms: the three factors.
-
-    Returns:
-        A function of (target, estimate) to the loss of each fragment, (batch,), whose
-        mean is the loss of the batch.
+    It is a function of (target, estimate) to the loss of each fragment, (batch,), whose
+    mean is the loss of the batch.
     """
 
     def loss(target: Any, estimate: Any) -> Any:

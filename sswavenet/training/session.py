@@ -47,19 +47,12 @@ def train(
 ) -> None:
     """Train the session that `config` describes, from where it stands.
 
-    Args:
-        config: the configuration.
-        load_checkpoint: file to go on from, if it is one of this session, or to take
-            the weights from; a session that began with them goes on from where it
-            stands. Defaults to the session's latest checkpoint, if any.
-        kernel_convention: of that checkpoint's kernels. Defaults to what it says.
-        print_model_summary: whether to print the table of layers first.
-        precision: what the network computes in, `float32`, `bfloat16` or `highest`.
-            Weights, sums and losses are float32. Defaults to `float32`.
-
-    Raises:
-        UserError: the data set or the session cannot be used.
-        Interrupted: a signal stopped the training; its state is saved.
+    `load_checkpoint` is a file to go on from, if it is one of this session, or to take
+    the weights from, whose kernels have a convention; a session that began with them
+    goes on from where it stands. By default that is the session's latest checkpoint, if
+    any. The network computes in a precision; weights, sums and losses are float32.
+    Raises UserError where the data set or the session cannot be used, and Interrupted
+    where a signal stopped the training; its state is saved.
     """
     compat.distribute()
     session_log.check_packages(config)

@@ -25,12 +25,7 @@ LARGEST = 10**9  # epochs, and steps in one
 def compiled_precision(config: Config, precision: str) -> str | None:
     """What compiled code is to compute in; None where layers are to do without it.
 
-    Args:
-        config: the session's configuration.
-        precision: `float32`, `bfloat16` or `highest`.
-
-    Raises:
-        UserError: nothing here computes in this precision.
+    Raises UserError where nothing here computes in this precision.
     """
     compat.check_precision(precision)
     factors = "bfloat16" if precision == "bfloat16" else "float32"
@@ -48,12 +43,7 @@ def compiled_precision(config: Config, precision: str) -> str | None:
 def build_model(config: Config, precision: str) -> Any:
     """The network to train, on compiled code where that can be had.
 
-    Args:
-        config: the session's configuration.
-        precision: `float32`, `bfloat16` or `highest`.
-
-    Raises:
-        UserError: nothing here computes in this precision.
+    Raises UserError where nothing here computes in this precision.
     """
     factors = compiled_precision(config, precision)
     if factors is not None:
@@ -65,14 +55,8 @@ def build_model(config: Config, precision: str) -> Any:
 class State:
     """The network, its optimizer and how far a training has come.
 
-    Args:
-        config: the session's configuration.
-        session: the session's folder.
-        precision: `float32`, `bfloat16` or `highest`. Defaults to `float32`.
-
-    Raises:
-        UserError: nothing here computes in this precision, or the batch cannot be
-            shared by the devices.
+    Raises UserError where nothing here computes in this precision, or the batch cannot
+    be shared by the devices.
     """
 
     def __init__(
@@ -106,12 +90,9 @@ class State:
     def restore(
         self, path: pathlib.Path, *, weights_only: bool, convention: str | None = None
     ) -> None:
-        """Go on from a checkpoint; log what was found in it.
+        """Go on from a checkpoint, or from its weights alone; log what was found in it.
 
-        Args:
-            path: the checkpoint.
-            weights_only: take the weights and begin at epoch 0.
-            convention: of its kernels. Defaults to what the file says.
+        Its kernels have the convention that the file says, or this one.
         """
         checkpoint = checkpoints.read_checkpoint(path, self.config, convention)
         models.load_weights(self.model, self.config, checkpoint.weights)
