@@ -21,8 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sswavenet.config.session import Config
-from sswavenet.musdb import augmentation
-from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb import augmentation, cache
 from sswavenet.musdb.augmentation import Track
 from sswavenet.musdb.check import Report, check_dataset, part_of, split_tracks
 from util import UserError
@@ -98,10 +97,10 @@ class Dataset:
     def _cache_of(self, config: Config) -> pathlib.Path:
         """Where the decoded tracks of a configuration's only data set go."""
         if self.cache_folder is None:
-            return dataset_cache.default_cache_folder(config)
+            return cache.default_cache_folder(config)
         if len(self.config.datasets) == 1:
             return self.cache_folder
-        return self.cache_folder / dataset_cache.name_of_place(config)
+        return self.cache_folder / cache.name_of_place(config)
 
     def _open(self, places: dict[str, list]) -> None:
         """Open the decoded tracks of each subset and data set: (folder, facts)."""

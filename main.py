@@ -12,14 +12,12 @@ from typing import Any
 
 # Nothing here may import NumPy, Keras or audio libraries: `--help` must be quick.
 from sswavenet.config.tasks import MULTI_INSTRUMENT, TASKS
-from sswavenet.console import flags
-from sswavenet.console import parser as types
-from sswavenet.console import run as command_line
+from sswavenet.console import flags, parser, run
 
 
-def build_parser() -> types.Parser:
+def build_parser() -> parser.Parser:
     """The parser of the command line, with the 2018 program's flags and ours."""
-    parser = types.Parser(
+    arguments = parser.Parser(
         description="Separate music into stems, train a session, or evaluate one.",
         epilog="With `app` as its first word it starts a page in the browser instead; "
         "`app --help` lists that one's arguments.",
@@ -30,17 +28,17 @@ def build_parser() -> types.Parser:
         text += "" if default is None else f" (default: {default})"
         group.add_argument(name, help=text, default=default, **more)
 
-    common = functools.partial(add, parser)
-    separating = parser.add_argument_group("separation")
-    evaluating = parser.add_argument_group("evaluation")
+    common = functools.partial(add, arguments)
+    separating = arguments.add_argument_group("separation")
+    evaluating = arguments.add_argument_group("evaluation")
     separation = functools.partial(add, separating)
     evaluation = functools.partial(add, evaluating)
     flag = {
         **{"default": False, "nargs": "?", "const": True},
-        **{"type": types.boolean, "metavar": "True|False"},
+        **{"type": parser.boolean, "metavar": "True|False"},
     }
-    number: dict[str, Any] = {"type": types.count, "metavar": "N"}
-    file = {"type": types.text_path, "metavar": "FILE"}
+    number: dict[str, Any] = {"type": parser.count, "metavar": "N"}
+    file = {"type": parser.text_path, "metavar": "FILE"}
     time = {"metavar": "TIME"}
 
     common(
@@ -66,7 +64,7 @@ def build_parser() -> types.Parser:
     common(
         "--load_checkpoint", "weights to use (default: the session's newest)", **file
     )
-    types.add_kernel_convention(parser)
+    parser.add_kernel_convention(arguments)
     common(
         "--precision",
         "what the network computes in: exact float32 on a CPU, TF32 on a GPU; "
@@ -79,7 +77,7 @@ def build_parser() -> types.Parser:
         "mixtures",
         nargs="*",
         default=[],
-        type=types.text_path,
+        type=parser.text_path,
         metavar="MIXTURE",
         help="audio files, videos and folders of them to separate, or - for a stream",
     )
@@ -107,7 +105,7 @@ def build_parser() -> types.Parser:
         "where the stems go (default: separated/<name of the session>; with --config a "
         "new <session>/samples/samples_N) or the results of an evaluation (default: "
         "evaluation/<name of the session>; with --config <session>/evaluation)",
-        type=types.path,
+        type=parser.path,
         metavar="FOLDER",
     )
     separation(
@@ -127,16 +125,16 @@ def build_parser() -> types.Parser:
     separation(
         "--bitrate",
         "bits a second of stems in mp3, opus and m4a, as 192k (default: plenty)",
-        type=types.bitrate,
+        type=parser.bitrate,
         metavar="BITS",
     )
     text = "where to begin in each file, in seconds or h:m:s"
-    separation("--start", text, 0.0, type=types.seconds, **time)
+    separation("--start", text, 0.0, type=parser.seconds, **time)
     text = "how much to separate, likewise (default: to the end)"
-    separation("--duration", text, type=types.duration, **time)
+    separation("--duration", text, type=parser.duration, **time)
     separation("--strict", "let a file fail that is damaged or cut short", **flag)
     text = "stems to write, separated by commas (default: all)"
-    separation("--stems", text, type=types.names, metavar="NAME,...")
+    separation("--stems", text, type=parser.names, metavar="NAME,...")
     text = "write for each stem the mixture without it, too, as no_<stem>"
     separation("--complement", text, **flag)
     separation(
@@ -162,7 +160,7 @@ def build_parser() -> types.Parser:
     evaluation("--subset", "tracks to evaluate on", "test", choices=subsets)
     evaluating.add_argument(
         "--metrics",
-        type=types.names,
+        type=parser.names,
         default=("si_sdr", "bss"),
         metavar="NAME,...",
         help="si_sdr (quick), bss (BSS Eval v4, slow) or both (default: si_sdr,bss)",
@@ -175,7 +173,7 @@ def build_parser() -> types.Parser:
         "(default: one for each core)",
         **number,
     )
-    return parser
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -196,11 +194,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return serve(words[1:])
     import sswavenet  # what its public names stand for is imported when they are used
 
-    parser = build_parser()
-    parser.add_argument(
+    arguments = build_parser()
+    arguments.add_argument(
         "--version", action="version", version=f"sswavenet {sswavenet.__version__}"
     )
-    args = flags.parse(parser, words)
+    args = flags.parse(arguments, words)
 
     def work() -> int:
         flags.use_session(args)
@@ -216,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return train(args)
 
-    return command_line.run(work)
+    return run.run(work)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import numpy as np
 import layers
 from sswavenet.backend import compat
 from sswavenet.config.session import Config
-from sswavenet.console import streams as standard_streams
+from sswavenet.console import streams
 
 
 def build_wavenet(
@@ -255,7 +255,7 @@ def print_summary(model: Any) -> None:
     lines: list[str] = []
     with contextlib.redirect_stdout(io.StringIO()):  # which Keras flushes all the same
         model.summary(print_fn=lambda line, **_: lines.append(line))
-    standard_streams.write("\n".join(lines) + "\n")
+    streams.write("\n".join(lines) + "\n")
 
 
 def describe_backend() -> str:

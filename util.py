@@ -144,7 +144,7 @@ def _held_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     while True:
         folder = pathlib.Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
         try:
-            with _locked(folder, wait=True):
+            with _flock(folder, wait=True):
                 if not folder.exists():
                     continue  # taken for a leftover before it was locked
                 yield folder
@@ -154,7 +154,7 @@ def _held_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool | None]:
+def _flock(folder: pathlib.Path, *, wait: bool) -> Iterator[bool | None]:
     """Lock a folder against other processes; a lock ends with its process.
 
     Gives whether that worked; None where the system or the file system has no locks.
@@ -178,8 +178,8 @@ def _locked(folder: pathlib.Path, *, wait: bool) -> Iterator[bool | None]:
 
 
 @contextlib.contextmanager
-def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
-    """Make a folder and keep other processes from holding it meanwhile.
+def locked(folder: pathlib.Path, *, what: str) -> Iterator[None]:
+    """Make a folder and keep other processes from locking it meanwhile.
 
     Raises UserError where it cannot be made, or another process, which runs `what`,
     holds it.
@@ -188,7 +188,7 @@ def holding(folder: pathlib.Path, *, what: str) -> Iterator[None]:
         make_folder(folder)
     except OSError as error:
         raise UserError(f"cannot make {folder}: {error.strerror or error}") from None
-    with _locked(folder, wait=False) as held:
+    with _flock(folder, wait=False) as held:
         if held is False:
             raise UserError(f"{folder}: another process runs {what} there")
         yield
@@ -199,7 +199,7 @@ def remove_leftovers(folder: os.PathLike) -> None:
     for path in pathlib.Path(folder).glob(f"{PARTIAL}*"):
         if path.is_symlink() or not path.is_dir():
             continue  # none of ours
-        with _locked(path, wait=False) as abandoned:
+        with _flock(path, wait=False) as abandoned:
             if abandoned:
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -26,7 +26,7 @@ import soundfile
 import tqdm
 
 import util
-from sswavenet.console import run as command_line
+from sswavenet.console import run
 from util import UserError
 
 # The order of the audio streams in a stem file.
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         logger.info("%s: %d tracks, %d failed", options.target, done, failed)
         return 1 if failed else 0
 
-    return command_line.run(work)
+    return run.run(work)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,8 @@ import score_stems
 
 import util
 from sswavenet.config.tasks import TASKS
-from sswavenet.console import places
-from sswavenet.console import run as command_line
-from sswavenet.sound import reader as sound
+from sswavenet.console import places, run
+from sswavenet.sound import reader
 from util import UserError
 
 RATE = score_stems.RATE  # Hz
@@ -49,7 +48,7 @@ def read(path: pathlib.Path) -> np.ndarray:
     Raises:
         UserError: It cannot be read, or has nothing to be drawn.
     """
-    return checked(sound.read_mono(path, sample_rate=RATE), str(path))
+    return checked(reader.read_mono(path, sample_rate=RATE), str(path))
 
 
 def checked(samples: np.ndarray, what: str) -> np.ndarray:
@@ -165,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         util.write_bytes(options.out, picture.getbuffer())
         return 0
 
-    return command_line.run(work)
+    return run.run(work)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ import tqdm
 from scipy.signal import resample_poly
 
 import util
-from sswavenet.console import run as command_line
+from sswavenet.console import run
 from util import UserError
 
 STEMS = ("mixture", "vocals", "accompaniment")
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1 if failed else 0
 
-    return command_line.run(work)
+    return run.run(work)
 
 
 if __name__ == "__main__":

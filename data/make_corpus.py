@@ -28,8 +28,7 @@ import tqdm
 from corpus.sources import RECORD, SPLITS, MissingPackageError
 
 import util
-from sswavenet.console import pools, signals
-from sswavenet.console import run as command_line
+from sswavenet.console import pools, run, signals
 from util import UserError
 
 if TYPE_CHECKING:  # needs the packages of the corpus, so `main` imports it
@@ -208,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 write_manifest(options.out, rate)
         return 0
 
-    return command_line.run(work)
+    return run.run(work)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 import sound_files
 
 import util
-from sswavenet.console import run as command_line
+from sswavenet.console import run
 from util import UserError
 
 SAMPLE_RATE = 22050
@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
         logger.info("%s: %s", options.folder, "made" if made else "already there")
         return 0
 
-    return command_line.run(work)
+    return run.run(work)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ import numpy as np
 import sound_files
 
 import util
-from sswavenet.console import places
-from sswavenet.console import run as command_line
+from sswavenet.console import places, run
 from util import UserError
 
 SAMPLE_RATE = 44100
@@ -135,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 0
 
-    return command_line.run(work)
+    return run.run(work)
 
 
 if __name__ == "__main__":

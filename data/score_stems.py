@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from sswavenet.console import run as command_line
+from sswavenet.console import run
 from sswavenet.evaluation.references import (
     RATE,
     STEMS,
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(markdown_table(rows) + "\n")
         return 0
 
-    return command_line.run(work)
+    return run.run(work)
 
 
 if __name__ == "__main__":

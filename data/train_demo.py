@@ -30,7 +30,7 @@ from sswavenet import checkpoints
 from sswavenet.backend import compat
 from sswavenet.config.document import parse_config
 from sswavenet.config.session import Config
-from sswavenet.console import run as command_line
+from sswavenet.console import run
 from util import UserError
 
 CONFIG_PATH = "config_demo.json"
@@ -110,7 +110,7 @@ def demonstrate() -> int:
 
 def main() -> int:
     """Run the demonstration; returns the exit status."""
-    return command_line.run(demonstrate)
+    return run.run(demonstrate)
 
 
 if __name__ == "__main__":

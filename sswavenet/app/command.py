@@ -16,8 +16,7 @@ import threading
 from collections.abc import Sequence
 from typing import Callable
 
-from sswavenet.console import run as command_line
-from sswavenet.console import streams as standard_streams
+from sswavenet.console import run, streams
 from sswavenet.console.parser import Parser
 from util import UserError
 
@@ -89,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status, as of `console.run`.
     """
     args = build_parser().parse_args(argv)
-    return command_line.run(lambda: serve(args))
+    return run.run(lambda: serve(args))
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -152,7 +151,7 @@ def serve(args: argparse.Namespace) -> int:
             timeout_graceful_shutdown=1,
         )
         host = f"[{args.host}]" if ":" in args.host else args.host
-        standard_streams.write(f"http://{host}:{port}\n")
+        streams.write(f"http://{host}:{port}\n")
         logger.info("Ctrl-C ends it")
         uvicorn.Server(config).run(sockets=[listener])
     return 0

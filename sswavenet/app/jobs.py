@@ -27,7 +27,7 @@ from sswavenet.separation.options import Options
 from sswavenet.separation.report import FileReport
 from sswavenet.sound.formats import Encoding
 from sswavenet.sound.reader import AudioReader
-from sswavenet.sound.writer import AudioWriter, as_written
+from sswavenet.sound.writer import AudioWriter, quantize
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ class Job:
 
                 def written() -> Iterator[np.ndarray]:
                     for block in self._going_on(reader.blocks()):
-                        writer.write(as_written(block, "PCM_16")[0])
+                        writer.write(quantize(block, "PCM_16")[0])
                         yield block
 
                 return sketch(written(), frames=frames, sample_rate=rate)

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import util
-from sswavenet.console import packages, signals
-from sswavenet.console import streams as standard_streams
+from sswavenet.console import packages, signals, streams
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +24,7 @@ class OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
         text = f"{record.levelname.lower()}: {record.getMessage()}"
-        return standard_streams.printable(text)
+        return streams.printable(text)
 
 
 class AboveBars(logging.StreamHandler):
@@ -100,7 +99,7 @@ def run(work: Callable[[], int]) -> int:
         try:
             with signals.raising(), _closing_bars():
                 status = work()
-                standard_streams.write("")
+                streams.write("")
         except KeyboardInterrupt:
             logger.error("interrupted")
             return 130
@@ -108,7 +107,7 @@ def run(work: Callable[[], int]) -> int:
             logger.error("terminated")
             return 128 + error.number
         except BrokenPipeError:
-            standard_streams.silence_stdout()  # whoever read it is gone
+            streams.silence_stdout()  # whoever read it is gone
             return 1
         except Exception as error:
             message = user_message(error)

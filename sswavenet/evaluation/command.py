@@ -8,8 +8,9 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from sswavenet.console import streams as standard_streams
-from sswavenet.evaluation import run as evaluate
+from sswavenet.console import streams
+from sswavenet.evaluation.run import Settings, evaluate
+from sswavenet.evaluation.store import fingerprint
 from sswavenet.separation.command import load_session
 from sswavenet.separation.options import Options
 from sswavenet.separation.separator import Separate
@@ -44,13 +45,13 @@ def evaluate_session(args: argparse.Namespace) -> int:
         else f"mono at {config.sample_rate} Hz"
     )
 
-    summary = evaluate.evaluate(
+    summary = evaluate(
         config,
         make_separate,
-        # Scores of another precision are others'.
-        evaluate.fingerprint(checkpoint.weights)
+        # Never reuse scores computed at another precision.
+        fingerprint(checkpoint.weights)
         + ("" if args.precision == "float32" else f" in {args.precision}"),
-        evaluate.Settings(
+        Settings(
             output_path=args.output_path
             or session.folder / ("evaluation-native" if is_native else "evaluation"),
             subset=args.subset,
@@ -66,5 +67,5 @@ def evaluate_session(args: argparse.Namespace) -> int:
             f"{form}; computed in {args.precision}.",
         ],
     )
-    standard_streams.write(f"{summary.text}\nresults in {summary.folder}\n")
+    streams.write(f"{summary.text}\nresults in {summary.folder}\n")
     return 1 if summary.num_failed else 0

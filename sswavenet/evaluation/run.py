@@ -28,8 +28,8 @@ import tqdm
 
 from sswavenet.config.session import Config
 from sswavenet.console import packages, pools, signals
-from sswavenet.evaluation import metrics as scores
-from sswavenet.evaluation import summary as score_report
+from sswavenet.evaluation import summary
+from sswavenet.evaluation.metrics import METRICS, score_methods
 from sswavenet.evaluation.store import ScoreStore, fingerprint
 from sswavenet.evaluation.tracks import Track, find_tracks
 from util import UserError
@@ -47,7 +47,7 @@ class Settings:
 
     output_path: pathlib.Path  # folder for the results
     subset: str = "test"  # "train", "validation" or "test"; defaults to "test"
-    metrics: Sequence[str] = scores.METRICS  # of `scores.METRICS`; defaults to all
+    metrics: Sequence[str] = METRICS  # of `metrics.METRICS`; defaults to all
     oracle: bool = False  # whether to score the ideal ratio mask, too
     jobs: int = 1  # processes that compute BSS Eval
     # Whether to score at the tracks' own rate and channels instead of in mono at the
@@ -115,7 +115,7 @@ def evaluate(
         for method, targets in by_method.items():
             store.write(method, name, files[name], targets)
             found[method][name] = targets
-    text = score_report.write_report(
+    text = summary.write_report(
         settings.output_path,
         {method: dict(sorted(targets.items())) for method, targets in found.items()},
         config.task.stems,
@@ -128,10 +128,10 @@ def evaluate(
 
 def _check(settings: Settings) -> None:
     """Refuse what would fail only after hours: a metric, or a missing package."""
-    unknown = set(settings.metrics) - set(scores.METRICS)
+    unknown = set(settings.metrics) - set(METRICS)
     if unknown:
         raise UserError(
-            f"--metrics must be some of {','.join(scores.METRICS)}, got "
+            f"--metrics must be some of {','.join(METRICS)}, got "
             f"{','.join(settings.metrics)}"
         )
     needed = {"matplotlib": "the box plots"}
@@ -153,7 +153,7 @@ def _estimated(
     *,
     native: bool,
 ) -> Iterator[tuple[str, tuple]]:
-    """Name and first arguments of `scores.score_methods`; the network runs here."""
+    """Name and first arguments of `score_methods`; the network runs here."""
     lengths = [track.num_frames for track, methods in to_do if "model" in methods]
     separate = make_separate(lengths) if lengths else None
     for track, methods in to_do:
@@ -182,7 +182,7 @@ def _scored(
 ) -> Iterator[Any]:
     """Track names and their targets by method, in the order of `work`."""
     score = functools.partial(
-        scores.score_methods,
+        score_methods,
         names=config.task.stems,
         metrics=tuple(settings.metrics),
     )

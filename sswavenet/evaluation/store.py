@@ -44,7 +44,7 @@ class ScoreStore:
     folder: pathlib.Path  # the output folder
     subset: str  # name of the subset
     stems: Sequence[str]  # names of the stems that are scored, in their order
-    metrics: Sequence[str]  # of `scores.METRICS`
+    metrics: Sequence[str]  # of `metrics.METRICS`
     # What the scores depend on, of every track and method (task, rate)
     facts: dict[str, Any]
     # `fingerprint` of the weights, on which the method `model` alone depends

@@ -3,7 +3,7 @@
 BSS Eval: medians over the windows of a track, then over tracks; SI-SDR, which has no
 windows, over tracks.
 
-Conventions: `found` holds targets as `scores.score_stems` makes them, by method and
+Conventions: `found` holds targets as `metrics.score_stems` makes them, by method and
 track; scores are in dB; a track that does not count in a column is counted as left
 out.
 """
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import util
-from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation.metrics import BSS_METRICS
 from sswavenet.evaluation.tables import markdown_table, tables
 
 Targets = Sequence[Mapping[str, Any]]
@@ -43,7 +43,7 @@ def _median(values: Sequence[float]) -> float:
 
 def columns(metrics: Sequence[str]) -> list[str]:
     """Names of the scores that the tables have."""
-    names = [*scores.BSS_METRICS, "SDR improvement"] if "bss" in metrics else []
+    names = [*BSS_METRICS, "SDR improvement"] if "bss" in metrics else []
     names += ["SI-SDR", "SI-SDR improvement"] if "si_sdr" in metrics else []
     return [*names, LEVEL]
 
@@ -58,7 +58,7 @@ def track_scores(
     """
     row = {}
     if "bss" in metrics:
-        for metric in scores.BSS_METRICS:
+        for metric in BSS_METRICS:
             row[metric] = _median(
                 [frame["metrics"][metric] for frame in target["frames"]]
             )

@@ -17,10 +17,10 @@ import numpy as np
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import Task
 from sswavenet.evaluation.store import state_of_files
-from sswavenet.musdb import cache as dataset_cache
+from sswavenet.musdb import cache
 from sswavenet.musdb.check import part_of, subset_names
 from sswavenet.musdb.track import source_names, split_rows
-from sswavenet.sound import reader as sound
+from sswavenet.sound.reader import AudioReader, read_mono
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Track:
 
         A UserError if files changed.
         """
-        mixture = sound.read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
+        mixture = read_mono(self.folder / "mixture.wav", sample_rate=sample_rate)
         stems = np.load(self.stems_path)
         self._check_files()
         return mixture[: self.num_frames], stems
@@ -55,7 +55,7 @@ class Track:
         """
         audio, forms = {}, {}
         for name in source_names(self.folder, task):
-            with sound.AudioReader(self.folder / f"{name}.wav") as reader:
+            with AudioReader(self.folder / f"{name}.wav") as reader:
                 audio[name] = np.concatenate(list(reader.blocks()))
                 forms[name] = (reader.sample_rate, *audio[name].shape)
         self._check_files()
@@ -80,12 +80,12 @@ def find_tracks(config: Config, subset: str) -> tuple[list[Track], dict[str, str
     """The usable tracks, decoded, and why each of the others is not, by name."""
     part = part_of(config, subset)
     dataset_folder = pathlib.Path(config.dataset_path)
-    cache_folder = dataset_cache.default_cache_folder(config)
+    cache_folder = cache.default_cache_folder(config)
     names = sorted(subset_names(config, subset))
     folders = {name: dataset_folder / part / name for name in names}
     files = {name: state_of_files(folder) for name, folder in folders.items()}
     tracks, failed = [], {}
-    results = dataset_cache.prepare_tracks(
+    results = cache.prepare_tracks(
         config, part, names, cache_folder, title=f"{subset} tracks", progress=True
     )
     for name, (facts, errors) in zip(names, results):
@@ -93,7 +93,7 @@ def find_tracks(config: Config, subset: str) -> tuple[list[Track], dict[str, str
             failed[name] = "; ".join(errors) or f"{name}: expected audio, got 0 samples"
             logger.error("%s", failed[name])
             continue
-        path = dataset_cache.audio_path(cache_folder, config.task_name, part, name)
+        path = cache.audio_path(cache_folder, config.task_name, part, name)
         tracks.append(
             Track(name, folders[name], path, facts.rows, facts.num_frames, files[name])
         )

@@ -29,7 +29,7 @@ import util
 from sswavenet.backend import folders
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import Task
-from sswavenet.musdb import track as dataset_tracks
+from sswavenet.musdb import track
 from sswavenet.musdb.track import TrackFacts
 from util import UserError
 
@@ -89,7 +89,7 @@ def audio_path(
 def _sources(folder: pathlib.Path, task: Task) -> dict[str, list[int]]:
     """Size and modification time of the files that the task reads and that exist."""
     sources = {}
-    for name in dataset_tracks.source_names(folder, task):
+    for name in track.source_names(folder, task):
         path = folder / f"{name}.wav"
         if path.is_file():
             state = path.stat()
@@ -104,7 +104,7 @@ def _cached_facts(
     try:
         document = util.read_json(path.with_suffix(".json"))
         facts = TrackFacts(**document["facts"])
-        dataset_tracks.check_facts(facts, path.stem, task)
+        track.check_facts(facts, path.stem, task)
         # Mapping looks at the header and the size, and reads no audio.
         with _HEADERS:
             audio = np.lib.format.open_memmap(path, mode="r")
@@ -132,7 +132,7 @@ def prepare_track(
     facts = _cached_facts(path, key, task)
     if facts is not None:
         return facts, []
-    stems, facts, errors = dataset_tracks.decode_track(folder, task, sample_rate)
+    stems, facts, errors = track.decode_track(folder, task, sample_rate)
     if stems is None or facts is None:
         return None, errors
     document = {"key": key, "facts": dataclasses.asdict(facts)}

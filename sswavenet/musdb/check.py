@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sswavenet.config.session import Config
-from sswavenet.musdb import cache as dataset_cache
-from sswavenet.musdb import track as dataset_tracks
+from sswavenet.musdb import cache, track
 from sswavenet.musdb.track import TrackFacts
 from util import UserError
 
@@ -67,7 +66,7 @@ def subset_names(config: Config, subset: str) -> list[str]:
     A UserError if there are none, or too few to split.
     """
     folder = pathlib.Path(config.dataset_path, part_of(config, subset))
-    names = dataset_cache.track_names(folder)
+    names = cache.track_names(folder)
     if subset == "test" or part_of(config, "validation") == "validation":
         return names
     try:
@@ -80,7 +79,7 @@ def subset_names(config: Config, subset: str) -> list[str]:
 def _notes(facts: TrackFacts) -> list[str]:
     """What is odd about a track that can be used."""
     notes = []
-    if facts.level_db <= dataset_tracks.SILENCE_DB:
+    if facts.level_db <= track.SILENCE_DB:
         notes.append("silent mixture")
     if facts.silent_stems:
         notes.append(f"silent {', '.join(facts.silent_stems)}")
@@ -147,7 +146,7 @@ def check_dataset(
     A track checked before, whose files did not change, is not read again. Errors name
     the file.
     """
-    cache_folder = cache_folder or dataset_cache.default_cache_folder(config)
+    cache_folder = cache_folder or cache.default_cache_folder(config)
     rows: list[list[str]] = []
     errors: list[str] = []
     odd: dict[str, list[str]] = {}
@@ -160,7 +159,7 @@ def check_dataset(
             if str(error) not in errors:
                 errors.append(str(error))
             continue
-        results = dataset_cache.prepare_tracks(
+        results = cache.prepare_tracks(
             config,
             part_of(config, subset),
             names,

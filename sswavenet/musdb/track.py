@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sswavenet.config.tasks import Task
-from sswavenet.sound import reader as sound
+from sswavenet.sound.reader import MonoReader
 from util import UserError
 
 SEGMENT_CHUNK_LENGTH = 800
@@ -132,7 +132,7 @@ def _is_cut_short(path: pathlib.Path) -> bool:
 
 def _read_source(path: pathlib.Path, sample_rate: int) -> tuple[np.ndarray, int]:
     """A stem as float32 mono at `sample_rate` Hz, and the rate it had."""
-    with sound.MonoReader(path, sample_rate=sample_rate) as reader:
+    with MonoReader(path, sample_rate=sample_rate) as reader:
         audio, rate = reader.read(), reader.source_rate
     if _is_cut_short(path):
         raise UserError(f"{path}: cut short; the file ends before its header says")

@@ -13,12 +13,11 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 import util
-from sswavenet.console import flags, places
-from sswavenet.console import streams as standard_streams
-from sswavenet.separation import folder as separate
-from sswavenet.separation import inputs as mixtures
+from sswavenet.console import flags, places, streams
 from sswavenet.separation import naming, report, separator
 from sswavenet.separation.excerpt import Excerpt
+from sswavenet.separation.folder import Summary, separate_all
+from sswavenet.separation.inputs import Found, Mixture, find_mixtures
 from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import parents
 from sswavenet.separation.separator import Session
@@ -61,7 +60,7 @@ def infer(args: argparse.Namespace) -> int:
             "--stem_format native"
         )
     session = load_session(args)
-    found = mixtures.find_mixtures(
+    found = find_mixtures(
         *paths,
         recursive=args.recursive,
         output_paths=[
@@ -101,10 +100,8 @@ def infer(args: argparse.Namespace) -> int:
     if args.print_model_summary:
         session.print_summary()
     with _reporting(args, session, found) as files:
-        summary = separate.separate_all(
-            found.mixtures, engine, options, session.folder, files
-        )
-    standard_streams.write(_in_words(summary))
+        summary = separate_all(found.mixtures, engine, options, session.folder, files)
+    streams.write(_in_words(summary))
     done = summary.num_separated + summary.num_skipped
     return 0 if done == summary.num_files else 1
 
@@ -120,7 +117,7 @@ def load_session(args: argparse.Namespace) -> Session:
     )
 
 
-def _in_words(summary: separate.Summary) -> str:
+def _in_words(summary: Summary) -> str:
     """The last lines of a run."""
     counts = f"{summary.num_separated} of {summary.num_files} files"
     if summary.num_skipped:
@@ -160,7 +157,7 @@ def _encoding(args: argparse.Namespace) -> Encoding:
 
 def _check_not_a_stem(
     args: argparse.Namespace,
-    found: Sequence[mixtures.Mixture],
+    found: Sequence[Mixture],
     session: Session,
 ) -> None:
     """Refuse a report that could take the place of a stem."""
@@ -184,7 +181,7 @@ def _check_not_a_stem(
 
 @contextlib.contextmanager
 def _reporting(
-    args: argparse.Namespace, session: Session, found: mixtures.Found
+    args: argparse.Namespace, session: Session, found: Found
 ) -> Iterator[list]:
     """A list for what becomes of each file; written as a report whatever happens."""
     files: list = []
@@ -213,5 +210,5 @@ def _separate_stdin(args: argparse.Namespace) -> int:
         ", ".join(session.stems),
         stream.latency,
     )
-    streaming.pipe(stream, standard_streams.read, standard_streams.write)
+    streaming.pipe(stream, streams.read, streams.write)
     return 0

@@ -27,12 +27,12 @@ from sswavenet.separation.outputs import check_writable
 from sswavenet.separation.progress import Progressing
 from sswavenet.separation.report import SEPARATED, FileReport, StemReport
 from sswavenet.separation.source import open_source
-from sswavenet.sound.writer import AudioWriter, as_written
+from sswavenet.sound.writer import AudioWriter, quantize
 from util import UserError
 
 logger = logging.getLogger(__name__)
 
-READ_AHEAD = 16  # blocks of some seconds, together about what a batch takes
+PREFETCHED = 16  # blocks of some seconds, together about what a batch takes
 
 
 def separate_file(
@@ -89,14 +89,14 @@ def separate_file(
                 for name, path in temporaries.items()
             }
             # While one part is written the next is computed, and the one after read.
-            blocks = files.enter_context(ahead(_finite(source.heard()), READ_AHEAD))
+            blocks = files.enter_context(prefetch(_finite(source.heard()), PREFETCHED))
             estimated = estimate_blocks(
                 blocks,
                 network,
                 num_estimates=len(config.task.estimates),
                 progress=bar,
             )
-            parts = source.parts(files.enter_context(ahead(estimated)))
+            parts = source.parts(files.enter_context(prefetch(estimated)))
             frames = 0
             for part, estimates in excerpt.cut(parts, before, rate):
                 for name, (stem, num_clipped) in _written(
@@ -127,7 +127,7 @@ def separate_file(
         )
 
 
-def ahead(items: Iterable, count: int = 1) -> contextlib.closing[Generator]:
+def prefetch(items: Iterable, count: int = 1) -> contextlib.closing[Generator]:
     """A context that gives items, `count` of them made in advance in a thread.
 
     It raises what making one has raised. At its end nothing is being made any more.
@@ -171,14 +171,14 @@ def _written(
     """
     if not np.isfinite(estimates).all():
         raise UserError("the network's output has NaN or infinity")
-    stems = [as_written(estimate, subtype) for estimate in estimates]
+    stems = [quantize(estimate, subtype) for estimate in estimates]
     with np.errstate(over="ignore"):
         remainder = mixture - sum(stem for stem, _ in stems)
     if not np.isfinite(remainder).all():
         raise UserError("the remainder has NaN or infinity")
-    found = dict(zip(names, [*stems, as_written(remainder, subtype)]))
+    found = dict(zip(names, [*stems, quantize(remainder, subtype)]))
     for name in names:
         if complement(name) in wanted:
             rest = mixture - found[name][0]
-            found[complement(name)] = as_written(rest, subtype)
+            found[complement(name)] = quantize(rest, subtype)
     return found

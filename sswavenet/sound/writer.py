@@ -27,7 +27,7 @@ VORBIS_LOSS = 0.3  # of 1: about 110 kbit/s for each channel at 44.1 kHz
 VORBIS_FRAMES = 2**12
 
 
-def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
+def quantize(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
     """What reading a file gives back after `audio`, float32, was written to it.
 
     A sample becomes the nearest k / 2**(b - 1); `FLOAT` keeps every one as it is.
@@ -45,7 +45,7 @@ def as_written(audio: np.ndarray, subtype: str) -> tuple[np.ndarray, int]:
 
 
 class AudioWriter:
-    """An audio file whose samples are exactly `as_written`, unless its format is lossy.
+    """An audio file whose samples are exactly `quantize`, unless its format is lossy.
 
     A context manager; after an error the file is closed as it is. `form` is a key of
     `FORMATS`, `subtype` a key of `SAMPLE_BITS` that the format has. A lossy format that
@@ -101,7 +101,7 @@ class AudioWriter:
         return self._hash.hexdigest() if self._hash else ""
 
     def write(self, audio: np.ndarray) -> None:
-        """Append what `as_written` returned, (frames,) or (frames, channels), float32.
+        """Append what `quantize` returned, (frames,) or (frames, channels), float32.
 
         Raises OSError where that cannot be written.
         """

@@ -18,17 +18,17 @@ def train(args: argparse.Namespace) -> int:
     """Train a session."""
     config = read_config(args.config, args.target)
     choose_backend()
-    from sswavenet.training import session as training
+    from sswavenet.training import session
 
     try:
-        training.train(
+        session.train(
             config,
             load_checkpoint=args.load_checkpoint,
             kernel_convention=args.kernel_convention,
             print_model_summary=args.print_model_summary,
             precision=args.precision,
         )
-    except training.Interrupted as error:
+    except session.Interrupted as error:
         logger.warning("stopped by %s", error)
         return error.exit_status
     return 0

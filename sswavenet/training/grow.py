@@ -27,9 +27,8 @@ from sswavenet.backend import memory
 from sswavenet.config.document import read_config, to_document
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import TASKS
-from sswavenet.console import parser as arguments
-from sswavenet.console import run as command_line
-from sswavenet.console import streams as standard_streams
+from sswavenet.console import run, streams
+from sswavenet.console.parser import Parser, add_kernel_convention, path
 from util import UserError
 
 
@@ -127,9 +126,7 @@ def _grow(
     weights = checkpoints.read_checkpoint(source, small, kernel_convention).weights
     arrays = grown_weights(small, weights, big, np.random.default_rng(big.seed))
     written = _write_session(pathlib.Path(big.session_path), big, arrays)
-    standard_streams.write(
-        f"{written}: {small.num_params} parameters in {big.num_params}\n"
-    )
+    streams.write(f"{written}: {small.num_params} parameters in {big.num_params}\n")
     return 0
 
 
@@ -137,7 +134,7 @@ def _write_session(session: pathlib.Path, big: Config, arrays: dict) -> pathlib.
     """Write config and checkpoint, or neither, into a session without checkpoints."""
     path = session / "config.json"
     target = session / "checkpoints" / "checkpoint.00000-0.000.hdf5"
-    with util.holding(session, what="a training or sswavenet.training.grow"):
+    with util.locked(session, what="a training or sswavenet.training.grow"):
         _check_session(session, big)
         is_new = not path.exists()
         # In this order: whoever sees the checkpoint finds the config.
@@ -160,23 +157,21 @@ def _check_session(session: pathlib.Path, big: Config) -> None:
     checkpoints.check_session(session, big)
 
 
-def _build_parser() -> arguments.Parser:
-    parser = arguments.Parser(
+def _build_parser() -> Parser:
+    parser = Parser(
         prog="python -m sswavenet.training.grow",
         description=(__doc__ or "").split("\n")[0],
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "small_config", type=arguments.path, help="of the trained network"
-    )
-    parser.add_argument("big_config", type=arguments.path, help="of the larger one")
+    parser.add_argument("small_config", type=path, help="of the trained network")
+    parser.add_argument("big_config", type=path, help="of the larger one")
     parser.add_argument(
         "--load_checkpoint",
-        type=arguments.path,
+        type=path,
         metavar="FILE",
         help="weights to grow (default: the newest of the small session)",
     )
-    arguments.add_kernel_convention(parser)
+    add_kernel_convention(parser)
     parser.add_argument(
         "--target",
         choices=list(TASKS),
@@ -191,7 +186,7 @@ def main() -> int:
     Returns the exit status of `run`.
     """
     args = _build_parser().parse_args()
-    return command_line.run(lambda: _grow(**vars(args)))
+    return run.run(lambda: _grow(**vars(args)))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ import tqdm
 from sswavenet import checkpoints
 from sswavenet.backend import compat
 from sswavenet.config.session import Config
-from sswavenet.training import batches
-from sswavenet.training import history as session_log
+from sswavenet.training import batches, history
 from sswavenet.training.state import State
 from util import UserError
 
@@ -132,7 +131,7 @@ class Trainer(State):
         return {name: total / len(steps) for name, total in sums.items()}
 
     def _finish_epoch(self, row: dict) -> None:
-        name = session_log.checkpoint_name({"epoch": self.epoch + 1, **row})
+        name = history.checkpoint_name({"epoch": self.epoch + 1, **row})
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         self.last_row = row
         self.save(self.session / "checkpoints" / name)

@@ -27,7 +27,7 @@ from sswavenet.backend import compat, memory
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
 from sswavenet.console import places, signals
-from sswavenet.training import history as session_log
+from sswavenet.training import history
 from sswavenet.training.loop import Interrupted, Trainer
 from sswavenet.training.state import compiled_precision
 from util import UserError
@@ -55,7 +55,7 @@ def train(
     where a signal stopped the training; its state is saved.
     """
     compat.distribute()
-    session_log.check_packages(config)
+    history.check_packages(config)
     memory.check_training(config)
     session = pathlib.Path(config.session_path)
     # These refuse before the work what they would after it.
@@ -79,7 +79,7 @@ def train(
         models.print_summary(trainer.model)
     with contextlib.ExitStack() as stack:
         if trainer.process == 0:
-            stack.enter_context(util.holding(session, what="a training"))
+            stack.enter_context(util.locked(session, what="a training"))
         source = _source(session, load_checkpoint)  # now that nobody else trains there
         if source is not None:
             named = load_checkpoint is None or source == pathlib.Path(load_checkpoint)

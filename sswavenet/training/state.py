@@ -13,8 +13,7 @@ import util
 from sswavenet import checkpoints
 from sswavenet.backend import compat, fused
 from sswavenet.config.session import Config
-from sswavenet.training import history as session_log
-from sswavenet.training import losses
+from sswavenet.training import history, losses
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class State:
     ):
         self.config = config
         self.session = session
-        self.log = session_log.SessionLog(session, config)
+        self.log = history.SessionLog(session, config)
         self.epoch = 0  # complete epochs
         self.step = 0  # steps done in the epoch that runs
         self.sums: dict = {}  # sums of the metrics over those steps

@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from sswavenet.separation.file import ahead
+from sswavenet.separation.file import prefetch
 
 
 def test_what_is_made_ahead_comes_in_order():
-    with ahead(range(100)) as items:
+    with prefetch(range(100)) as items:
         assert list(items) == list(range(100))
-    with ahead([]) as items:
+    with prefetch([]) as items:
         assert list(items) == []
 
 
@@ -23,7 +23,7 @@ def test_as_many_as_wanted_are_made_while_one_is_used(count):
             event.set()
             yield event
 
-    with ahead(work(), count) as items:
+    with prefetch(work(), count) as items:
         for number, _ in enumerate(items):
             if number + count < 10:
                 assert made[number + count].wait(10)
@@ -37,11 +37,11 @@ def test_an_error_comes_where_the_item_would():
         yield 1
         raise OSError("no more")
 
-    with ahead(work()) as items:
+    with prefetch(work()) as items:
         assert next(items) == 1
         with pytest.raises(OSError, match="no more"):
             next(items)
-    with ahead(work()) as items:  # an error that nobody gets to
+    with prefetch(work()) as items:  # an error that nobody gets to
         assert next(items) == 1
 
 
@@ -55,7 +55,7 @@ def test_nothing_is_being_made_after_the_end():
             going.clear()
             yield number
 
-    with ahead(work()) as outer, ahead(outer) as inner:
+    with prefetch(work()) as outer, prefetch(outer) as inner:
         assert [next(inner), next(inner)] == [0, 1]
     assert not going.is_set()
     assert threading.active_count() <= threads

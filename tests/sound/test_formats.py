@@ -11,7 +11,7 @@ from main import build_parser
 from sswavenet.sound.formats import FORMATS, Encoding
 from sswavenet.sound.reader import AudioReader
 from sswavenet.sound.tags import Tags
-from sswavenet.sound.writer import AudioWriter, as_written
+from sswavenet.sound.writer import AudioWriter, quantize
 from util import UserError
 
 PNG = bytes.fromhex(
@@ -67,7 +67,7 @@ def test_exact_formats_give_back_what_was_written(
     form, subtype, rate, channels, tmp_path, rng
 ):
     audio = rng.uniform(-1.1, 1.1, (3000, channels)).astype(np.float32)
-    expected, _ = as_written(audio, subtype)
+    expected, _ = quantize(audio, subtype)
     path = tmp_path / f"a.{form}"
     writer = write(path, expected, rate, subtype=subtype)
     found, found_rate = soundfile.read(path, dtype="float32", always_2d=True)

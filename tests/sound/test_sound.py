@@ -20,7 +20,7 @@ from util import UserError
 
 def write_audio(path, audio, *, sample_rate, subtype):
     """Write a whole file in two pieces, what is clipped included."""
-    written, _ = sound_writer.as_written(audio, subtype)
+    written, _ = sound_writer.quantize(audio, subtype)
     with sound_writer.AudioWriter(
         path, sample_rate=sample_rate, subtype=subtype, frames=len(audio)
     ) as writer:
@@ -58,7 +58,7 @@ def test_an_integer_k_is_written_for_the_sample_k_over_full_scale(
 def test_as_written_foretells_what_a_file_gives_back(subtype, audio, tmp_path_factory):
     path = tmp_path_factory.mktemp("written") / "a.wav"
     audio = np.array(audio, np.float32)
-    expected, num_clipped = sound_writer.as_written(audio, subtype)
+    expected, num_clipped = sound_writer.quantize(audio, subtype)
     write_audio(path, audio, sample_rate=16000, subtype=subtype)
     assert sound.read_mono(path, sample_rate=16000).tolist() == expected.tolist()
     if subtype == "FLOAT":
@@ -73,7 +73,7 @@ def test_as_written_foretells_what_a_file_gives_back(subtype, audio, tmp_path_fa
 
 def test_clipped_samples_are_counted():
     audio = np.array([1.0, -1.0, 1.5, -1.5, 0.999], np.float32)
-    written, num_clipped = sound_writer.as_written(audio, "PCM_16")
+    written, num_clipped = sound_writer.quantize(audio, "PCM_16")
     assert num_clipped == 3  # 1.0 is one step more than the largest integer
     assert written[:4].tolist() == [32767 / 32768, -1, 32767 / 32768, -1]
 

@@ -370,7 +370,7 @@ def test_a_session_that_is_a_file_is_refused(sessions, command):
 
 
 def test_a_session_in_training_is_left_alone(sessions, command):
-    with util.holding(sessions.big, what="a training"):
+    with util.locked(sessions.big, what="a training"):
         status, said = command()
     assert status == 2
     assert "another process runs" in said

@@ -697,7 +697,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(tree, tmp_path):
 def test_two_trainings_never_share_a_session(tree, tmp_path):
     config = session_config(tree, tmp_path / "s")
     with (
-        util.holding(tmp_path / "s", what="a training"),
+        util.locked(tmp_path / "s", what="a training"),
         pytest.raises(UserError, match="another process runs a training"),
     ):
         training.train(config)
