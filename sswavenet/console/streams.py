@@ -33,8 +33,12 @@ def write(data: str | bytes) -> None:
         BrokenPipeError: whoever read it is gone.
         UserError: it cannot be written, for example on a full disk.
     """
+    encoding = sys.stdout.encoding or "utf-8"
     if isinstance(data, str):  # names of files may be no text
-        data = data.encode(sys.stdout.encoding or "utf-8", "backslashreplace")
+        data = data.encode(encoding, "backslashreplace")
+    if not hasattr(sys.stdout, "buffer"):  # in a notebook, or a text in memory
+        sys.stdout.write(data.decode(encoding))
+        return
     try:
         sys.stdout.flush()
         file, rest = _unbuffered(sys.stdout.buffer), memoryview(data)
