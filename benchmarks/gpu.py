@@ -16,31 +16,16 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any
 
 # First: it settles the backend and where the program is.
-from harness import (
-    SHARE,
-    Row,
-    full_size,
-    make_mixture,
-    make_session,
-    matrix_rate,
-    noise,
-    random_weights,
-    separate,
-    separation_flops,
-    small,
-    spread,
-    timed,
-    training_flops,
-    training_step,
-)
+import harness
+from harness import Row
 
 import models
 import util
 from sswavenet.backend import compat
 from sswavenet.config.session import Config
+from sswavenet.separation.framing import Framing
 from util import UserError
 
 # (data type and precision of a product, as JAX names them) of each --precision.
@@ -54,7 +39,9 @@ LARGEST_BATCH = 5120
 
 def products(size: int) -> tuple[dict[str, float], list[Row]]:
     """FLOP/s of a product in each precision, and rows about it."""
-    rates = {name: matrix_rate(*kind, size=size) for name, kind in PRODUCTS.items()}
+    rates = {
+        name: harness.matrix_rate(*kind, size=size) for name, kind in PRODUCTS.items()
+    }
     return rates, [
         (f"matrix product, {name}", f"{rate / 1e12:.4g} TFLOP/s", "")
         for name, rate in rates.items()
@@ -65,28 +52,24 @@ def bench_network(
     config: Config, rates: dict[str, float], shapes_to_try: list[tuple[int, int]]
 ) -> Iterator[Row]:
     """The network alone: fields and batches in each precision."""
-    weights = random_weights(config)
+    weights = harness.random_weights(config)
     for precision, rate in rates.items():
         for field, batch in shapes_to_try:
             name = f"network, {precision}, {batch} fragments of {field}"
-            length = field + 2 * config.context_length
-            framing: dict[str, Any] = {
-                "target_field_length": field,
-                "target_padding": config.head_margin,
-                "input_length": length,
-            }
-            predict = models.build_predict(config, weights, precision, **framing)
+            framing = Framing.seamless(config, field)
+            predict = models.build_predict(
+                config, weights, precision, **framing.lengths
+            )
+            fragments = harness.noise(batch, framing.input_length)
             try:
-                seconds = timed(functools.partial(predict, noise(batch, length)))
+                seconds = harness.timed(functools.partial(predict, fragments))
             except Exception as error:
                 if not util.is_out_of_memory(error):
                     raise
                 yield name, "out of memory", ""
                 continue
-            factors = [batch * field / config.sample_rate / s for s in seconds]
-            needed = separation_flops(config)
-            shares = [100 * needed * factor / rate for factor in factors]
-            yield name, f"{spread(factors)} x real time", spread(shares) + SHARE
+            audio = batch * field / config.sample_rate
+            yield harness.speed_row(name, config, audio, [(s, rate) for s in seconds])
 
 
 def bench_process(
@@ -97,14 +80,14 @@ def bench_process(
     repeats: int,
 ) -> Iterator[Row]:
     """Whole processes, which read 44.1 kHz stereo and write all stems."""
-    config_path = make_session(folder / "session", config)
-    make_mixture(folder / "mixture.wav", seconds)
+    config_path = harness.make_session(folder / "session", config)
+    harness.make_mixture(folder / "mixture.wav", seconds)
     flags = ("--target_field_length", str(shape[0]), "--batch_size", str(shape[1]))
     for precision in PRODUCTS:
         name = f"{seconds:g} s through main.py, {precision}"
         try:
             runs = [
-                separate(
+                harness.separate(
                     config_path,
                     folder / "mixture.wav",
                     "--precision",
@@ -122,8 +105,8 @@ def bench_process(
                if line.endswith(" x real time")]  # fmt: skip
         yield (
             name,
-            f"{spread(factors)} x real time",
-            f"{spread(own)} x without process start",
+            f"{harness.spread(factors)} x real time",
+            f"{harness.spread(own)} x without process start",
         )
 
 
@@ -134,15 +117,19 @@ def bench_training(config: Config, rate: float, largest: int) -> Iterator[Row]:
         this = config.replace(batch_size=batch)
         name = f"training, batch {batch}"
         try:
-            seconds = timed(training_step(this))
+            seconds = harness.timed(harness.training_step(this))
         except Exception as error:
             if not util.is_out_of_memory(error):
                 raise
             yield name, "out of memory", ""
             return
-        shares = [100 * training_flops(this) / s / rate for s in seconds]
+        shares = [100 * harness.training_flops(this) / s / rate for s in seconds]
         rates = [1 / s for s in seconds]
-        yield name, f"{spread(rates)} steps a second", spread(shares) + SHARE
+        yield (
+            name,
+            f"{harness.spread(rates)} steps a second",
+            harness.spread(shares) + harness.SHARE,
+        )
         batch *= 2
 
 
@@ -167,7 +154,11 @@ def main(arguments: list[str] | None = None) -> int:
         out.write(f"| {' | '.join(row)} |\n")
         out.flush()
 
-    config = small().replace(target_field_length=100) if miniature else full_size()
+    config = (
+        harness.small().replace(target_field_length=100)
+        if miniature
+        else harness.full_size()
+    )
     rates, rows = products(64 if miniature else 8192)
     for row in rows:
         write(row)

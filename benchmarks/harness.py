@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -113,6 +113,23 @@ def timed(run: Callable[[], object], repeats: int = REPEATS) -> list[float]:
 def spread(values: list[float]) -> str:
     """The best of some rates, and the worst."""
     return f"{max(values):.3g} ({min(values):.3g})"
+
+
+def speed_row(
+    name: str, config: Config, audio: float, runs: Sequence[tuple[float, float]]
+) -> Row:
+    """How fast so many seconds of audio were, and of what a product could do.
+
+    Args:
+        name: what ran.
+        config: of the network.
+        audio: seconds of it.
+        runs: seconds of each, and the `matrix_rate` at its time.
+    """
+    work = 100 * separation_flops(config) * audio
+    shares = [work / seconds / rate for seconds, rate in runs]
+    factors = spread([audio / seconds for seconds, _ in runs])
+    return name, f"{factors} x real time", spread(shares) + SHARE
 
 
 def spread_seconds(values: list[float]) -> str:
