@@ -641,7 +641,7 @@ def test_scoring_in_several_processes_gives_the_same(tree, tmp_path):
     ("place", "name"),
     [
         (dataset_cache, "prepare_tracks"),
-        (scores, "score_methods"),
+        (evaluate, "score_methods"),
         (score_report, "write_report"),
     ],
 )
@@ -681,14 +681,14 @@ def test_scores_of_another_precision_are_made_anew(multi_instrument, tree, capsy
 KILLED = """
 import os, signal, sys
 import main
-from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation import run
 calls = []
-def score(*arguments, real=scores.score_methods, **keywords):
+def score(*arguments, real=run.score_methods, **keywords):
     calls.append(1)
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments, **keywords)
-scores.score_methods = score
+run.score_methods = score
 main.main(sys.argv[1:])
 """
 
