@@ -85,7 +85,7 @@ def test_a_whole_benchmark_is_written_and_a_part_is_not(tmp_path, monkeypatch, c
     script = "print('read; 3 a second; 2 to 4'); print('write; 5 s; a; b')\n"
     (tmp_path / "benchmarks" / "some.py").write_text(script)
     sections = {"some": functools.partial(bench.bench_script, "some"), "none": fail}
-    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(harness, "ROOT", tmp_path)
     monkeypatch.setattr(bench, "SECTIONS", sections)
     results = tmp_path / "benchmarks" / "RESULTS.md"
     rows = ["| read | 3 a second | 2 to 4 |", "| write | 5 s | a; b |"]
