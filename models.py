@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 import layers
-from sswavenet.backend import compat
+from sswavenet.backend import compat, fast_layers
 from sswavenet.config.session import Config
 from sswavenet.console import streams
 
@@ -106,9 +106,9 @@ def build_wavenet(
             gathered=gathered,
         )
     if compiled:
-        x = layers.FusedHead(config.final_channels[0], compiled, **_merged(config))(
-            skips
-        )
+        x = fast_layers.FusedHead(
+            config.final_channels[0], compiled, **_merged(config)
+        )(skips)
     else:
         x = _head(skips, config, merged_head, gathered)
     return keras.Model(
@@ -168,7 +168,7 @@ def _head(x: Any, config: Config, merged: bool, gathered: bool) -> Any:
     )
     x = keras.layers.Activation("relu")(x)
     if merged:
-        return layers.MergedHead(**_merged(config))(x)
+        return fast_layers.MergedHead(**_merged(config))(x)
     x = layers.padded_conv(
         x, config.final_channels[1], second, (second // 2,) * 2, f"conv1d_{count + 2}"
     )
@@ -211,10 +211,10 @@ def _weight_names(model: Any, config: Config) -> list:
     flips = compat.kernel_convention() == "theano"
     names = []
     for layer in model.layers:
-        if isinstance(layer, layers.FusedBlock):
+        if isinstance(layer, fast_layers.FusedBlock):
             names += [(f"{name}/kernel", False) for name in layer.names]
-        elif isinstance(layer, layers.MergedHead):
-            if isinstance(layer, layers.FusedHead):
+        elif isinstance(layer, fast_layers.MergedHead):
+            if isinstance(layer, fast_layers.FusedHead):
                 names += [(f"conv1d_{count + 1}/kernel", False)]
             names += [(f"conv1d_{count + 2}/kernel", False)]
             names += [

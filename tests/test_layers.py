@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import layers
-from sswavenet.backend import compat
+from sswavenet.backend import compat, fast_layers
 from tests.support import correlate_same
 
 
@@ -48,7 +48,7 @@ def test_gate_is_the_product_of_its_halves(signal):
 
 @pytest.mark.parametrize("filter_length", [1, 3, 5])
 def test_merged_head_is_the_product_of_its_two_convolutions(filter_length, signal, rng):
-    layer = layers.MergedHead(4, 2, filter_length)
+    layer = fast_layers.MergedHead(4, 2, filter_length)
     model, _ = run(layer, signal)
     first = rng.standard_normal((filter_length, 6, 4)).astype("float32")
     last = rng.standard_normal((1, 4, 2)).astype("float32")
@@ -63,7 +63,7 @@ def test_merged_head_is_the_product_of_its_two_convolutions(filter_length, signa
     for k, fragment in enumerate(signal):
         expected = correlate_same(fragment, first) @ last[0] + bias
         np.testing.assert_allclose(output[k], expected, rtol=1e-4, atol=1e-4)
-    again = layers.MergedHead.from_config(layer.get_config())
+    again = fast_layers.MergedHead.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
 
 

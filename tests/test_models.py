@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-import layers
 import models
 import util
 from sswavenet import checkpoints
-from sswavenet.backend import compat
+from sswavenet.backend import compat, fast_layers
 from sswavenet.config.document import parse_config
 from sswavenet.training import losses
 from tests.support import (
@@ -43,7 +42,7 @@ def test_products_of_gathered_taps_train_as_in_2018(task_name):
     weights = checkpoints.read_checkpoint(golden_checkpoint(task_name), config).weights
     golden = np.load(GOLDEN / task_name / "training.npz")
     model = models.build_wavenet(config, gathered=True)
-    assert any(isinstance(layer, layers.GatheredConv1D) for layer in model.layers)
+    assert any(isinstance(layer, fast_layers.GatheredConv1D) for layer in model.layers)
     models.load_weights(model, config, weights)
     model.compile(
         optimizer=compat.make_optimizer(config.learning_rate, config.epsilon),

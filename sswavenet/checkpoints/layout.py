@@ -34,7 +34,7 @@ CONVENTIONS = {
 STATE_GROUP = "training_state"
 OPTIMIZER_GROUP = "optimizer_weights"
 KINDS = {"0": "kernel", "1": "bias"}  # what Keras 3 numbers
-MERGED_HEAD = "merged_head"  # holds the last two convolutions, see `layers.MergedHead`
+MERGED_HEAD = "merged_head"  # holds the last two convolutions, see `MergedHead`
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ import numpy as np
 
 import layers
 import models
-from sswavenet.backend import compat
+from sswavenet.backend import compat, fast_layers
 from sswavenet.config.session import Config
 
 BLANK = "zeros"  # weights that wait for trained ones
@@ -94,7 +94,7 @@ def build_streaming_wavenet(config: Config, block_length: int) -> Any:
         name=f"conv1d_{count + 1}",
         kernel_initializer=BLANK,
     )
-    narrow = layers.MergedHead(
+    narrow = fast_layers.MergedHead(
         config.final_channels[1],
         len(config.task.estimates),
         second,
