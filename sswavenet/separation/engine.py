@@ -68,23 +68,29 @@ class Engine:
         By default a batch has about `PASS_LENGTH` target samples; fewer where the
         longest mixture needs fewer, or the memory is small.
         """
-        budget = min(MEMORY_BUDGET, memory.available_memory() // 4)
         if target_field_length is None:
-            most = max(1, PASS_LENGTH // (batch_size or 1))
-            num_fragments = -(-longest // most)
-            target_field_length = -(-longest // num_fragments)
-            while target_field_length > 1 and budget < self.bytes(
-                frame(target_field_length), batch_size or 1
-            ):
-                target_field_length //= 2
+            target_field_length = self._field(frame, longest, batch_size)
         framing = frame(target_field_length)
-        if batch_size is None:
-            fitting = budget // self.bytes(framing, 1)
-            around = 2 * self.config.context_length
-            wanted = (PASS_LENGTH + around) // framing.input_length
-            needed = framing.num_fragments(longest)
-            batch_size = max(1, min(fitting, wanted, needed))
-        return framing, batch_size
+        return framing, batch_size or self._batch(framing, longest)
+
+    def _field(self, frame: Frame, longest: int, batch_size: int | None) -> int:
+        most = max(1, PASS_LENGTH // (batch_size or 1))
+        num_fragments = -(-longest // most)
+        field = -(-longest // num_fragments)
+        while field > 1 and _budget() < self.bytes(frame(field), batch_size or 1):
+            field //= 2
+        return field
+
+    def _batch(self, framing: Framing, longest: int) -> int:
+        fitting = _budget() // self.bytes(framing, 1)
+        around = 2 * self.config.context_length
+        wanted = (PASS_LENGTH + around) // framing.input_length
+        return max(1, min(fitting, wanted, framing.num_fragments(longest)))
+
+
+def _budget() -> int:
+    """Bytes that a batch may take."""
+    return min(MEMORY_BUDGET, memory.available_memory() // 4)
 
 
 class BlockEngine(Engine):
@@ -116,25 +122,18 @@ class BlockEngine(Engine):
         running = min(batch_size, self._num_parallel)
         return running * super().bytes(self._block, 1) + 4 * batch_size * signals
 
-    def choose(
-        self,
-        frame: Frame,
-        longest: int,
-        target_field_length: int | None = None,
-        batch_size: int | None = None,
-    ) -> tuple[Framing, int]:
-        """As `Engine.choose`, so that all cores are busy.
+    # By default the field is `BLOCKWISE_CONTEXTS` times its context, within bounds, and
+    # the batch what runs side by side, so that all cores are busy.
 
-        The default field is `BLOCKWISE_CONTEXTS` times its context, within bounds, the
-        default batch what runs side by side.
-        """
-        batch_size = batch_size or self._num_parallel
-        if target_field_length is None:
-            around = 2 * self.config.context_length
-            most = max(BLOCKWISE_LEAST, BLOCKWISE_CONTEXTS * around)
-            rounds = -(-longest // (min(most, BLOCKWISE_LENGTH) * batch_size))
-            target_field_length = -(-longest // (rounds * batch_size))
-        return frame(target_field_length), batch_size
+    def _field(self, frame: Frame, longest: int, batch_size: int | None) -> int:
+        num_parallel = batch_size or self._num_parallel
+        around = 2 * self.config.context_length
+        most = max(BLOCKWISE_LEAST, BLOCKWISE_CONTEXTS * around)
+        rounds = -(-longest // (min(most, BLOCKWISE_LENGTH) * num_parallel))
+        return -(-longest // (rounds * num_parallel))
+
+    def _batch(self, framing: Framing, longest: int) -> int:
+        return self._num_parallel
 
 
 class Networks:
