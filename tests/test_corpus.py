@@ -666,6 +666,7 @@ def some_events(stem, programs=(0,)):
 
 def test_half_of_the_songs_have_a_recorded_bass_and_a_third_a_guitar(instruments):
     drawn = {"bass": [], "other": [], "drums": []}
+    take = corpus_recorded.Take(instruments, 1.0, RATE)
     for seed in range(300):
         for stem, draw in (
             ("bass", corpus_recorded.draw_bass),
@@ -673,7 +674,7 @@ def test_half_of_the_songs_have_a_recorded_bass_and_a_third_a_guitar(instruments
             ("drums", corpus_recorded.draw_percussion),
         ):
             rng = random.Random(f"{stem}/{seed}")
-            made = draw(rng, some_events(stem), instruments, 1.0, RATE)
+            made = draw(rng, some_events(stem), take)
             drawn[stem].append(made and made[0])
     played = {stem: [name for name in names if name] for stem, names in drawn.items()}
     assert len(played["bass"]) / 300 == pytest.approx(1 / 2, abs=0.08)
@@ -688,9 +689,8 @@ def test_half_of_the_songs_have_a_recorded_bass_and_a_third_a_guitar(instruments
 def test_a_recorded_guitar_takes_the_guitars_channel_and_leaves_the_rest(instruments):
     events = some_events("other", programs=(0, 27, 48))
     for seed in range(40):
-        lead = corpus_recorded.draw_lead(
-            random.Random(seed), events, instruments, 1.0, RATE
-        )
+        take = corpus_recorded.Take(instruments, 1.0, RATE)
+        lead = corpus_recorded.draw_lead(random.Random(seed), events, take)
         if lead and lead[0] in corpus_recorded.GUITARS:
             assert {event.message.channel for event in lead[2]} == {0, 2}
             break

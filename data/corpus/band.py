@@ -64,12 +64,10 @@ def add_recorded(
     stems: dict[str, np.ndarray],
 ) -> None:
     """Lets recorded instruments play what they are drawn for, in place of others."""
-    folder = job.instruments
-    if folder is None or job.held_out:
+    if job.instruments is None or job.held_out:
         return
-    drums = recorded.draw_percussion(
-        job.rng("recorded/drums"), part["drums"], folder, job.seconds, job.rate
-    )
+    take = recorded.Take(job.instruments, job.seconds, job.rate)
+    drums = recorded.draw_percussion(job.rng("recorded/drums"), part["drums"], take)
     if drums:
         name, waveform = drums
         waveform = job.place(waveform, "percussion", 0.5)
@@ -81,14 +79,10 @@ def add_recorded(
             if alone
             else recorded.blend(waveform, stems["drums"], rng, 6, job.rate)
         )
-    bass = recorded.draw_bass(
-        job.rng("recorded/bass"), part["bass"], folder, job.seconds, job.rate
-    )
+    bass = recorded.draw_bass(job.rng("recorded/bass"), part["bass"], take)
     if bass:
         banks["bass"], stems["bass"] = bass[0], job.place(bass[1], "bass", 0)
-    lead = recorded.draw_lead(
-        job.rng("recorded/other"), part["other"], folder, job.seconds, job.rate
-    )
+    lead = recorded.draw_lead(job.rng("recorded/other"), part["other"], take)
     if lead:
         name, waveform, rest = lead
         waveform = job.place(waveform, "lead", WIDTHS["other"])

@@ -32,6 +32,15 @@ class Instrument:
     controllers: tuple[tuple[int, int], ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Take:
+    """Where the recordings of all instruments lie, and what is made of them."""
+
+    folder: pathlib.Path
+    seconds: float
+    rate: int  # Hz
+
+
 GROWLY, RUBNER = "growlybass/growlybass_", "double-bass/d_smolken_rubner_bass_"
 MEAT, SHINY = "meatbass/Programs/", "shinyguitar/Programs/"
 BASSES = {
@@ -93,12 +102,7 @@ def fold(pitch: int, instrument: Instrument) -> int:
 
 
 def perform(
-    notes: Sequence[Note],
-    instrument: Instrument,
-    folder: pathlib.Path,
-    rng: random.Random,
-    seconds: float,
-    rate: int,
+    notes: Sequence[Note], instrument: Instrument, take: Take, rng: random.Random
 ) -> np.ndarray:
     """Plays notes on an instrument; see `sampler.play`."""
     force = rng.uniform(0.75, 1.15)  # some play softly, some hard
@@ -112,20 +116,16 @@ def perform(
     ]
     return sampler.play(
         played,
-        folder / instrument.file,
+        take.folder / instrument.file,
         rng,
-        seconds,
-        rate,
+        take.seconds,
+        take.rate,
         controllers=instrument.controllers,
     )
 
 
 def draw_bass(
-    rng: random.Random,
-    events: list[Event],
-    folder: pathlib.Path,
-    seconds: float,
-    rate: int,
+    rng: random.Random, events: list[Event], take: Take
 ) -> tuple[str, np.ndarray] | None:
     """Draws whether a song has a recorded bass, and plays it.
 
@@ -135,16 +135,12 @@ def draw_bass(
     if rng.random() >= BASS_SHARE:
         return None
     name = rng.choices(list(BASSES), BASS_WEIGHTS)[0]
-    notes = notes_of(events, seconds)
-    return name, perform(notes, BASSES[name], folder, rng, seconds, rate)
+    notes = notes_of(events, take.seconds)
+    return name, perform(notes, BASSES[name], take, rng)
 
 
 def draw_lead(
-    rng: random.Random,
-    events: list[Event],
-    folder: pathlib.Path,
-    seconds: float,
-    rate: int,
+    rng: random.Random, events: list[Event], take: Take
 ) -> tuple[str, np.ndarray, list[Event]] | None:
     """Draws whether a guitar or a saxophone is recorded, and plays it.
 
@@ -163,7 +159,7 @@ def draw_lead(
         message = event.message
         if message.type == "program_change":
             programs[message.channel] = message.program
-        elif is_onset(message) and event.time < seconds:
+        elif is_onset(message) and event.time < take.seconds:
             sounding.add(message.channel)
             if 24 <= programs.get(message.channel, 0) < 32:  # General MIDI's guitars
                 guitars.add(message.channel)
@@ -175,11 +171,11 @@ def draw_lead(
         name, instrument = "weresax", SAXOPHONE
         channel = rng.choice(sorted(sounding))
     mine = [event for event in events if event.message.channel == channel]
-    notes = notes_of(mine, seconds)
+    notes = notes_of(mine, take.seconds)
     if instrument is SAXOPHONE:
         notes = highest(notes)
     rest = [event for event in events if event.message.channel != channel]
-    return name, perform(notes, instrument, folder, rng, seconds, rate), rest
+    return name, perform(notes, instrument, take, rng), rest
 
 
 def highest(notes: Sequence[Note]) -> list[Note]:
@@ -207,11 +203,7 @@ def blend(
 
 
 def draw_percussion(
-    rng: random.Random,
-    events: list[Event],
-    folder: pathlib.Path,
-    seconds: float,
-    rate: int,
+    rng: random.Random, events: list[Event], take: Take
 ) -> tuple[str, np.ndarray] | None:
     """Draws whether a song has recorded percussion, and plays what the drums play.
 
@@ -222,15 +214,15 @@ def draw_percussion(
         return None
     name = rng.choice(list(PERCUSSION))
     instrument = PERCUSSION[name]
-    keys = sampler.keys(folder / instrument.file, instrument.low, instrument.high)
+    keys = sampler.keys(take.folder / instrument.file, instrument.low, instrument.high)
     kinds = {kind: rng.choice(keys) for kind in sorted(set(GM_DRUMS.values()))}
     left_out = rng.choice(("kick", "hat", "snare", ""))  # nobody hits everything
     notes = []
     for event in events:
-        if not is_onset(event.message) or event.time >= seconds:
+        if not is_onset(event.message) or event.time >= take.seconds:
             continue
         kind = GM_DRUMS.get(event.message.note, "hat")
         if kind != left_out:
             velocity = event.message.velocity
             notes.append(Note(event.time, 0.1, kinds[kind], velocity))
-    return name, perform(notes, instrument, folder, rng, seconds, rate)
+    return name, perform(notes, instrument, take, rng)
