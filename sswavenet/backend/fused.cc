@@ -341,6 +341,12 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
   return OutOfMemory();
 }
 
+void CheckHead(Check& check, int64_t S, int64_t H, int64_t outputs) {
+  check.Channels("skip channels", S);
+  check.Channels("hidden channels", H);
+  check.Channels("outputs", outputs);
+}
+
 // skips (batch, time, S), first (3, S, H), last (H, outputs) -> (batch, time, outputs):
 // relu, convolution with zeros at both ends, relu, product.
 template <bool Half>
@@ -352,9 +358,7 @@ ffi::Error HeadForward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
   const int64_t stretches = Count(length, kRows);
   constexpr int64_t T = kTerms<Half>;
   Check check;
-  check.Channels("skip channels", S);
-  check.Channels("hidden channels", H);
-  check.Channels("outputs", outputs);
+  CheckHead(check, S, H, outputs);
   check.Shape("first", first, {3, S, H});
   check.Shape("out", *out, {batch, length, outputs});
   if (check.failed()) return Refused(check);
@@ -403,9 +407,7 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
   const int64_t groups = Count(length, kRows * kGroup);
   constexpr int64_t T = kTerms<Half>;
   Check check;
-  check.Channels("skip channels", S);
-  check.Channels("hidden channels", H);
-  check.Channels("outputs", outputs);
+  CheckHead(check, S, H, outputs);
   check.Shape("first", first, {3, S, H});
   check.Shape("first_t", first_t, {3, H, S});
   check.Shape("out_grad", out_grad, {batch, length, outputs});
