@@ -45,20 +45,9 @@ _OPENING = threading.Lock()
 class FfmpegDecoder:
     """One file through FFmpeg: its best audio stream.
 
-    Args:
-        path: the file.
-
-    Attributes:
-        sample_rate: Hz.
-        channels: how many there are.
-        frames: how many the file has as far as its header tells; 0 where unknown.
-        is_guess: whether `frames` is guessed from the size of the file.
-        declared: how many the file promises; 0 where it does not say. Where other
-            streams play, too, known only at the end.
-        is_exact: whether a file with fewer than it declares is broken, and not only
-            written by a program that counts otherwise.
-        is_stored: whether the samples are stored one by one.
-        errors: how many pieces between others could not be decoded.
+    Attributes are those of `pcm.PcmDecoder`. `frames` may be a guess, from the size of
+    the file; where other streams play, too, `declared` is known only at the end.
+    `errors` counts pieces between others that could not be decoded.
 
     Raises:
         UnreadableError: FFmpeg does not know the file, or finds no audio in it.

@@ -82,9 +82,6 @@ class _Endless(io.FileIO):
 class PcmDecoder:
     """One file through libsndfile.
 
-    Args:
-        path: the file.
-
     Attributes:
         sample_rate: Hz.
         channels: how many there are.
@@ -101,7 +98,7 @@ class PcmDecoder:
         UserError: it is a CAF that was cut short, which libsndfile calls malformed.
     """
 
-    is_guess = False
+    is_guess = False  # whether `frames` is
 
     def __init__(self, path: os.PathLike):
         self._path = path
