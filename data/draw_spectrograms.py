@@ -10,7 +10,6 @@ on the right the reference. Colours are levels in dB below the loudest point of 
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import pathlib
@@ -30,6 +29,7 @@ import score_stems
 import util
 from sswavenet.config.tasks import TASKS
 from sswavenet.console import places, run
+from sswavenet.console.parser import described
 from sswavenet.sound import reader
 from util import UserError
 
@@ -133,9 +133,7 @@ def draw(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the picture; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = described(__doc__)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("mixture", type=pathlib.Path)
     parser.add_argument("estimates", type=pathlib.Path)

@@ -33,6 +33,7 @@ from scipy.signal import resample_poly
 
 import util
 from sswavenet.console import run
+from sswavenet.console.parser import described
 from util import UserError
 
 STEMS = ("mixture", "vocals", "accompaniment")
@@ -148,9 +149,7 @@ def write_piece(
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = described(__doc__)
     add = parser.add_argument
     add("songs", type=pathlib.Path, help="folder of songs, searched to its depth")
     add("out", type=pathlib.Path, help="folder of the data set")

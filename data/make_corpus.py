@@ -29,6 +29,7 @@ from corpus.sources import RECORD, SPLITS, MissingPackageError
 
 import util
 from sswavenet.console import pools, run, signals
+from sswavenet.console.parser import described
 from util import UserError
 
 if TYPE_CHECKING:  # needs the packages of the corpus, so `main` imports it
@@ -64,9 +65,7 @@ def write_manifest(folder: pathlib.Path, rate: int) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = described(__doc__)
     add = parser.add_argument
     add(
         "out",

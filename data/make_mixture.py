@@ -10,7 +10,6 @@ reference stems, at the rate of the song, go to `audio/references/NAME_STEM.flac
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import pathlib
 import sys
@@ -24,6 +23,7 @@ import sound_files
 
 import util
 from sswavenet.console import places, run
+from sswavenet.console.parser import described
 from util import UserError
 
 SAMPLE_RATE = 44100
@@ -119,9 +119,7 @@ def make_mixture(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the mixture asked for; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = described(__doc__)
     parser.add_argument("song", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--start", type=float, default=0.0, help="seconds, default 0")

@@ -10,7 +10,6 @@ improvement over the mixture itself as the estimate, in dB, as a Markdown table.
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from sswavenet.console import run
+from sswavenet.console.parser import described
 from sswavenet.evaluation.references import (
     RATE,
     STEMS,
@@ -58,9 +58,7 @@ def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = described(__doc__)
     parser.add_argument("estimates", type=pathlib.Path)
     parser.add_argument("references", type=pathlib.Path)
     options = parser.parse_args(argv)

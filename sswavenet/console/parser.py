@@ -19,6 +19,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; --help lists the arguments\n")
 
 
+def described(text: str | None) -> argparse.ArgumentParser:
+    """A parser whose help begins with the text of a module, as it stands."""
+    form = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=text, formatter_class=form)
+
+
 def boolean(text: str) -> bool:
     """True or False, in any case."""
     try:
