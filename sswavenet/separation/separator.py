@@ -12,28 +12,26 @@ import operator
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sswavenet import checkpoints
 from sswavenet.backend import cores, memory
-from sswavenet.backend.choice import choose_backend
+from sswavenet.backend.choice import choose_backend, is_jax_on_processor
 from sswavenet.checkpoints import Checkpoint
 from sswavenet.config import shipped
 from sswavenet.config.document import read_config
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import MULTI_INSTRUMENT
+from sswavenet.separation import streaming
 from sswavenet.separation.engine import BlockEngine, Engine, Networks
 from sswavenet.separation.framing import estimate_stems
 from sswavenet.separation.native import separate_array
 from sswavenet.separation.options import Options
 from sswavenet.sound.choice import MAX_RATE
 from util import UserError
-
-if TYPE_CHECKING:
-    from sswavenet.separation.streaming import StreamingSeparator
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +108,7 @@ class Session:
             raise UserError("the network's output has NaN or infinity")
         return stems
 
-    def stream(self) -> StreamingSeparator:
+    def stream(self) -> streaming.StreamingSeparator:
         """Begin to separate a mixture that comes piece by piece.
 
         Returns:
@@ -119,8 +117,6 @@ class Session:
             (stems, frames) in the order of `stems`.
         """
         self.start()
-        from sswavenet.separation import streaming
-
         if not streaming.is_compiled(self.config, self.precision):
             from sswavenet.backend import compat
 
@@ -162,8 +158,6 @@ class Session:
         """
         if self._has_started:
             return
-        from sswavenet.separation import streaming
-
         if not whole and streaming.is_compiled(self.config, self.precision):
             logger.info("compiled code, %d cores", cores.num_cores())
         else:
@@ -198,9 +192,6 @@ class Session:
 
 def make_engine(session: Session, *, whole: bool) -> Engine:
     """What `Session.engine` returns."""
-    from sswavenet.backend.choice import is_jax_on_processor
-    from sswavenet.separation import streaming
-
     given = (session.config, session.checkpoint.weights)
     if is_jax_on_processor() and not whole:
         num_cores = cores.num_cores()
