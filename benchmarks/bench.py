@@ -45,31 +45,21 @@ def bench_separation(folder: pathlib.Path) -> list[Row]:
     """60 s through the command line in both precisions."""
     config_path = harness.make_session(folder / "full", harness.full_size())
     harness.make_mixture(folder / "60.wav", 60)
-    precisions = ["float32"]
-    rows = []
-    if not (
-        streaming.is_compiled(harness.full_size(), "bfloat16")
-        or importlib.util.find_spec("openvino")
-    ):
-        rows.append(NO_BFLOAT16)
-    else:
-        precisions.append("bfloat16")
-    runs: dict[str, list] = {precision: [] for precision in precisions}
+    runs: dict[str, list] = {"float32": []}
+    compiled = streaming.is_compiled(harness.full_size(), "bfloat16")
+    if compiled or importlib.util.find_spec("openvino"):
+        runs["bfloat16"] = []
     for _ in range(harness.REPEATS):  # in turn, so that both meet the same machine
         for precision, taken in runs.items():
             rate, flags = harness.matrix_rate(), ("--precision", precision)
             taken.append(
                 (harness.separate(config_path, folder / "60.wav", *flags)[0], rate)
             )
-    return rows + [
-        harness.speed_row(
-            f"separation, 60 s, {precision}, whole process",
-            harness.full_size(),
-            60,
-            taken,
-        )
-        for precision, taken in runs.items()
-    ]
+    rows = [] if "bfloat16" in runs else [NO_BFLOAT16]
+    for precision, taken in runs.items():
+        name = f"separation, 60 s, {precision}, whole process"
+        rows.append(harness.speed_row(name, harness.full_size(), 60, taken))
+    return rows
 
 
 def bench_network(folder: pathlib.Path) -> list[Row]:
