@@ -23,10 +23,8 @@ import numpy as np
 from sswavenet.config.session import Config
 from sswavenet.musdb import augmentation, cache
 from sswavenet.musdb.augmentation import Track
-from sswavenet.musdb.check import Report, check_dataset, part_of, split_tracks
+from sswavenet.musdb.check import check_dataset, part_of
 from util import UserError
-
-__all__ = ["Dataset", "Report", "check_dataset", "split_tracks"]
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ import sswavenet
 from sswavenet.evaluation import metrics
 from sswavenet.evaluation.tables import markdown_table
 from sswavenet.musdb.track import source_names, split_rows
-from sswavenet.sound.reader import AudioReader, resample, to_mono
+from sswavenet.sound.reader import AudioReader
+from sswavenet.sound.resampling import resample, to_mono
 
 
 def read_track(

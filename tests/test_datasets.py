@@ -11,10 +11,11 @@ import soundfile
 from scipy import signal
 
 import util
-from datasets import Dataset, check_dataset, split_tracks
+from datasets import Dataset
 from sswavenet.config.tasks import TASKS
 from sswavenet.musdb import cache as dataset_cache
 from sswavenet.musdb import track as dataset_tracks
+from sswavenet.musdb.check import check_dataset, split_tracks
 from tests.support import tiny_config
 from util import UserError
 

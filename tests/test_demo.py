@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from datasets import Dataset, check_dataset
+from datasets import Dataset
 from sswavenet.config.document import parse_config
 from sswavenet.musdb import cache
+from sswavenet.musdb.check import check_dataset
 from util import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent

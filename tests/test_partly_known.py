@@ -9,11 +9,12 @@ import pytest
 import soundfile
 
 import models
-from datasets import Dataset, check_dataset
+from datasets import Dataset
 from sswavenet.backend import compat
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.tasks import TASKS, OutputLoss
 from sswavenet.musdb import track as dataset_tracks
+from sswavenet.musdb.check import check_dataset
 from sswavenet.training import losses
 from sswavenet.training import session as training
 from tests.support import TASK_NAMES, random_weights, tiny_config, tiny_document

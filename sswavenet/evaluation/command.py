@@ -45,7 +45,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
         else f"mono at {config.sample_rate} Hz"
     )
 
-    summary = evaluate(
+    results = evaluate(
         config,
         make_separate,
         # Never reuse scores computed at another precision.
@@ -67,5 +67,5 @@ def evaluate_session(args: argparse.Namespace) -> int:
             f"{form}; computed in {args.precision}.",
         ],
     )
-    streams.write(f"{summary.text}\nresults in {summary.folder}\n")
-    return 1 if summary.num_failed else 0
+    streams.write(f"{results.text}\nresults in {results.folder}\n")
+    return 1 if results.num_failed else 0

@@ -30,11 +30,9 @@ from sswavenet.config.session import Config
 from sswavenet.console import packages, pools, signals
 from sswavenet.evaluation import summary
 from sswavenet.evaluation.metrics import METRICS, score_methods
-from sswavenet.evaluation.store import ScoreStore, fingerprint
-from sswavenet.evaluation.tracks import Track, find_tracks
+from sswavenet.evaluation.store import ScoreStore
+from sswavenet.evaluation.tracks import ScoredTrack, find_tracks
 from util import UserError
-
-__all__ = ["Settings", "Summary", "evaluate", "fingerprint"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +54,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class Results:
     """What a run found."""
 
     text: str  # the summary in Markdown
@@ -71,7 +69,7 @@ def evaluate(
     settings: Settings,
     *,
     heading: Sequence[str],
-) -> Summary:
+) -> Results:
     """Score every track of a subset, or take the scores made before.
 
     A track that cannot be used is logged as an error and listed in the summary, below
@@ -123,7 +121,7 @@ def evaluate(
         heading=heading,
         failed=failed,
     )
-    return Summary(text, settings.output_path.resolve(), len(failed))
+    return Results(text, settings.output_path.resolve(), len(failed))
 
 
 def _check(settings: Settings) -> None:
@@ -148,7 +146,7 @@ def _check(settings: Settings) -> None:
 def _estimated(
     config: Config,
     make_separate: Callable[[Sequence[int]], Separate],
-    to_do: Sequence[tuple[Track, list[str]]],
+    to_do: Sequence[tuple[ScoredTrack, list[str]]],
     failed: dict[str, str],
     *,
     native: bool,
@@ -180,7 +178,7 @@ def _estimated(
 def _scored(
     work: Iterator[tuple[str, tuple]], config: Config, settings: Settings, total: int
 ) -> Iterator[Any]:
-    """Track names and their targets by method, in the order of `work`."""
+    """ScoredTrack names and their targets by method, in the order of `work`."""
     score = functools.partial(
         score_methods,
         names=config.task.stems,

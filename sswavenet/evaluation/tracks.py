@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Track:
+class ScoredTrack:
     """One track: its folder, and its decoded stems (rows, frames) in the cache."""
 
     name: str
@@ -76,7 +76,9 @@ class Track:
             )
 
 
-def find_tracks(config: Config, subset: str) -> tuple[list[Track], dict[str, str]]:
+def find_tracks(
+    config: Config, subset: str
+) -> tuple[list[ScoredTrack], dict[str, str]]:
     """The usable tracks, decoded, and why each of the others is not, by name."""
     part = part_of(config, subset)
     dataset_folder = pathlib.Path(config.dataset_path)
@@ -95,6 +97,8 @@ def find_tracks(config: Config, subset: str) -> tuple[list[Track], dict[str, str
             continue
         path = cache.audio_path(cache_folder, config.task_name, part, name)
         tracks.append(
-            Track(name, folders[name], path, facts.rows, facts.num_frames, files[name])
+            ScoredTrack(
+                name, folders[name], path, facts.rows, facts.num_frames, files[name]
+            )
         )
     return tracks, failed

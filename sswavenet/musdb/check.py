@@ -21,7 +21,7 @@ MAX_DIFFERENCE_DB = -40.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class DatasetCheck:
     """What the check found."""
 
     table: str  # one line per track and a summary, for people
@@ -140,7 +140,7 @@ def check_dataset(
     subsets: Sequence[str] = ("train", "validation"),
     cache_folder: pathlib.Path | None = None,
     progress: bool = True,
-) -> Report:
+) -> DatasetCheck:
     """Check every track that training will read, decoding it into the cache.
 
     A track checked before, whose files did not change, is not read again. Errors name
@@ -198,4 +198,4 @@ def check_dataset(
         f"{_table(rows)}\n{counts}{stems}; {seconds / 60:.1f} minutes; "
         f"{len(errors)} errors, {len(warnings)} warnings"
     )
-    return Report(table, errors, warnings, tracks)
+    return DatasetCheck(table, errors, warnings, tracks)

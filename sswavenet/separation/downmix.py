@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from sswavenet.separation.spectra import Overlapping, Windows
-from sswavenet.sound.reader import to_mono
+from sswavenet.sound.resampling import to_mono
 
 # A frequency is lost where the power of the channels' sum is below this share of their
 # powers' sum, which on average equals it where channels have nothing in common.

@@ -18,7 +18,7 @@ from sswavenet.config.session import Config
 from sswavenet.separation.downmix import Downmix
 from sswavenet.separation.masks import NativeStems
 from sswavenet.separation.spectra import Windows
-from sswavenet.sound.reader import resample
+from sswavenet.sound.resampling import resample
 
 
 class NativeMixture:

@@ -23,8 +23,6 @@ from sswavenet.sound.resampling import FILTER_REACH, rate_problem, resample, to_
 from sswavenet.sound.tags import Tags
 from util import UserError
 
-__all__ = ["AudioReader", "MonoReader", "read_mono", "resample", "to_mono"]
-
 # Decoded at a time, of all channels together, and made of them at the wanted rate.
 BLOCK_FRAMES = 2**18
 # Seconds that a file may be shorter than it says, since encoders count differently.

@@ -30,7 +30,7 @@ def num_threads() -> int:
     return 1 if cores <= 2 else min(cores, MAX_THREADS)
 
 
-def stream(
+def prefetch(
     dataset: Any, subset: str, seed: int, epoch: int, steps: range, fragments: range
 ) -> Iterator[tuple]:
     """What `draw` gives for each of `steps`, the next ones while the last is used."""

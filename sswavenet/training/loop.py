@@ -182,6 +182,6 @@ class Trainer(State):
     def _batches(self, subset: str, epoch: int, steps: range) -> Iterator[tuple]:
         share = self.config.batch_size // self.processes
         fragments = range(self.process * share, (self.process + 1) * share)
-        return batches.stream(
+        return batches.prefetch(
             self.dataset, subset, self.config.seed, epoch, steps, fragments
         )
