@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 import sswavenet
+from sswavenet.console.tables import markdown_table
 from sswavenet.evaluation import metrics
-from sswavenet.evaluation.tables import markdown_table
 from sswavenet.musdb.track import source_names, split_rows
 from sswavenet.sound.reader import AudioReader
 from sswavenet.sound.resampling import resample, to_mono

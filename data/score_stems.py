@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from sswavenet.console import run
 from sswavenet.console.parser import described
+from sswavenet.console.tables import markdown_table
 from sswavenet.evaluation.references import (
     RATE,
     STEMS,
@@ -25,7 +26,6 @@ from sswavenet.evaluation.references import (
     score_song,
     song_names,
 )
-from sswavenet.evaluation.tables import markdown_table
 from util import UserError
 
 __all__ = ["RATE", "STEMS", "main", "read_references", "score"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import util
 from sswavenet.app.jobs import MIXTURE, Job
 from sswavenet.app.songs import Song
-from sswavenet.evaluation.tables import cell
+from sswavenet.console.tables import cell
 from sswavenet.page.player import Track, escape, player
 from sswavenet.sound.formats import Encoding
 

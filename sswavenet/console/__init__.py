@@ -1,1 +1,1 @@
-"""What a command line needs: arguments, streams, signals, processes."""
+"""What a command line needs: arguments, streams, signals, processes, tables."""

@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import util
+from sswavenet.console.tables import markdown_table
 from sswavenet.evaluation.metrics import BSS_METRICS
-from sswavenet.evaluation.tables import markdown_table, tables
+from sswavenet.evaluation.tables import tables
 
 Targets = Sequence[Mapping[str, Any]]
 Found = Mapping[str, Mapping[str, Targets]]

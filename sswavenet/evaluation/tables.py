@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,28 +50,3 @@ def _narrow(
 
 def _share(counted: int, left_out: int) -> str:
     return f"{counted} of {counted + left_out}" if left_out else str(counted)
-
-
-def cell(value: Any) -> str:
-    """A value as tables show it: a figure to a hundredth, nothing for NaN."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.2f}"
-    return str(value)
-
-
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table that is read as it stands, too."""
-    cells = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    rule = [
-        "-" * width if isinstance(value, str) else "-" * (width - 1) + ":"
-        for value, width in zip(rows[0].values(), widths)
-    ]
-    lines = []
-    for row in [cells[0], rule, *cells[1:]]:
-        padded = [
-            cell.ljust(width) if isinstance(value, str) else cell.rjust(width)
-            for cell, value, width in zip(row, rows[0].values(), widths)
-        ]
-        lines.append(f"| {' | '.join(padded)} |")
-    return "\n".join(lines)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sswavenet.config.session import Config
+from sswavenet.console import tables
 from sswavenet.musdb import cache, track
 from sswavenet.musdb.track import TrackFacts
 from util import UserError
@@ -122,16 +123,9 @@ LEFT_ALIGNED = {"track", "subset", "known", "notes"}
 
 
 def _table(rows: list[list[str]]) -> str:
-    rows = [list(COLUMNS), *rows]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if name in LEFT_ALIGNED else cell.rjust(width)
-            for name, cell, width in zip(COLUMNS, row, widths)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    left = [name in LEFT_ALIGNED for name in COLUMNS]
+    lines = tables.aligned([list(COLUMNS), *rows], left)
+    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def check_dataset(
