@@ -17,11 +17,11 @@ import logging
 import os
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import av
+import sound_files
 import soundfile
 import tqdm
 
@@ -50,21 +50,17 @@ def decode(source: pathlib.Path, folder: pathlib.Path) -> None:
     if folder.is_dir():
         return
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=util.PARTIAL, dir=folder.parent
-        ) as name:
-            unfinished = pathlib.Path(name) / "track"
-            unfinished.mkdir()
-            with av.open(str(source), metadata_errors="replace") as container:
-                streams = container.streams.audio
-                if len(streams) != len(STREAMS):
-                    raise UserError(
-                        f"{source}: expected {len(STREAMS)} audio streams "
-                        f"({', '.join(STREAMS)}), got {len(streams)}"
-                    )
-                _decode_streams(container, unfinished)
-            unfinished.rename(folder)
+        with (
+            sound_files.whole_folder(folder) as unfinished,
+            av.open(str(source), metadata_errors="replace") as container,
+        ):
+            streams = container.streams.audio
+            if len(streams) != len(STREAMS):
+                raise UserError(
+                    f"{source}: expected {len(STREAMS)} audio streams "
+                    f"({', '.join(STREAMS)}), got {len(streams)}"
+                )
+            _decode_streams(container, unfinished)
     except av.FFmpegError as error:
         raise UserError(f"{source}: cannot be decoded: {error.strerror}") from None
     except (OSError, soundfile.LibsndfileError) as error:

@@ -18,7 +18,6 @@ import json
 import logging
 import pathlib
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +30,6 @@ import teachers
 import tqdm
 from scipy.signal import resample_poly
 
-import util
 from sswavenet.console import run
 from sswavenet.console.parser import described
 from util import UserError
@@ -131,18 +129,12 @@ def write_piece(
     if piece.exists():
         return
     try:
-        piece.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=util.PARTIAL, dir=piece.parent
-        ) as folder:
-            unfinished = pathlib.Path(folder, "piece")
-            unfinished.mkdir()
+        with sound_files.whole_folder(piece) as unfinished:
             for stem, samples in stems.items():
                 file = f"{stem}.wav"
                 sound_files.write(unfinished / file, samples, rate, final=piece / file)
             text = json.dumps(record, indent=1, ensure_ascii=False)
             (unfinished / RECORD).write_text(f"{text}\n", encoding="utf-8")
-            unfinished.rename(piece)
     except OSError as error:
         raise UserError(f"cannot write {piece}: {error.strerror or error}") from None
 

@@ -1,13 +1,17 @@
-"""Whole sound files for the tools of data/: what cannot be used takes one line."""
+"""Whole files and folders for the tools of data/; what cannot be used takes a line."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 import soundfile
 
+import util
 from util import UserError
 
 
@@ -59,3 +63,14 @@ def write(
     except (OSError, soundfile.LibsndfileError) as error:
         reason = getattr(error, "error_string", getattr(error, "strerror", None))
         raise UserError(f"cannot write {final}: {reason or error}") from None
+
+
+@contextlib.contextmanager
+def whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder beside the one wanted, which gets its name when all is in it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=util.PARTIAL, dir=folder.parent) as name:
+        unfinished = pathlib.Path(name, "whole")
+        unfinished.mkdir()
+        yield unfinished
+        unfinished.rename(folder)
