@@ -38,14 +38,10 @@ logger = logging.getLogger("decode_stems")
 
 
 def decode(source: pathlib.Path, folder: pathlib.Path) -> None:
-    """Decode one stem file, unless its track is there already.
+    """Decode one stem file into the track's folder, unless that is there already.
 
-    Args:
-        source: the stem file.
-        folder: the track's folder.
-
-    Raises:
-        UserError: it is no stem file, or damaged, or the folder cannot be written.
+    Raises UserError where it is no stem file, or damaged, or the folder cannot be
+    written.
     """
     if folder.is_dir():
         return
@@ -99,17 +95,10 @@ def _decode_streams(
 
 
 def decode_tree(source: pathlib.Path, target: pathlib.Path) -> tuple[int, int]:
-    """Decode all stem files of a tree; one that fails does not stop the others.
+    """Decode all stem files of `train` and `test`; one that fails stops no other.
 
-    Args:
-        source: the folder with `train` and `test`.
-        target: where the WAV tree goes.
-
-    Returns:
-        How many tracks are there now, and how many failed.
-
-    Raises:
-        UserError: there is no stem file.
+    Returns how many tracks are there now, and how many failed. Raises UserError where
+    there is no stem file.
     """
     found = [
         (path, target / part / path.name[: -len(SUFFIX)])

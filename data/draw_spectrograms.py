@@ -43,11 +43,7 @@ STEMS = tuple(dict.fromkeys(stem for task in TASKS.values() for stem in task.ste
 
 
 def read(path: pathlib.Path) -> np.ndarray:
-    """A file's mean over its channels, at `RATE`: (frames,).
-
-    Raises:
-        UserError: It cannot be read, or has nothing to be drawn.
-    """
+    """A file's mean over its channels, at `RATE`: (frames,), enough to be drawn."""
     return checked(reader.read_mono(path, sample_rate=RATE), str(path))
 
 
@@ -64,11 +60,7 @@ def checked(samples: np.ndarray, what: str) -> np.ndarray:
 
 
 def find_estimates(folder: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
-    """The files of a mixture's stems in a folder, by stem, in a session's order.
-
-    Raises:
-        UserError: There are none.
-    """
+    """The files of a mixture's stems in a folder, by stem, in a session's order."""
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     files = {path.stem: path for path in there if not path.name.startswith(".")}
     found = {
@@ -86,10 +78,7 @@ def draw(
 ) -> matplotlib.figure.Figure:
     """A figure with the mixture above, and a row for each stem below it.
 
-    Args:
-        mixture: (frames,) at `RATE`.
-        stems: By stem the estimate and the reference, each (frames,) at `RATE`.
-        name: Of the mixture.
+    For each stem there are the estimate and the reference; all are (frames,) at `RATE`.
     """
     rows: list[Any] = [["mixture", "mixture"]]
     sounds, titles = {"mixture": mixture}, {"mixture": f"{name}: the mixture"}

@@ -51,15 +51,10 @@ def borders(num_frames: int, piece_frames: int) -> list[int]:
 
 
 def quantised(mixture: np.ndarray, vocals: np.ndarray) -> dict[str, np.ndarray]:
-    """The stems of a song in 16 bits.
+    """The stems of a song, (frames, channels), full scale 1, in 16 bits by `STEMS`.
 
-    Args:
-        mixture: (frames, channels), full scale 1.
-        vocals: Likewise.
-
-    Returns:
-        int16 by the names of `STEMS`; vocals and accompaniment add up to the mixture,
-        to the sample. What would clip is made quieter, the whole song alike.
+    Vocals and accompaniment add up to the mixture, to the sample. What would clip is
+    made quieter, the whole song alike.
     """
     stems = (mixture, vocals, mixture - vocals)
     loudest = max(float(np.abs(stem).max(initial=0)) for stem in stems)
@@ -76,21 +71,11 @@ def label(
     piece_seconds: float,
     stereo: bool,
 ) -> int:
-    """Makes the pieces of a song that are not there yet.
+    """Makes the pieces of a song that are not there yet; returns how many it has.
 
-    Args:
-        song: What to read.
-        out: Folder of the data set.
-        teacher: Finds the vocals.
-        piece_seconds: About how long a piece is.
-        stereo: Whether the stems keep both channels, at 44.1 kHz.
-
-    Returns:
-        How many pieces it has.
-
-    Raises:
-        UserError: The song cannot be decoded, the teacher fails, a piece cannot be
-            written, or something else is in its place.
+    A piece has about `piece_seconds`. In stereo the stems keep both channels, at 44.1
+    kHz. Raises UserError where the song cannot be decoded, the teacher fails, a piece
+    cannot be written, or something else is in its place.
     """
     mixture = songs.decode(song.path)
     edges = borders(len(mixture), int(piece_seconds * songs.RATE))
@@ -121,11 +106,7 @@ def write_piece(
     rate: int,
     record: Mapping[str, Any],
 ) -> None:
-    """Writes one piece, all or nothing, unless it is there.
-
-    Raises:
-        UserError: It cannot be written.
-    """
+    """Writes one piece, all or nothing, unless it is there."""
     if piece.exists():
         return
     try:

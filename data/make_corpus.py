@@ -44,9 +44,8 @@ MOST = 100_000  # songs at a time
 def write_manifest(folder: pathlib.Path, rate: int) -> None:
     """Collects the records of all finished songs into FOLDER/manifest.json.
 
-    Raises:
-        UserError: A record cannot be read, the songs have another rate, or the manifest
-            cannot be written.
+    Raises UserError where a record cannot be read, the songs have another rate, or the
+    manifest cannot be written.
     """
     path = folder / MANIFEST
     if path.is_file():
@@ -140,9 +139,8 @@ def make_songs(
 ) -> Iterator[None]:
     """Makes songs, and yields after each one.
 
-    Raises:
-        UserError: Something that they are made from is missing, or a process was
-            ended.
+    Raises UserError where something that they are made from is missing, or a process
+    was ended.
     """
     if processes == 1:
         from corpus import song

@@ -119,14 +119,7 @@ def _sung(midi: float, seconds: float, vowel: tuple[int, ...]) -> np.ndarray:
 
 
 def make_stems(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One song.
-
-    Args:
-        rng: what makes it different from the others.
-
-    Returns:
-        Stem name to mono audio of shape (frames,), root mean square of about 0.1.
-    """
+    """One song, drawn by `rng`: mono stems by name, root mean square of about 0.1."""
     frames = int(DURATION_SECONDS * SAMPLE_RATE)
     stems = {name: np.zeros(frames) for name in ("vocals", "drums", "bass", "other")}
     beat = 60 / rng.uniform(85, 140)
@@ -182,17 +175,9 @@ def write_track(folder: pathlib.Path, rng: np.random.Generator) -> None:
 
 
 def make_demo(folder: pathlib.Path, seed: int) -> bool:
-    """Make the data set, all or nothing.
+    """Make the data set of a seed, all or nothing; False where it is there already.
 
-    Args:
-        folder: where it goes.
-        seed: a whole number; the same one gives the same files.
-
-    Returns:
-        False where the folder already holds this very data set.
-
-    Raises:
-        UserError: the folder holds something else.
+    Raises UserError where the folder holds something else.
     """
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():

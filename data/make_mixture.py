@@ -46,8 +46,8 @@ def read_part(
 ) -> tuple[dict[str, np.ndarray], int]:
     """A part of a song's stems: (frames,) each, int16, and their sample rate.
 
-    Raises:
-        UserError: A stem is missing, ends before, is not mono or has another rate.
+    Raises UserError where a stem is missing, ends before, is not mono or has another
+    rate.
     """
     stems, rates = {}, {}
     for stem in PLACES:
@@ -72,15 +72,8 @@ def make_mixture(
 ) -> None:
     """Writes a mixture and its reference stems, after all checks; the mixture last.
 
-    Args:
-        song: Folder of the song.
-        out: The mixture's file; a folder `references` beside it gets the stems.
-        start: Seconds into the song.
-        seconds: Length.
-
-    Raises:
-        UserError: The song has no such part, the mixture would clip, or a file cannot
-            be written.
+    A folder `references` beside it gets the stems. Raises UserError where the song has
+    no such part, the mixture would clip, or a file cannot be written.
     """
     if out.suffix != ".flac":
         raise UserError(f"expected a mixture's name in .flac, got {out}")

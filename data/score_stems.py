@@ -32,14 +32,10 @@ __all__ = ["RATE", "STEMS", "main", "read_references", "score"]
 
 
 def score(estimates: pathlib.Path, references: pathlib.Path) -> list[dict]:
-    """A row for each estimated stem.
+    """A row for each estimated stem; a UserError where there is nothing to score.
 
-    Args:
-        estimates: Folder of NAME_STEM.wav, of any rate and channels.
-        references: Folder of NAME_STEM.flac, of the same lengths at `RATE`.
-
-    Raises:
-        UserError: There is nothing to score, or a file is no stem.
+    Estimates are NAME_STEM.wav, of any rate and channels, references NAME_STEM.flac, of
+    the same lengths at `RATE`.
     """
     for folder in (estimates, references):
         if not folder.is_dir():

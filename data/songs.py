@@ -42,11 +42,7 @@ class Song:
 
 
 def read_table(path: pathlib.Path) -> list[dict[str, str]]:
-    """Reads the table that describes songs.
-
-    Raises:
-        UserError: It cannot be read, or lacks a column or a valid split.
-    """
+    """Reads the table that describes songs, with the columns and splits it needs."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -88,14 +84,9 @@ def _tags(path: pathlib.Path) -> dict[str, str] | None:
 
 
 def find(folder: pathlib.Path, about: pathlib.Path) -> list[Song]:
-    """Finds the songs of a folder and of those in it, sorted.
+    """Finds the songs of a folder and of those in it, sorted, which a table describes.
 
-    Args:
-        folder: Where to look.
-        about: The table that describes them.
-
-    Raises:
-        UserError: There are none, or two that would have one name.
+    Raises UserError where there are none, or two that would have one name.
     """
     table = read_table(about)
     if not folder.is_dir():
@@ -133,11 +124,7 @@ def find(folder: pathlib.Path, about: pathlib.Path) -> list[Song]:
 
 
 def decode(path: pathlib.Path) -> np.ndarray:
-    """Decodes a song to (frames, 2), float32 at 44.1 kHz, full scale 1.
-
-    Raises:
-        UserError: It cannot be decoded.
-    """
+    """Decodes a song to (frames, 2), float32 at 44.1 kHz, full scale 1."""
     parts = []
     try:
         with av.open(str(path), metadata_errors="replace") as container:

@@ -16,17 +16,9 @@ from util import UserError
 
 
 def read(path: pathlib.Path, dtype: str) -> tuple[np.ndarray, int]:
-    """Reads a file.
+    """Reads samples, (frames, channels), int16 or float32, and their rate in Hz.
 
-    Args:
-        path: The file.
-        dtype: "int16" or "float32".
-
-    Returns:
-        Samples (frames, channels) and their rate in Hz.
-
-    Raises:
-        UserError: There is no file, or none of sound.
+    Raises UserError where there is no file, or none of sound.
     """
     if not path.is_file():
         got = "a folder" if path.is_dir() else "nothing there"
@@ -47,16 +39,10 @@ def read(path: pathlib.Path, dtype: str) -> tuple[np.ndarray, int]:
 def write(
     path: pathlib.Path, samples: np.ndarray, rate: int, *, final: pathlib.Path
 ) -> None:
-    """Writes a file of 16-bit samples.
+    """Writes 16-bit samples, (frames,) or (frames, channels), as the name ends in.
 
-    Args:
-        path: The file, in the format that its name ends in.
-        samples: (frames,) or (frames, channels).
-        rate: In Hz.
-        final: Where the file will lie when all is complete, for the message.
-
-    Raises:
-        UserError: It cannot be written, on a full disk for example.
+    Messages name `final`, where the file will lie when all is complete. Raises
+    UserError where it cannot be written, on a full disk for example.
     """
     try:
         soundfile.write(path, samples, rate, subtype="PCM_16")

@@ -36,11 +36,7 @@ class Teacher(Protocol):
 
 
 def checked(name: str, vocals: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The vocals that a teacher gave.
-
-    Raises:
-        UserError: They are no waveform of that shape.
-    """
+    """The vocals that a teacher gave; a UserError unless they have that shape."""
     if np.shape(vocals) != shape or not np.isfinite(vocals).all():
         raise UserError(
             f"the teacher {name}: expected finite vocals (frames, channels) = {shape} "
@@ -102,14 +98,7 @@ class Command:
 
 
 def find(text: str) -> Teacher:
-    """Finds the teacher that the user names.
-
-    Args:
-        text: A command, or MODULE:FUNCTION.
-
-    Raises:
-        UserError: There is none.
-    """
+    """Finds the teacher that the user names: a command, or MODULE:FUNCTION."""
     if re.fullmatch(r"[\w.]+:\w+", text):
         module, function = text.split(":")
         sys.path.insert(0, str(pathlib.Path.cwd()))

@@ -41,11 +41,7 @@ logger = logging.getLogger("train_demo")
 
 
 def run_main(*arguments: str) -> int:
-    """Run main.py as a user would, and show how; returns its exit status.
-
-    Raises:
-        UserError: a signal ended it.
-    """
+    """Run main.py as a user would, and show how; returns its exit status."""
     logger.info("python main.py %s", subprocess.list2cmdline(arguments))
     process = subprocess.Popen([sys.executable, "main.py", *arguments])
     try:
@@ -62,10 +58,7 @@ def run_main(*arguments: str) -> int:
 def held_out_error(config: Config, dataset: Dataset, weights: dict | None) -> float:
     """Mean absolute error on fragments of the test tracks, which are always the same.
 
-    Args:
-        config: the session's configuration.
-        dataset: the test tracks, loaded.
-        weights: by name. None for those a training begins with.
+    Without weights, of those that a training begins with.
     """
     compat.set_seed(config.seed)
     model = models.build_wavenet(config)

@@ -97,11 +97,7 @@ def add_recorded(
 def make_instruments(
     job: Job, kind: str
 ) -> tuple[dict[str, object], dict[str, np.ndarray], list[scores.Chord], float]:
-    """The song without its singer.
-
-    Returns:
-        What it was made from (for the manifest), stems, chords and beat.
-    """
+    """The song without its singer: what it was made from, stems, chords and beat."""
     if job.source == "music":
         name, start, piece = music.draw_piece(
             job.rng("track"),

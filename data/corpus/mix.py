@@ -30,12 +30,10 @@ DRAWS = 200
 
 
 def place(y: np.ndarray, position: float, channels: int) -> np.ndarray:
-    """Places a mono waveform in the stereo picture; leaves any other as it is.
+    """Places a mono waveform in the stereo picture of a song with two channels.
 
-    Args:
-        y: (samples,), or (channels, samples), which is placed already.
-        position: From -1, left, to 1, right.
-        channels: Of the song; nothing is done in a mono one.
+    From -1, left, to 1, right. What has channels, (channels, samples), is placed
+    already.
     """
     if channels == 1 or y.ndim > 1:
         return y
@@ -133,11 +131,7 @@ def active_rms(y: np.ndarray, rate: int) -> float:
 
 
 def relative_levels(stems: np.ndarray) -> np.ndarray:
-    """Energy of each stem relative to their sum's, in dB.
-
-    Args:
-        stems: (stems, samples) or (stems, channels, samples).
-    """
+    """Energy of each stem, (stems, ..., samples), relative to their sum's, in dB."""
     stems = stems.reshape(len(stems), -1).astype(np.float64)
     energy = (stems**2).sum(axis=1)
     total = (stems.sum(axis=0) ** 2).sum()
@@ -152,16 +146,10 @@ def balanced(levels: np.ndarray) -> bool:
 def draw_gains(
     stems: np.ndarray, rng: random.Random, strict: bool, rate: int
 ) -> np.ndarray:
-    """Draws the gains of the playing stems of `STEMS`.
+    """Draws the gains, (stems,), of the playing stems of `STEMS`.
 
     Silent rows keep the gain 0. In strict songs, and in most others, gains are drawn
-    again until the song is balanced.
-
-    Returns:
-        Gains (stems,).
-
-    Raises:
-        ValueError: no draw makes a strict song balanced.
+    again until the song is balanced; a ValueError where no draw makes a strict song so.
     """
     playing = [i for i in range(len(STEMS)) if np.abs(stems[i]).max() > 0]
     rms = np.array([active_rms(stems[i], rate) for i in playing])
@@ -196,18 +184,10 @@ def bus_compression(mixture: np.ndarray, rng: random.Random, rate: int) -> np.nd
 
 
 def limiter(mixture: np.ndarray, ceiling: float, reach: float, rate: int) -> np.ndarray:
-    """The gain over time of a limiter that looks ahead on the mixture.
+    """The gain over time, (samples,), of a limiter that looks ahead on the mixture.
 
-    Applied to each stem, it keeps their sum below the ceiling.
-
-    Args:
-        mixture: (samples,) or (channels, samples).
-        ceiling: Largest magnitude that is left.
-        reach: Seconds in which the gain falls before a peak, and comes back.
-        rate: Of the mixture.
-
-    Returns:
-        Gain (samples,), at most 1.
+    Applied to each stem, it keeps the magnitude of their sum below the ceiling. It
+    falls before a peak, and comes back, within `reach` seconds.
     """
     count = int(reach * rate)
     peaks = np.abs(mixture).reshape(-1, mixture.shape[-1]).max(axis=0)
@@ -222,11 +202,9 @@ def limiter(mixture: np.ndarray, ceiling: float, reach: float, rate: int) -> np.
 def mastered(
     stems: np.ndarray, rng: random.Random, rate: int
 ) -> tuple[np.ndarray, float] | None:
-    """Draws whether a song is mastered to be loud.
+    """Draws whether a song is mastered to be loud; None for a song that is not.
 
-    Returns:
-        The stems, limited as their sum is, and the peak to scale them to; None for a
-        song that is not.
+    Else the stems, limited as their sum is, and the peak to scale them to.
     """
     if rng.random() >= MASTERED:
         return None
@@ -237,14 +215,9 @@ def mastered(
 
 
 def quantise(stems: np.ndarray, peak: float) -> tuple[np.ndarray, np.ndarray]:
-    """Scales to a peak and rounds to 16 bits.
+    """The stems and their exact sum in 16 bits, scaled to a peak.
 
-    Args:
-        stems: (stems, samples) or (stems, channels, samples).
-        peak: Of the loudest of the mixture and the stems; full scale is 1.
-
-    Returns:
-        The stems and their exact sum, int16.
+    That is the peak of the loudest of the mixture and the stems; full scale is 1.
     """
     loudest = max(np.abs(stems.sum(axis=0)).max(), np.abs(stems).max())
     if loudest > 0:
@@ -262,13 +235,9 @@ def mix(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Balances the stems and adds them up, as `quantise` returns them.
 
-    Args:
-        stems: (4, samples) or (4, channels, samples), in the order of `STEMS`; an
-            unused one is zero.
-        rng: Draws the gains, the compression and the peak.
-        strict: Whether the song must be balanced.
-        rate: Of the stems.
-        master: Draws whether the song is mastered; None for a song that is not.
+    Stems are in the order of `STEMS`, (4, samples) or (4, channels, samples); an unused
+    one is zero. A strict song must be balanced. `master` draws whether the song is
+    mastered; None for a song that is not.
     """
     shape = (-1, *[1] * (stems.ndim - 1))
     stems = stems * draw_gains(stems, rng, strict, rate).reshape(shape)

@@ -26,11 +26,7 @@ def length(path: pathlib.Path) -> float:
 def read_piece(
     path: pathlib.Path, start: float, seconds: float, rate: int, channels: int
 ) -> np.ndarray:
-    """Reads a piece of a track, padded at its end.
-
-    Returns:
-        (samples,) or (2, samples), for one channel or two.
-    """
+    """Reads a piece of a track, padded at its end: (samples,), or (2, samples)."""
     with soundfile.SoundFile(path) as track:
         track.seek(min(int(start * track.samplerate), track.frames))
         piece = track.read(int(seconds * track.samplerate), always_2d=True)
@@ -64,19 +60,9 @@ def draw_piece(
 ) -> tuple[str, float, np.ndarray]:
     """Draws a piece of a track of a split that is loud enough to be heard.
 
-    Args:
-        rng: Draws the track and where the piece begins.
-        split: Of the track. In "real" the tracks take turns by `seed`.
-        seed: Of the song.
-        seconds: Length of the piece.
-        rate: Of the song, Hz.
-        channels: Of the song.
-
-    Returns:
-        The track's name, where the piece begins in seconds, and the waveform.
-
-    Raises:
-        UserError: No track is that long.
+    In the split "real" the tracks take turns by `seed`. Returns the track's name, where
+    the piece begins in seconds, and the waveform. Raises UserError where no track is
+    that long.
     """
     tracks = [p for p in sources.music_tracks(split) if length(p) > seconds]
     if not tracks:
@@ -95,11 +81,7 @@ def draw_piece(
 def draw_guitar(
     rng: random.Random, seconds: float, rate: int, channels: int
 ) -> tuple[str, np.ndarray]:
-    """Draws a piece of a recorded guitar.
-
-    Returns:
-        Its name and the waveform.
-    """
+    """Draws a piece of a recorded guitar: its name and the waveform."""
     songs = sources.SHARE / sources.FRETS
     for _ in range(DRAWS):
         path = songs / rng.choice(sources.GUITARS) / GUITAR

@@ -79,11 +79,7 @@ def programs() -> list[Instrument]:
 
 
 def check(folder: pathlib.Path) -> None:
-    """Looks whether the recorded instruments are there.
-
-    Raises:
-        UserError: Some are missing.
-    """
+    """Looks whether the recorded instruments are there; a UserError if not."""
     for program in programs():
         if not (folder / program.file).is_file():
             raise UserError(
@@ -127,11 +123,7 @@ def perform(
 def draw_bass(
     rng: random.Random, events: list[Event], take: Take
 ) -> tuple[str, np.ndarray] | None:
-    """Draws whether a song has a recorded bass, and plays it.
-
-    Returns:
-        What on, and the waveform; None for a song that has none.
-    """
+    """Draws whether a song has a recorded bass, and plays it: what on, and how."""
     if rng.random() >= BASS_SHARE:
         return None
     name = rng.choices(list(BASSES), BASS_WEIGHTS)[0]
@@ -145,11 +137,8 @@ def draw_lead(
     """Draws whether a guitar or a saxophone is recorded, and plays it.
 
     The guitar takes over a channel that has a guitar in the score, or a drawn one; the
-    saxophone a drawn one, of which it plays the highest notes.
-
-    Returns:
-        What on, the waveform, and the events that are left for others; None for a
-        song that has neither.
+    saxophone a drawn one, of which it plays the highest notes. Returns what on, the
+    waveform, and the events that are left for others; None for a song that has neither.
     """
     choice = rng.random()
     if choice >= GUITAR_SHARE + SAXOPHONE_SHARE:
@@ -205,11 +194,7 @@ def blend(
 def draw_percussion(
     rng: random.Random, events: list[Event], take: Take
 ) -> tuple[str, np.ndarray] | None:
-    """Draws whether a song has recorded percussion, and plays what the drums play.
-
-    Returns:
-        What on, and the waveform; None for a song that has none.
-    """
+    """Draws whether a song has recorded percussion, which plays what the drums do."""
     if rng.random() >= PERCUSSION_SHARE:
         return None
     name = rng.choice(list(PERCUSSION))

@@ -124,9 +124,7 @@ def play_bank(
 ) -> np.ndarray:
     """Plays the events of a stem on a sound bank with drawn programs.
 
-    Returns:
-        Waveform at the wanted rate, float64 (samples,), or (2, samples) for two
-        channels.
+    At the wanted rate: float64 (samples,), or (2, samples) for two channels.
     """
     rate = wanted * OVERSAMPLING
     settings = {
@@ -184,11 +182,7 @@ def read_hit(path: pathlib.Path, speed: float, wanted: int) -> np.ndarray:
 def draw_kit(
     rng: random.Random, test: bool, rate: int
 ) -> tuple[str, dict[str, list[np.ndarray]]]:
-    """Draws a drum kit: one recorded kit, kinds of several, or a synthetic one.
-
-    Returns:
-        Its name and its hits by kind.
-    """
+    """Draws a drum kit, its name and hits by kind: recorded, mixed, or synthetic."""
     names = [name for name, held_out in sources.KITS.items() if held_out == test]
     choice = rng.random()
     if choice < 0.3 and not test:
@@ -217,8 +211,7 @@ def play_hits(
 ) -> np.ndarray:
     """Plays drum events with the hits of a kit, in the middle but for what WIDTH names.
 
-    Returns:
-        Waveform, float64 (samples,), or (2, samples) for two channels.
+    Float64 (samples,), or (2, samples) for two channels.
     """
     length = int(seconds * rate)
     y = np.zeros(length + int(LONGEST_HIT * rate) + 1)
@@ -245,11 +238,7 @@ def play_hits(
 def play_loop(
     rng: random.Random, seconds: float, test: bool, rate: int
 ) -> tuple[str, np.ndarray]:
-    """Repeats a recorded drum loop, faster or slower.
-
-    Returns:
-        Its name and the waveform.
-    """
+    """Repeats a recorded drum loop, faster or slower: its name and the waveform."""
     names = [name for name, held_out in sources.LOOPS.items() if held_out == test]
     name = rng.choice(names)
     path = sources.SONIC_PI / f"{name}.flac"

@@ -40,11 +40,7 @@ class Voice:
 
 @functools.lru_cache(maxsize=2000)
 def recording(path: pathlib.Path) -> tuple[np.ndarray, int]:
-    """A recording as mono float32, and its rate.
-
-    Raises:
-        UserError: It cannot be read.
-    """
+    """A recording as mono float32, and its rate; a UserError if it cannot be read."""
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -110,21 +106,11 @@ def play(
     *,
     controllers: tuple[tuple[int, int], ...] = (),
 ) -> np.ndarray:
-    """Plays notes.
+    """Plays notes, in any order, on the instrument of an SFZ file.
 
-    Args:
-        notes: In any order.
-        path: The SFZ file.
-        rng: Draws among recordings of the same note.
-        seconds: Length of the result.
-        rate: Its rate, Hz.
-        controllers: See `sfz.load`.
-
-    Returns:
-        Waveform, float64 (seconds * rate,), of no particular level.
-
-    Raises:
-        UserError: A file cannot be read.
+    `rng` draws among recordings of the same note; `controllers` are those of
+    `sfz.load`. Returns float64 (seconds * rate,), of no particular level. Raises
+    UserError where a file cannot be read.
     """
     high, length = rate * OVERSAMPLING, int(seconds * rate) * OVERSAMPLING
     y = np.zeros(length)

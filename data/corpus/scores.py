@@ -85,8 +85,7 @@ class Score:
 def run_mma(lines: list[str]) -> mido.MidiFile:
     """Runs mma on a song written as lines.
 
-    Raises:
-        NoScoreError: If mma refuses it, as it does some grooves with some chords.
+    Raises NoScoreError if mma refuses it, as it does some grooves with some chords.
     """
     program = sources.need_program("mma")
     with tempfile.TemporaryDirectory() as folder:
@@ -197,11 +196,9 @@ def heard_chords(events: list[Event], seconds: float) -> list[Chord]:
 
 
 def chords_of(histogram: np.ndarray, step: float) -> list[Chord]:
-    """Fits a triad to each row of pitch-class weights.
+    """Fits a triad to each row of pitch-class weights, (steps, 12), from C on.
 
-    Args:
-        histogram: (steps, 12), from C on.
-        step: Seconds between rows.
+    Rows are `step` seconds apart.
     """
     triads = np.zeros((24, 12))
     for root in range(12):
@@ -215,8 +212,7 @@ def chords_of(histogram: np.ndarray, step: float) -> list[Chord]:
 def draw_score(rng: random.Random, kind: str, seconds: float, split: str) -> Score:
     """Draws a score of a kind ("mma" or "doom") whose stems all play.
 
-    Raises:
-        NoScoreError: If many draws in a row give none, which no installation does.
+    Raises NoScoreError if many draws in a row give none, which no installation does.
     """
     make = {"mma": mma_score, "doom": doom_score}[kind]
     for _ in range(ATTEMPTS):

@@ -80,11 +80,8 @@ class Region:
     def plays(self, key: int, velocity: int, chance: float, turn: int) -> bool:
         """Whether a note plays it.
 
-        Args:
-            key: MIDI key.
-            velocity: 1 to 127.
-            chance: From 0 up to 1, drawn for the note.
-            turn: How many notes of that key came before it.
+        For the note `chance` was drawn, from 0 up to 1, and `turn` notes of that key
+        came before it.
         """
         low, high, soft, loud, least, most = self._limits
         length, position = self._sequence
@@ -138,17 +135,10 @@ def _recording(folder: pathlib.Path, name: str) -> pathlib.Path:
 def load(
     path: pathlib.Path, settings: tuple[tuple[int, int], ...] = ()
 ) -> tuple[Region, ...]:
-    """Reads an SFZ file.
+    """Reads the regions of an SFZ file that its controllers let play.
 
-    Args:
-        path: The file.
-        settings: Controllers and where they stand, other than the file sets them.
-
-    Returns:
-        Its regions, those left out that the controllers keep from playing.
-
-    Raises:
-        UserError: A file cannot be read.
+    `settings` say where controllers stand, other than the file sets them. Raises
+    UserError where a file cannot be read.
     """
     found: dict[str, dict[str, str]] = {level: {} for level in LEVELS}
     control: dict[str, str] = {}
@@ -216,12 +206,7 @@ def _sounds(region: Region) -> bool:
 
 
 class Turns:
-    """Chooses regions for notes, each round robin in its own turn.
-
-    Args:
-        regions: Of one instrument.
-        rng: Draws where the recordings are chosen at random.
-    """
+    """Chooses regions for notes, each round robin in its own turn, or by `rng`."""
 
     def __init__(self, regions: tuple[Region, ...], rng: random.Random):
         self._regions = regions

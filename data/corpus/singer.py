@@ -30,12 +30,9 @@ def tones_at(chords: list[Chord], time: float) -> set[int]:
 
 
 def stretch(clip: Clip, at: int, take: int, count: int) -> np.ndarray:
-    """Spreads the frames at..at+take of a clip over `count` frames.
+    """Spreads the frames at..at+take of a clip over `count` frames, as positions.
 
     Vowels are stretched, consonants keep their length.
-
-    Returns:
-        Positions in frames, float64 (count,).
     """
     voiced = clip.f0[at : at + take] > 0
     weight = np.cumsum(np.where(voiced, 1.0, 0.25))
@@ -87,17 +84,9 @@ def sing(
     beat: float,
     seconds: float,
 ) -> np.ndarray:
-    """Sings made-up lines on the words of a speaker's clips.
+    """Sings made-up lines on the words of a speaker's clips, to at least one chord.
 
-    Args:
-        clips: Of one speaker.
-        rng: Draws everything.
-        chords: Of the song, at least one.
-        beat: Seconds.
-        seconds: Length of the song.
-
-    Returns:
-        Waveform, float64 (seconds * RATE,).
+    The beat is in seconds. Returns float64 (seconds * RATE,).
     """
     frames = int(seconds / FRAME)
     noise = np.random.default_rng(rng.randrange(1 << 30))
@@ -153,8 +142,7 @@ def say(
 ) -> np.ndarray:
     """Places phrases as they were recorded, each beginning on a half beat.
 
-    Returns:
-        Waveform, float64 (seconds * RATE,).
+    Returns float64 (seconds * RATE,).
     """
     length = int(seconds * RATE)
     y = np.zeros(length)

@@ -29,11 +29,10 @@ FILES = {
 
 
 def make(job: Job) -> tuple[dict[str, object], np.ndarray, np.ndarray]:
-    """Makes a song.
+    """Makes a song: its record for the manifest, stems and their sum, int16.
 
-    Returns:
-        Its record for the manifest, stems (4, samples) in the order of `STEMS` and
-        their sum (samples,), int16; with two channels before the samples in stereo.
+    Stems are (4, samples) in the order of `STEMS`, with two channels before the samples
+    in stereo.
     """
     plan = draw_plan(job)
     made, stems, chords, beat = band.make_instruments(job, plan.kind)
@@ -79,14 +78,9 @@ def make(job: Job) -> tuple[dict[str, object], np.ndarray, np.ndarray]:
 def write(job: Job, folder: pathlib.Path) -> str:
     """Makes a song and writes it as FOLDER/<split>/<name>/, unless it is there.
 
-    It is written outside the split's folder and moved there when complete, so that
-    who reads the folder never meets half a song.
-
-    Returns:
-        The song's name.
-
-    Raises:
-        UserError: Something else is in its place, or it cannot be written.
+    It is written outside the split's folder and moved there when complete, so that who
+    reads the folder never meets half a song. Returns the song's name. Raises UserError
+    where something else is in its place, or it cannot be written.
     """
     name = draw_plan(job).name(job.seed)
     target = folder / job.split / name

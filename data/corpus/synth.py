@@ -92,9 +92,7 @@ def notes_of(events: list[Event], seconds: float) -> list[Note]:
 def sawtooth(phase: np.ndarray, step: float) -> np.ndarray:
     """A sawtooth with its step rounded against aliasing.
 
-    Args:
-        phase: In periods, from 0 to 1.
-        step: Periods per sample.
+    The phase is in periods, from 0 to 1, the step in periods per sample.
     """
     y = 2 * phase - 1
     early, late = phase < step, phase > 1 - step
@@ -138,10 +136,9 @@ def tone(
 def play_patch(
     events: list[Event], rng: random.Random, stem: str, seconds: float, rate: int
 ) -> np.ndarray:
-    """Plays the notes of a stem on one drawn instrument.
+    """Plays the notes of a stem on one drawn instrument, at no particular level.
 
-    Returns:
-        Waveform, float64 (seconds * rate,), of no particular level.
+    Returns float64 (seconds * rate,).
     """
     patch, length = draw_patch(rng, stem), int(seconds * rate)
     noise = np.random.default_rng(rng.randrange(1 << 30))

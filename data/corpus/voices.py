@@ -192,13 +192,7 @@ def build(name: str, cache: pathlib.Path, speech: float) -> pathlib.Path:
 def load(name: str, cache: pathlib.Path, speech: float) -> list[Clip]:
     """Reads a speaker's clips, analysing them first where the cache lacks them.
 
-    Args:
-        name: One of `speakers.SPEAKERS`.
-        cache: Folder of the analysed voices.
-        speech: Seconds of speech to analyse.
-
-    Returns:
-        The clips. Their arrays are mapped, not read: a song uses few of them.
+    Their arrays are mapped, not read: a song uses few of them.
     """
     folder = build(name, cache, speech)
     samples, frames = np.load(folder / "borders.npy")[:-1].T
