@@ -16,10 +16,11 @@ import util
 from sswavenet.console import flags, places, streams
 from sswavenet.separation import naming, report, separator
 from sswavenet.separation.excerpt import Excerpt
-from sswavenet.separation.folder import Summary, separate_all
+from sswavenet.separation.folder import separate_all
 from sswavenet.separation.inputs import Found, Mixture, find_mixtures
 from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import parents
+from sswavenet.separation.report import Counts
 from sswavenet.separation.separator import Session
 from sswavenet.sound.formats import FORMATS, Encoding
 from util import UserError
@@ -29,11 +30,37 @@ logger = logging.getLogger(__name__)
 
 def infer(args: argparse.Namespace) -> int:
     """Separate mixtures."""
+    if args.mixture_input_path == "-":
+        return _separate_stdin(args)
+    options = make_options(args)
+    session = load_session(args)
+    found = find(args, session)
+    if args.report is not None:
+        check_report(args, session, found)
+    engine = session.engine(whole=options.whole_passes)
+    if args.output_path is not None:
+        for parent in parents(found.mixtures, session.stems):
+            util.remove_leftovers(args.output_path / parent)
+    if args.print_model_summary:
+        session.print_summary()
+    with _reporting(args, session, found) as files:
+        summary = separate_all(found.mixtures, engine, options, session.folder, files)
+    streams.write(in_words(summary))
+    done = summary.num_separated + summary.num_skipped
+    return 0 if done == summary.num_files else 1
+
+
+def inputs(args: argparse.Namespace) -> list[str]:
+    """The files, folders and URLs that are to be separated; else a UserError."""
     paths = args.mixtures or [args.mixture_input_path]
     if paths == [None]:
         raise UserError("--mode inference needs mixtures, or --mixture_input_path")
-    if args.mixture_input_path == "-":
-        return _separate_stdin(args)
+    return paths
+
+
+def make_options(args: argparse.Namespace) -> Options:
+    """What the arguments ask for; refuses those that contradict each other."""
+    paths = inputs(args)
     if args.report is not None:
         places.check_place(args.report)
     if args.one_shot and (args.target_field_length or args.batch_size):
@@ -59,27 +86,8 @@ def infer(args: argparse.Namespace) -> int:
             "--original_framing gives stems at the model's rate: expected it without "
             "--stem_format native"
         )
-    session = load_session(args)
-    found = find_mixtures(
-        *paths,
-        recursive=args.recursive,
-        output_paths=[
-            args.output_path or session.folder / "samples",
-            *([flags.SEPARATED] if args.session else []),
-        ],
-        template=args.output_name,
-        extension=args.format,
-    )
-    if args.report is not None:
-        inputs = [
-            args.config,
-            session.checkpoint.path,
-            *(mixture.path for mixture in found.mixtures),
-        ]
-        places.check_not_among([args.report], inputs, "an input")
-        _check_not_a_stem(args, found.mixtures, session)
-    options = Options(
-        output_path=args.output_path,
+    return Options(
+        output_path=None if places.is_url(args.output_path) else args.output_path,
         stems=args.stems,
         complements=args.complement,
         native=args.stem_format != "model",
@@ -93,17 +101,31 @@ def infer(args: argparse.Namespace) -> int:
         target_field_length=args.target_field_length,
         batch_size=args.batch_size,
     )
-    engine = session.engine(whole=options.whole_passes)
-    if args.output_path is not None:
-        for parent in parents(found.mixtures, session.stems):
-            util.remove_leftovers(args.output_path / parent)
-    if args.print_model_summary:
-        session.print_summary()
-    with _reporting(args, session, found) as files:
-        summary = separate_all(found.mixtures, engine, options, session.folder, files)
-    streams.write(_in_words(summary))
-    done = summary.num_separated + summary.num_skipped
-    return 0 if done == summary.num_files else 1
+
+
+def find(args: argparse.Namespace, session: Session) -> Found:
+    """The mixtures that the arguments name, in files and folders."""
+    return find_mixtures(
+        *inputs(args),
+        recursive=args.recursive,
+        output_paths=[
+            args.output_path or session.folder / "samples",
+            *([flags.SEPARATED] if args.session else []),
+        ],
+        template=args.output_name,
+        extension=args.format,
+    )
+
+
+def check_report(args: argparse.Namespace, session: Session, found: Found) -> None:
+    """Refuse a report that could take the place of an input or of a stem."""
+    files = [
+        args.config,
+        session.checkpoint.path,
+        *(mixture.path for mixture in found.mixtures),
+    ]
+    places.check_not_among([args.report], files, "an input")
+    _check_not_a_stem(args, found.mixtures, session)
 
 
 def load_session(args: argparse.Namespace) -> Session:
@@ -117,7 +139,7 @@ def load_session(args: argparse.Namespace) -> Session:
     )
 
 
-def _in_words(summary: Summary) -> str:
+def in_words(summary: Counts) -> str:
     """The last lines of a run."""
     counts = f"{summary.num_separated} of {summary.num_files} files"
     if summary.num_skipped:

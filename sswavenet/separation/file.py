@@ -52,7 +52,7 @@ def separate_file(
     """
     config, encoding, excerpt = networks.config, options.encoding, options.excerpt
     _, description = read_header(mixture.path, config.sample_rate)
-    logger.info("%s: %s", mixture.path, description)
+    logger.info("%s: %s", mixture.shown, description)
     check_writable(paths.values())
     clipped = dict.fromkeys((*config.task.stems, *paths), 0)
     with contextlib.ExitStack() as stack:
@@ -113,9 +113,9 @@ def separate_file(
             if clipped[name]
         ]
         for warning in warnings:
-            logger.warning("%s: %s", mixture.path, warning)
+            logger.warning("%s: %s", mixture.shown, warning)
         return FileReport(
-            str(mixture.path),
+            mixture.shown,
             SEPARATED,
             warnings=warnings,
             frames=frames + network.framing.lost,

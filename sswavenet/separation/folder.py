@@ -24,8 +24,8 @@ from sswavenet.separation.file import separate_file
 from sswavenet.separation.inputs import Mixture, some_lengths
 from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import Outputs, new_samples_folder, output_folder
-from sswavenet.separation.progress import Bars, FileBar
-from sswavenet.separation.report import FAILED, SEPARATED, SKIPPED, FileReport
+from sswavenet.separation.progress import Bars, Progressing
+from sswavenet.separation.report import FAILED, SEPARATED, SKIPPED, Counts, FileReport
 from util import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,29 +33,11 @@ logger = logging.getLogger(__name__)
 STEMS_OF_TASKS = [task.stems for task in TASKS.values()]
 
 
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """What a run did; `audio_seconds` counts the separated mixtures only."""
+@dataclasses.dataclass
+class Summary(Counts):
+    """What a run did."""
 
-    folder: pathlib.Path
-    files: Sequence[FileReport]
-    audio_seconds: float
-    wall_seconds: float
-
-    @property
-    def num_files(self) -> int:
-        """Mixtures found."""
-        return len(self.files)
-
-    @property
-    def num_separated(self) -> int:
-        """Mixtures whose stems were written."""
-        return sum(file.status == SEPARATED for file in self.files)
-
-    @property
-    def num_skipped(self) -> int:
-        """Mixtures whose stems were there."""
-        return sum(file.status == SKIPPED for file in self.files)
+    files: Sequence[FileReport] = ()
 
 
 def separate_all(
@@ -75,8 +57,8 @@ def separate_all(
     started = time.monotonic()
     files = [] if files is None else files
     rate = engine.config.sample_rate
-    stems = _chosen_stems(engine.config, options)
-    mixtures, done = _to_do(mixtures, options, stems)
+    stems = chosen_stems(engine.config, options)
+    mixtures, done = to_do(mixtures, options, stems)
     waiting = [mixture for mixture in mixtures if mixture not in done]
     lengths = [
         options.excerpt.length(length - round(options.excerpt.start * rate), rate)
@@ -93,25 +75,22 @@ def separate_all(
         for mixture in mixtures:
             with bars.next_file(mixture.path.name, mixture.size) as bar:
                 if mixture in done:
-                    files.append(FileReport(str(mixture.path), SKIPPED))
+                    files.append(FileReport(mixture.shown, SKIPPED))
                     continue
                 paths = mixture.stem_paths(folder, stems)
-                files.append(_attempt(mixture, paths, folder, networks, options, bar))
+                files.append(attempt(mixture, paths, folder, networks, options, bar))
     separated = [file for file in files if file.status == SEPARATED]
     if not separated and not options.output_path:
         with contextlib.suppress(OSError):  # folders in it stay
             folder.rmdir()
-    return Summary(
-        folder=folder.resolve(),
-        files=files,
-        audio_seconds=sum(
-            (file.frames or 0) / (file.sample_rate or 1) for file in separated
-        ),
-        wall_seconds=time.monotonic() - started,
-    )
+    summary = Summary(folder.resolve(), files=files)
+    for file in files:
+        summary.add(file)
+    summary.wall_seconds = time.monotonic() - started
+    return summary
 
 
-def _to_do(
+def to_do(
     mixtures: Sequence[Mixture],
     options: Options,
     stems: Sequence[str],
@@ -158,13 +137,13 @@ def _to_do(
     return mixtures, set()
 
 
-def _attempt(
+def attempt(
     mixture: Mixture,
     paths: dict[str, pathlib.Path],
     output: pathlib.Path,
     networks: Networks,
     options: Options,
-    bar: FileBar,
+    bar: Progressing,
 ) -> FileReport:
     """Separate one file, again with a smaller network while the memory runs out."""
     started = time.monotonic()
@@ -179,7 +158,7 @@ def _attempt(
         known = (OSError, MemoryError, RuntimeError, UserError)
         if not (isinstance(error, known) or util.is_out_of_memory(error)):
             raise
-        found = FileReport(str(mixture.path), FAILED, _one_line(mixture, error))
+        found = FileReport(mixture.shown, FAILED, _one_line(mixture, error))
         logger.error("%s", found.message)
         for folder in {path.parent for path in paths.values()} - {output}:
             with contextlib.suppress(OSError):  # there is something in it
@@ -189,13 +168,15 @@ def _attempt(
 
 
 def _one_line(mixture: Mixture, error: Exception) -> str:
-    path = " ".join(str(mixture.path).split())
+    shown = " ".join(mixture.shown.split())
     reason = getattr(error, "strerror", None) or error
     text = " ".join(str(reason).split()) or type(error).__name__
-    return text if text.startswith(path) else f"{path}: {text}"
+    if mixture.origin:  # the file that was fetched is nobody's business
+        text = text.replace(str(mixture.path), shown)
+    return text if text.startswith(shown) else f"{shown}: {text}"
 
 
-def _chosen_stems(config: Config, options: Options) -> Sequence[str]:
+def chosen_stems(config: Config, options: Options) -> Sequence[str]:
     """Names of what is written."""
     known = config.task.stems
     unknown = [stem for stem in options.stems or () if stem not in known]

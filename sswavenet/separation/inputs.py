@@ -31,6 +31,12 @@ class Mixture:
     size: int  # bytes of the file
     template: str = naming.DEFAULT  # of the stems' names
     extension: str = "wav"  # of the stems' files
+    origin: str = ""  # the URL that the file was fetched from, if any
+
+    @property
+    def shown(self) -> str:
+        """What it is called in messages and reports: its URL or its path."""
+        return self.origin or str(self.path)
 
     def stem_names(self, stems: Sequence[str]) -> list[str]:
         """Paths of the stems below the output folder; a UserError for any outside."""

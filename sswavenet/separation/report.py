@@ -61,6 +61,30 @@ class FileReport:
     seconds: float = 0.0  # that the work took
 
 
+@dataclasses.dataclass
+class Counts:
+    """What a run has done so far; `audio_seconds` counts the separated mixtures."""
+
+    folder: pathlib.Path | str  # or the URL that the stems went to
+    num_files: int = 0  # mixtures found
+    num_separated: int = 0  # mixtures whose stems were written
+    num_skipped: int = 0  # mixtures whose stems were there
+    audio_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    def add(self, found: FileReport) -> None:
+        """Count a file."""
+        self.num_files += 1
+        self.num_separated += found.status == SEPARATED
+        self.num_skipped += found.status == SKIPPED
+        self.audio_seconds += (found.frames or 0) / (found.sample_rate or 1)
+
+    @property
+    def num_failed(self) -> int:
+        """Mixtures that could not be separated."""
+        return self.num_files - self.num_separated - self.num_skipped
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that are installed."""
     found = {"python": platform.python_version()}

@@ -12,7 +12,7 @@ import operator
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,6 +69,11 @@ class Session:
         self._engine: Engine | None = None
         self._separators: dict[int, Separate] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What other processes get: what is compiled and chosen, they make anew."""
+        new = Session(self.config, self.folder, self.checkpoint, self.precision)
+        return vars(new)
+
     @property
     def stems(self) -> tuple[str, ...]:
         """Names of the stems that mixtures are separated into, the remainder last."""
@@ -100,7 +105,7 @@ class Session:
                 small.
         """
         mixture, rate = _as_mixture(audio), _as_rate(sample_rate)
-        heard = _rounded_up(-(-len(mixture) * self.sample_rate // rate))  # samples
+        heard = rounded_up(-(-len(mixture) * self.sample_rate // rate))  # samples
         if heard not in self._separators:
             self._separators[heard] = self.separator([heard])
         stems = self._separators[heard](mixture, rate)
@@ -294,7 +299,7 @@ def _as_rate(sample_rate: int) -> int:
     return rate
 
 
-def _rounded_up(length: int) -> int:
+def rounded_up(length: int) -> int:
     """One of four lengths an octave, so that similar ones share a network."""
     step = 1 << max(0, length.bit_length() - 3)
     return -(-length // step) * step

@@ -53,14 +53,14 @@ def soak(num_files: int, folder: pathlib.Path) -> tuple[list, int]:
             compilations.append(event) if "backend_compile" in event else None
         )
     )
-    states, attempt = [], separate._attempt
+    states, attempt = [], separate.attempt
 
     def counted(*arguments):
         found = attempt(*arguments)
         states.append(state(compilations))
         return found
 
-    separate._attempt = counted
+    separate.attempt = counted
     status = main.main(
         [
             "--mode=inference",
@@ -70,7 +70,7 @@ def soak(num_files: int, folder: pathlib.Path) -> tuple[list, int]:
             f"--report={folder / 'report.json'}",
         ]
     )
-    separate._attempt = attempt
+    separate.attempt = attempt
     return states, status
 
 
