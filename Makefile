@@ -70,6 +70,13 @@ app: .venv/app-installed ## a page in the browser: drop a song, listen to its st
 	$(RUN) -m pip install --quiet -r requirements-app.txt
 	touch $@
 
+# What --cluster and URLs of stores need, and a store to test them with.
+.venv/cluster-installed: .venv/installed requirements-cluster.txt \
+		requirements-cluster-test.txt
+	$(RUN) -m pip install --quiet -r requirements-cluster.txt \
+		-r requirements-cluster-test.txt
+	touch $@
+
 # Chromium of Debian, and axe, which looks for what keeps people out of a page.
 test-app: .venv/app-tests-installed ## the page's tests, in a browser
 	$(RUN) -m pytest --require_browser tests/app

@@ -79,7 +79,8 @@ def build_parser() -> parser.Parser:
         default=[],
         type=parser.text_path,
         metavar="MIXTURE",
-        help="audio files, videos and folders of them to separate, or - for a stream",
+        help="audio files, videos and folders of them to separate, or URLs of such as "
+        "s3://bucket/songs, or - for a stream",
     )
     separation("--one_shot", "separate each file in one forward pass", **flag)
     separation(
@@ -105,7 +106,7 @@ def build_parser() -> parser.Parser:
         "where the stems go (default: separated/<name of the session>; with --config a "
         "new <session>/samples/samples_N) or the results of an evaluation (default: "
         "evaluation/<name of the session>; with --config <session>/evaluation)",
-        type=parser.path,
+        type=parser.place,
         metavar="FOLDER",
     )
     separation(
@@ -150,6 +151,21 @@ def build_parser() -> parser.Parser:
     separation("--report", "write what became of each file as JSON", **file)
     text = "cut fragments like the 2018 program: stems are shorter than the mixture"
     separation("--original_framing", text, **flag)
+
+    separation(
+        "--cluster",
+        "spread the files over the actors of a Ray cluster: ray://HOST:PORT or "
+        "HOST:PORT, auto for the one that this machine belongs to, local for one that "
+        "is started here",
+        metavar="ADDRESS",
+    )
+    separation(
+        "--cluster_resources",
+        "what each actor takes, as num_cpus=2,num_gpus=1, and how many of them there "
+        "are, as actors=64 (default: num_cpus=1 and as many as fit now)",
+        type=parser.resources,
+        metavar="NAME=N,...",
+    )
 
     evaluation(
         "--dataset_path",
@@ -203,12 +219,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         flags.use_session(args)
         if args.mode == "inference":
-            from sswavenet.separation.command import infer
-
+            if flags.is_at_scale(args):
+                from sswavenet.cluster.command import infer
+            else:
+                from sswavenet.separation.command import infer
             return infer(args)
         if args.mode == "evaluation":
-            from sswavenet.evaluation.command import evaluate_session
-
+            if flags.is_at_scale(args):
+                from sswavenet.cluster.command import evaluate_session
+            else:
+                from sswavenet.evaluation.command import evaluate_session
             return evaluate_session(args)
         from sswavenet.training.command import train
 

@@ -48,6 +48,8 @@ MAX_STEPS = 12  # files in a walk through the code
 
 # What usage.md writes for a flag's metavar.
 VALID_INPUTS = {
+    "ADDRESS": "address",
+    "NAME=N,...": "NAME=N,...",
     "FILE": "file",
     "MIXTURE": "files, folders",
     "SESSION": "name, folder, config.json",

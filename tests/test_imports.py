@@ -17,6 +17,7 @@ FLOORS = (
     {"main"},
     {"app"},
     {"sswavenet"},  # its public names
+    {"cluster"},
     {"training", "evaluation"},
     {"separation"},
     {"models", "datasets"},

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 
 from sswavenet.config import shipped
 from sswavenet.config.tasks import MULTI_INSTRUMENT
+from sswavenet.console.places import is_url
 
 # Where the stems of sessions go that are not given by their config.
 SEPARATED = pathlib.Path("separated")
@@ -31,6 +32,7 @@ WORKS_WITH: dict[str, tuple[str, ...]] = {
         ("target_field_length", "batch_size", "output_path", "stem_format"),
         (FILES, EVALUATION),
     ),
+    **dict.fromkeys(("cluster", "cluster_resources"), (FILES, EVALUATION)),
     **dict.fromkeys(
         ("one_shot", "recursive", "output_name", "original_framing"), (FILES,)
     ),
@@ -126,6 +128,13 @@ def use_session(args: argparse.Namespace) -> None:
         folder = SEPARATED if args.mode == "inference" else pathlib.Path("evaluation")
         folder = pathlib.Path("evaluation-native") if is_native else folder
         args.output_path = folder / config.resolve().parent.name
+
+
+def is_at_scale(args: argparse.Namespace) -> bool:
+    """Whether files lie in a store, or are spread over a cluster."""
+    places = (*args.mixtures, args.mixture_input_path, args.output_path)
+    spread = args.cluster is not None or args.cluster_resources is not None
+    return spread or any(map(is_url, places))
 
 
 def _use(args: argparse.Namespace) -> str:

@@ -7,6 +7,8 @@ import os
 import pathlib
 from typing import NoReturn
 
+from sswavenet.console.places import is_url
+
 MAX_SECONDS = 1e7  # some months
 MIN_BITRATE, MAX_BITRATE = 8000, 2000000  # bits a second
 
@@ -49,7 +51,9 @@ def count(text: str) -> int:
 
 
 def text_path(text: str) -> str:
-    """A path as text; `~` is the home folder."""
+    """A path as text; `~` is the home folder, file:// is understood."""
+    if text.startswith("file://"):
+        text = text[len("file://") :]
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got an empty text")
     return os.path.expanduser(text)  # noqa: PTH111 - shells leave --flag=~/x alone
@@ -58,6 +62,27 @@ def text_path(text: str) -> str:
 def path(text: str) -> pathlib.Path:
     """`text_path` as a path."""
     return pathlib.Path(text_path(text))
+
+
+def place(text: str) -> pathlib.Path | str:
+    """`path`; but the URL of a store as it is."""
+    return text if is_url(text_path(text)) else path(text)
+
+
+def resources(text: str) -> dict[str, float]:
+    """Resources by name, as `num_cpus=2,num_gpus=1`."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = map(str.strip, part.partition("="))
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = -1.0
+        if not (name and 0 <= found[name] < float("inf")):
+            raise argparse.ArgumentTypeError(
+                f"expected resources as num_cpus=2,num_gpus=1, got {text!r}"
+            )
+    return found
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 from collections.abc import Iterable
 
 from util import UserError
@@ -42,6 +43,11 @@ def check_not_among(
     for path in there:
         if identity(path) in known:
             raise UserError(f"{path} is {kind} and would be overwritten")
+
+
+def is_url(path: os.PathLike | str | None) -> bool:
+    """Whether a path lies in a store that is not the file system."""
+    return isinstance(path, str) and re.match(r"[a-z][a-z0-9+.-]*://", path) is not None
 
 
 def identity(path: os.PathLike | str) -> tuple[int, int] | None:

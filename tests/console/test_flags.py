@@ -18,6 +18,7 @@ VALUES = {
     "format": "wav",  # the default, but given
     "subtype": "PCM_16",
     "bitrate": "192k",
+    "cluster_resources": "num_cpus=1",
     "start": "0:30",
     "duration": "1.5",
     "target_field_length": "100",

@@ -1,0 +1,1 @@
+"""Beyond one machine: mixtures in stores, and actors on a cluster."""
