@@ -91,19 +91,18 @@ def set_learning_rate(optimizer: Any, value: float) -> None:
 
 def train_on_batch(model: Any, inputs: Any, targets: list) -> dict:
     """One step; loss and metrics of this batch alone, before the step."""
-    return _on_batch(model, model.train_on_batch, inputs, targets)
+    if IS_KERAS_3:
+        model.reset_metrics()
+        return model.train_on_batch(inputs, targets, return_dict=True)
+    return dict(zip(model.metrics_names, model.train_on_batch(inputs, targets)))
 
 
 def test_on_batch(model: Any, inputs: Any, targets: list) -> dict:
     """Loss and metrics of one batch."""
-    return _on_batch(model, model.test_on_batch, inputs, targets)
-
-
-def _on_batch(model: Any, run: Any, inputs: Any, targets: list) -> dict:
     if IS_KERAS_3:
         model.reset_metrics()
-        return run(inputs, targets, return_dict=True)
-    return dict(zip(model.metrics_names, run(inputs, targets)))
+        return model.test_on_batch(inputs, targets, return_dict=True)
+    return dict(zip(model.metrics_names, model.test_on_batch(inputs, targets)))
 
 
 def adam_state(model: Any) -> tuple:
@@ -163,9 +162,10 @@ def devices() -> list:
 
 def processes() -> tuple:
     """(number of training processes, this one's number)."""
-    if jax_platform():
+    if IS_KERAS_3 and backend_name() == "jax":
         import jax
 
+        devices()
         return jax.process_count(), jax.process_index()
     return 1, 0
 
@@ -181,22 +181,26 @@ def largest_of_processes(value: int) -> int:
 
 def num_devices() -> int:
     """Devices that share a batch, those of all processes counted."""
-    if jax_platform():
+    if IS_KERAS_3 and backend_name() == "jax":
         import jax
 
+        devices()
         return jax.device_count()
     return 1
 
 
 def is_jax_on_cpu() -> bool:
     """Whether JAX runs, on a processor."""
-    return jax_platform() == "cpu"
+    if not IS_KERAS_3 or backend_name() != "jax":
+        return False
+    return devices()[0].platform == "cpu"
 
 
-def jax_platform() -> str:
-    """What kind of device JAX runs on; empty where it does not run."""
-    is_jax = IS_KERAS_3 and backend_name() == "jax"
-    return devices()[0].platform if is_jax else ""
+def is_jax_on_gpu() -> bool:
+    """Whether JAX runs, on a GPU."""
+    if not IS_KERAS_3 or backend_name() != "jax":
+        return False
+    return devices()[0].platform == "gpu"
 
 
 def distribute() -> None:

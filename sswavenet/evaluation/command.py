@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import pathlib
-from collections.abc import Sequence
 
 from sswavenet.console import streams
-from sswavenet.evaluation.run import Settings, evaluate
+from sswavenet.evaluation.run import Settings, Spread, evaluate
 from sswavenet.evaluation.store import fingerprint
 from sswavenet.separation.command import load_session
 from sswavenet.separation.options import Options
-from sswavenet.separation.separator import Separate
 
 logger = logging.getLogger(__name__)
 
 
-def evaluate_session(args: argparse.Namespace) -> int:
-    """Score a session on a data set."""
+def evaluate_session(args: argparse.Namespace, spread: Spread | None = None) -> int:
+    """Score a session on a data set; `spread` as in `evaluate`."""
     session = load_session(args)
     config, checkpoint = session.config, session.checkpoint
-    if args.jobs is not None and "bss" not in args.metrics:
-        logger.warning("--jobs is for BSS Eval: without it, it changes nothing")
+    if args.jobs is not None and (spread or "bss" not in args.metrics):
+        logger.warning(
+            "--jobs is for BSS Eval on one machine: without that it changes nothing"
+        )
     if args.dataset_path is not None:
         config = config.replace(datasets=args.dataset_path)
-
-    def make_separate(lengths: Sequence[int]) -> Separate:
-        # Not before it is needed: scores made earlier may be all there is to read.
-        if args.print_model_summary:
-            session.print_summary()
-        options = Options(
-            target_field_length=args.target_field_length, batch_size=args.batch_size
-        )
-        return session.separator(lengths, options)
+    if args.print_model_summary:
+        session.print_summary()
+    options = Options(
+        target_field_length=args.target_field_length, batch_size=args.batch_size
+    )
+    make_separate = functools.partial(session.separator, options=options)
 
     # Published scores are of the tracks as they are; this project's own, of its
     # sessions, of what the network hears.
@@ -66,6 +64,7 @@ def evaluate_session(args: argparse.Namespace) -> int:
             f"{args.subset} tracks of {pathlib.Path(config.dataset_path).name}, "
             f"{form}; computed in {args.precision}.",
         ],
+        spread=spread,
     )
     streams.write(f"{results.text}\nresults in {results.folder}\n")
     return 1 if results.num_failed else 0

@@ -37,6 +37,9 @@ from util import UserError
 logger = logging.getLogger(__name__)
 
 Separate = Callable[[np.ndarray, int], "dict[str, np.ndarray]"]
+Work = tuple[ScoredTrack, list[str]]  # what is scored, and by which methods
+# What `actors.spread` does: (make, jobs) to jobs and what `make()(job, again)` returns
+Spread = Callable[[Callable, "Sequence[Work]"], "Iterator[tuple[Work, Any]]"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +72,16 @@ def evaluate(
     settings: Settings,
     *,
     heading: Sequence[str],
+    spread: Spread | None = None,
 ) -> Results:
     """Score every track of a subset, or take the scores made before.
 
     A track that cannot be used is logged as an error and listed in the summary, below
     the paragraphs of `heading`. `make_separate` makes the separating function for
     tracks of given lengths; it is not called where all scores are there. `weights_hash`
-    is the `fingerprint` of the weights. Raises UserError where nothing can be evaluated
-    with these settings.
+    is the `fingerprint` of the weights. With `spread` tracks are scored where it takes
+    them, each by a `TrackScorer`. Raises UserError where nothing can be evaluated with
+    these settings.
     """
     _check(settings)
     methods = ["model", "mixture", *(["oracle"] if settings.oracle else [])]
@@ -108,8 +113,15 @@ def evaluate(
     logger.info(
         "%d tracks, %d of them scored before", len(tracks), len(tracks) - len(to_do)
     )
-    work = _estimated(config, make_separate, to_do, failed, native=settings.native)
-    for name, by_method in _scored(work, config, settings, len(to_do)):
+    lengths = [track.num_frames for track, methods in to_do if "model" in methods]
+    if spread is None:
+        separate = make_separate(lengths) if lengths else None
+        work = _estimated(config, separate, to_do, failed, native=settings.native)
+        scored = _scored(work, config, settings, len(to_do))
+    else:
+        make = functools.partial(TrackScorer, config, make_separate, settings, lengths)
+        scored = _spread(spread(make, to_do), settings, failed, len(to_do))
+    for name, by_method in scored:
         for method, targets in by_method.items():
             store.write(method, name, files[name], targets)
             found[method][name] = targets
@@ -145,48 +157,122 @@ def _check(settings: Settings) -> None:
 
 def _estimated(
     config: Config,
-    make_separate: Callable[[Sequence[int]], Separate],
-    to_do: Sequence[tuple[ScoredTrack, list[str]]],
+    separate: Separate | None,
+    to_do: Sequence[Work],
     failed: dict[str, str],
     *,
     native: bool,
 ) -> Iterator[tuple[str, tuple]]:
     """Name and first arguments of `score_methods`; the network runs here."""
-    lengths = [track.num_frames for track, methods in to_do if "model" in methods]
-    separate = make_separate(lengths) if lengths else None
     for track, methods in to_do:
-        estimates = None
         try:
-            if native:
-                mixture, references, rate = track.read_native(config.task)
-            else:
-                rate = config.sample_rate
-                mixture, references = track.read(rate)
-            if separate and "model" in methods:
-                stems = separate(mixture, rate)
-                estimates = np.stack([stems[name] for name in config.task.stems])
-                if not np.isfinite(estimates).all():
-                    raise UserError("the network's output has NaN or infinity")
+            arguments = _estimate(config, separate, track, methods, native=native)
         except (OSError, MemoryError, UserError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            failed[track.name] = f"{track.folder}: {reason}"
+            failed[track.name] = _why(track, error)
             logger.error("%s", failed[track.name])
             continue
-        yield track.name, (methods, references, mixture, estimates, track.rows, rate)
+        yield track.name, arguments
+
+
+def _estimate(
+    config: Config,
+    separate: Separate | None,
+    track: ScoredTrack,
+    methods: Sequence[str],
+    *,
+    native: bool,
+) -> tuple:
+    """The first arguments of `score_methods` for a track."""
+    if native:
+        mixture, references, rate = track.read_native(config.task)
+    else:
+        rate = config.sample_rate
+        mixture, references = track.read(rate)
+    estimates = None
+    if separate and "model" in methods:
+        stems = separate(mixture, rate)
+        estimates = np.stack([stems[name] for name in config.task.stems])
+        if not np.isfinite(estimates).all():
+            raise UserError("the network's output has NaN or infinity")
+    return methods, references, mixture, estimates, track.rows, rate
+
+
+def _why(track: ScoredTrack, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"{track.folder}: {reason}"
+
+
+class TrackScorer:
+    """Separates and scores one track after the other, in a process of its own.
+
+    The arguments are those of `evaluate`, and the lengths of the tracks, frames.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        make_separate: Callable[[Sequence[int]], Separate],
+        settings: Settings,
+        lengths: Sequence[int],
+    ):
+        self._config, self._settings = config, settings
+        self._separate = make_separate(lengths) if lengths else None
+
+    def __call__(self, work: Work, again: bool = False) -> tuple[Any, str]:
+        """Targets by method of a track, or why there are none; also if done `again`."""
+        track, methods = work
+        try:
+            arguments = _estimate(
+                self._config,
+                self._separate,
+                track,
+                methods,
+                native=self._settings.native,
+            )
+        except (OSError, MemoryError, UserError) as error:
+            return None, _why(track, error)
+        names, metrics = self._config.task.stems, tuple(self._settings.metrics)
+        return score_methods(*arguments, names=names, metrics=metrics), ""
+
+
+def _spread(
+    results: Iterator[tuple[Work, Any]],
+    settings: Settings,
+    failed: dict[str, str],
+    total: int,
+) -> Iterator[Any]:
+    """Track names and their targets by method, as they come."""
+    bar = _bar(settings, total)
+    with bar:
+        for (track, _), result in results:
+            targets, reason = result or (
+                None,
+                "each process that scored it ended early",
+            )
+            if targets is None:
+                failed[track.name] = reason
+                logger.error("%s", reason)
+            else:
+                yield track.name, targets
+            bar.update()
+
+
+def _bar(settings: Settings, total: int) -> Any:
+    return tqdm.tqdm(
+        desc=f"{settings.subset} scores", total=total, unit="track", disable=None
+    )
 
 
 def _scored(
     work: Iterator[tuple[str, tuple]], config: Config, settings: Settings, total: int
 ) -> Iterator[Any]:
-    """ScoredTrack names and their targets by method, in the order of `work`."""
+    """Track names and their targets by method, in the order of `work`."""
     score = functools.partial(
         score_methods,
         names=config.task.stems,
         metrics=tuple(settings.metrics),
     )
-    bar = tqdm.tqdm(
-        desc=f"{settings.subset} scores", total=total, unit="track", disable=None
-    )
+    bar = _bar(settings, total)
     with bar:
         if settings.jobs == 1 or "bss" not in settings.metrics or total < 2:
             for name, arguments in work:

@@ -48,7 +48,7 @@ def build_model(config: Config, precision: str) -> Any:
     if factors is not None:
         return models.build_wavenet(config, compiled=factors)
     with compat.layers_in(precision):
-        return models.build_wavenet(config, gathered=compat.jax_platform() == "gpu")
+        return models.build_wavenet(config, gathered=compat.is_jax_on_gpu())
 
 
 class State:
