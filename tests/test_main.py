@@ -20,8 +20,7 @@ from sswavenet import checkpoints
 from sswavenet.backend import choice
 from sswavenet.config.document import read_config
 from sswavenet.config.tasks import TASKS
-from sswavenet.separation import folder as separate
-from sswavenet.separation import separator
+from sswavenet.separation import command, separator
 from sswavenet.separation.engine import Engine
 from sswavenet.sound import reader as sound
 from tests.support import (
@@ -623,7 +622,7 @@ def test_an_interrupt_gives_status_130(session, song, quick, capsys, monkeypatch
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(separate, "separate_all", interrupt)
+    monkeypatch.setattr(command, "separate_all", interrupt)
     assert infer(session, song) == 130
     assert "interrupted" in one_error(capsys)
 
