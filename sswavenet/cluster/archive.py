@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from sswavenet.cluster.storage import Store
-from sswavenet.separation import naming
 from sswavenet.separation.engine import Networks
 from sswavenet.separation.folder import attempt, chosen_stems
 from sswavenet.separation.inputs import (
@@ -172,11 +171,9 @@ class Separator:
         return found
 
     def _separate(self, job: Job, folder: pathlib.Path, again: bool) -> FileReport:
-        options, (template, extension) = self._options, self._form
-        names = {
-            stem: naming.stem_path(template, job.name, stem, extension)
-            for stem in self._stems
-        }
+        options = self._options
+        mixture = Mixture(pathlib.Path(job.file), job.name, job.size, *self._form)
+        names = dict(zip(self._stems, mixture.stem_names(self._stems)))
         if again:
             options = dataclasses.replace(options, overwrite=True, skip_existing=False)
         elif not options.overwrite:
@@ -188,20 +185,18 @@ class Separator:
                     f"{job.place}: {self._place_of(there[0])} exists; --overwrite "
                     "replaces what is there, --skip_existing keeps it"
                 )
-        file, origin = pathlib.Path(job.file), ""
         if job.root:
-            origin = job.place
-            file = folder / f"mixture{posixpath.splitext(origin)[1]}"
+            file = folder / f"mixture{posixpath.splitext(job.place)[1]}"
             self._inputs(job.root).fetch(job.file, file)
-        mixture = Mixture(file, job.name, job.size, template, extension, origin)
+            mixture = dataclasses.replace(mixture, path=file, origin=job.place)
         output = folder / "stems" if isinstance(self._place, str) else self._place
-        paths = {stem: output / name for stem, name in names.items()}
-        length, _ = read_header(file, self._config.sample_rate)
+        paths = mixture.stem_paths(output, self._stems)
+        length, _ = read_header(mixture.path, self._config.sample_rate)
         longest = LONGEST * self._config.sample_rate
         networks = self._networks(min(rounded_up(max(1, length)), longest))
         found = attempt(mixture, paths, output, networks, options, Silent())
         if self._store and found.status == SEPARATED:
-            self._store.put_all({name: output / name for name in names.values()})
+            self._store.put_all({names[stem]: paths[stem] for stem in self._stems})
             for stem, name in names.items():
                 found.stems[stem].path = self._store.url_of(name)
         return found

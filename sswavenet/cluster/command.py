@@ -21,7 +21,7 @@ from sswavenet.cluster import archive
 from sswavenet.cluster.archive import Job, Separator
 from sswavenet.console import places, streams
 from sswavenet.separation import command, folder, report
-from sswavenet.separation.inputs import Mixture
+from sswavenet.separation.inputs import Found, Mixture
 from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import new_samples_folder, output_folder, parents
 from sswavenet.separation.report import FAILED, Counts, FileReport
@@ -50,27 +50,28 @@ class Lines:
 
 def infer(args: argparse.Namespace) -> int:
     """Separate mixtures in stores or on a cluster."""
-    if args.mixture_input_path == "-":
-        raise UserError("a stream is separated here: expected it without --cluster")
     _check_cluster(args)
     options = command.make_options(args)
     session = command.load_session(args)
     folder.chosen_stems(session.config, options)  # refuses those that there are not
-    if args.overwrite and args.skip_existing:
-        raise UserError("--overwrite and --skip_existing exclude each other")
+    urls = list(filter(places.is_url, command.inputs(args)))
+    if urls and len(urls) < len(command.inputs(args)):
+        raise UserError("expected URLs of mixtures, or files and folders, got both")
+    found = Found([], []) if urls else command.find(args, session)
+    if args.report is not None:  # before anything is appended to it
+        command.check_report(args, session, found)
     if args.print_model_summary:
         session.print_summary()
     with contextlib.ExitStack() as stack:
         lines = Lines(_open_report(args, stack))
         facts = report.run_facts(args, session.config, session.checkpoint.path)
         lines.add({**facts, "versions": report.versions()})
-        urls = list(filter(places.is_url, command.inputs(args)))
-        if urls and len(urls) < len(command.inputs(args)):
-            raise UserError("expected URLs of mixtures, or files and folders, got both")
+        for place, reason in found.left_out:
+            lines.add({"left_out": place, "reason": reason})
         output, jobs = (
             _in_stores(args, lines)
             if urls
-            else _in_folders(args, options, session, lines, stack)
+            else _in_folders(args, options, session, found.mixtures, stack)
         )
         tally = Counts(output)
         started = time.monotonic()
@@ -80,9 +81,9 @@ def infer(args: argparse.Namespace) -> int:
         bar = stack.enter_context(
             tqdm.tqdm(desc="all files", unit=" files", disable=None)
         )
-        for found in _reports(args, make, jobs):
-            tally.add(found)
-            lines.add(dataclasses.asdict(found))
+        for file in _reports(args, make, jobs):
+            tally.add(file)
+            lines.add(dataclasses.asdict(file))
             bar.set_postfix_str(
                 f"{tally.audio_seconds:.0f} s of audio, {tally.num_failed} failed",
                 refresh=False,
@@ -104,7 +105,7 @@ def infer(args: argparse.Namespace) -> int:
 def evaluate_session(args: argparse.Namespace) -> int:
     """Score a session on a data set on a cluster, all of whose nodes see its files."""
     _check_cluster(args)
-    if args.cluster is None or places.is_url(args.output_path):
+    if places.is_url(args.output_path):
         raise UserError(f"{args.output_path}: expected a folder for an evaluation")
     from sswavenet.cluster import actors
     from sswavenet.evaluation import command as evaluation
@@ -160,21 +161,12 @@ def _in_folders(
     args: argparse.Namespace,
     options: Options,
     session: Session,
-    lines: Lines,
+    mixtures: Sequence[Mixture],
     stack: contextlib.ExitStack,
 ) -> tuple[pathlib.Path | str, Iterator[Job]]:
     """Where the stems go, and mixtures in folders, checked as on one machine."""
     output: Any = args.output_path
-    in_store = places.is_url(output)
-    if in_store:  # what is looked at in a folder of stems is not here
-        args.output_path = None
-    found = command.find(args, session)
-    if args.report is not None:
-        command.check_report(args, session, found)
-    for place, reason in found.left_out:
-        lines.add({"left_out": place, "reason": reason})
-    mixtures: Sequence[Mixture] = found.mixtures
-    if not in_store:
+    if not places.is_url(output):
         stems = folder.chosen_stems(session.config, options)
         mixtures, _ = folder.to_do(mixtures, options, stems)
         if output is None:

@@ -73,6 +73,8 @@ def make_options(args: argparse.Namespace) -> Options:
             "--recursive looks into folders: with the file %s it changes nothing",
             paths[0],
         )
+    if args.overwrite and args.skip_existing:
+        raise UserError("--overwrite and --skip_existing exclude each other")
     naming.check_template(args.output_name)
     encoding = _encoding(args)
     excerpt = Excerpt(args.start, args.duration)
@@ -125,7 +127,8 @@ def check_report(args: argparse.Namespace, session: Session, found: Found) -> No
         *(mixture.path for mixture in found.mixtures),
     ]
     places.check_not_among([args.report], files, "an input")
-    _check_not_a_stem(args, found.mixtures, session)
+    if not places.is_url(args.output_path):
+        _check_not_a_stem(args, found.mixtures, session)
 
 
 def load_session(args: argparse.Namespace) -> Session:

@@ -99,8 +99,6 @@ def to_do(
 
     Refuses to write over what is not to be replaced.
     """
-    if options.overwrite and options.skip_existing:
-        raise UserError("--overwrite and --skip_existing exclude each other")
     if not options.output_path:
         if options.skip_existing:
             raise UserError("--skip_existing needs --output_path")

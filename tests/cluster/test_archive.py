@@ -154,6 +154,19 @@ def test_hidden_names_and_stems_are_no_mixtures(run, memory):
     assert len(memory.find("/songs/stems")) == 3 * len(STEMS)
 
 
+def test_a_report_is_not_appended_to_an_input(run, session, memory, songs, capsys):
+    before = session.read_bytes()
+    for mixtures in ("memory://songs", songs):
+        words = ["--output_path", "memory://stems", "--report", session]
+        assert run(mixtures, *words) == 2
+        assert "is an input and would be overwritten" in capsys.readouterr().err
+        assert session.read_bytes() == before
+    assert (
+        run(songs, "--output_path", "memory://stems", "--report", songs / "a.wav") == 2
+    )
+    assert stems_in(memory) == {}
+
+
 @pytest.mark.parametrize("output", ["memory://songs", "memory://"])
 def test_stems_do_not_go_among_mixtures(run, memory, output, capsys):
     assert run("memory://songs", "--output_path", output) == 2
