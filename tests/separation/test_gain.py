@@ -235,6 +235,7 @@ def test_the_shipped_sessions_separate_quiet_music_as_well(task_name):
 
 @pytest.mark.keras3
 def test_bfloat16_on_a_processor_does_the_same(changing):
+    pytest.importorskip("openvino")
     openvino = pytest.importorskip("sswavenet.separation.stream_openvino")
     if not (compat.is_jax_on_cpu() and openvino.has_bfloat16()):
         pytest.skip("needs a processor with bfloat16")
