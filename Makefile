@@ -28,7 +28,8 @@ THEANO := KERAS_BACKEND=theano MPLBACKEND=Agg \
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-theano teacher songs separate app test test-app test-theano theano-python train-demo \
+.PHONY: help .venv .venv-theano teacher songs separate app test test-quick test-app \
+	test-theano theano-python train-demo \
 	bench corpus corpus-packages retrain-multi-instrument retrain-singing-voice \
 	grow-multi-instrument grow-singing-voice clean
 
@@ -88,11 +89,17 @@ test-app: .venv/app-tests-installed ## the page's tests, in a browser
 	npm install --silent --no-audit --no-fund --prefix .venv/axe axe-core@4.14.1
 	touch $@
 
+# One process a core; each takes over what another has not begun.
+PYTEST := $(RUN) -m pytest --numprocesses auto --dist worksteal
+
 test: .venv ## lint, format, types and tests
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
-	$(RUN) -m pytest
+	$(PYTEST)
+
+test-quick: .venv ## the tests that are not marked slow
+	$(PYTEST) -m "not slow"
 
 test-theano: .venv-theano ## the backend-independent tests on Keras 2.3.1 and Theano
 	$(THEANO) $(RUN_THEANO) -m pytest -m "not keras3" -W ignore $(THEANO_TESTS)

@@ -53,3 +53,17 @@ def golden():
 def require_av():
     """What FFmpeg has to read is left out where there is no PyAV, as beside Theano."""
     pytest.importorskip("av")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """What a test printed or logged, so that a report reaches another process.
+
+    Names of files that are not in UTF-8 have no place in what is sent.
+    """
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
