@@ -16,6 +16,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+from tests.support import base_session, without_network, write_session
+
 # Tests send signals, which a shell's background job or nohup would have ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -47,6 +49,39 @@ def rng():
 def golden():
     """The folder of what the 2018 program computed; one folder per task in it."""
     return GOLDEN
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A folder with a tiny session of the multi-instrument task."""
+    folder = tmp_path / "session"
+    write_session(folder, *base_session("multi-instrument"))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder for mixtures."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def infer(session, tmp_path, capsys):
+    """The command line with a network that gives each estimate a quarter."""
+
+    def infer(path, *flags, output=tmp_path / "out"):
+        arguments = ["--mode=inference", f"--config={session / 'config.json'}"]
+        if output:
+            arguments.append(f"--output_path={output}")
+        with without_network() as run:
+            status = run([*arguments, f"--mixture_input_path={path}", *flags])
+        said = capsys.readouterr().err.splitlines()
+        assert not any("Traceback" in line for line in said)
+        return status, [line for line in said if line.startswith("error: ")]
+
+    return infer
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import copy
 import functools
 import io
 import json
+import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import types
@@ -15,6 +17,7 @@ import zipfile
 
 import h5py
 import numpy as np
+import soundfile
 
 from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
@@ -23,6 +26,8 @@ from sswavenet.separation.engine import Engine
 
 GOLDEN = pathlib.Path(__file__).parent / "data" / "golden"
 TASK_NAMES = ("multi-instrument", "singing-voice")
+ROOT = pathlib.Path(__file__).parents[1]
+STEMS = ("vocals", "drums", "bass", "other")
 
 
 def golden_config(task_name: str) -> Config:
@@ -214,3 +219,39 @@ def without_network():
         sys.modules.pop("models")
         if before[1] is not None:
             sys.modules["models"] = before[1]
+
+
+def make_tone(path, frames=100, rate=16000, channels=1, **form):
+    """A file with a tone of 200 Hz, its phase another in each channel."""
+    time = np.arange(frames)[:, None] / rate
+    tone = 0.5 * np.sin(2 * np.pi * 200 * time + np.arange(channels))
+    if path.suffix == ".wav":
+        form.setdefault("format", "WAV")
+    soundfile.write(os.fsencode(path), tone, rate, **form)
+
+
+def written(folder):
+    """The names of all files in a folder and in those below it."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def stems_of(folder, name="song"):
+    """A mixture's written stems, each (frames,) or (frames, channels)."""
+    paths = [folder / f"{name}_{stem}.wav" for stem in STEMS]
+    return [soundfile.read(str(path), dtype="float32")[0] for path in paths]
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """A user without rights, in a folder that all may enter."""
+    place = pathlib.Path(tempfile.mkdtemp())
+    place.chmod(0o777)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield place
+    finally:
+        if is_root:
+            os.seteuid(0)
+        shutil.rmtree(place)
