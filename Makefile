@@ -78,6 +78,11 @@ app: .venv/app-installed ## a page in the browser: drop a song, listen to its st
 		-r requirements-cluster-test.txt
 	touch $@
 
+# Jupyter's kernel and what runs notebooks in it, for the test of examples/.
+.venv/notebook-installed: .venv/installed requirements-notebook.txt
+	$(RUN) -m pip install --quiet -r requirements-notebook.txt
+	touch $@
+
 # Chromium of Debian, and axe, which looks for what keeps people out of a page.
 test-app: .venv/app-tests-installed ## the page's tests, in a browser
 	$(RUN) -m pytest --require_browser tests/app
