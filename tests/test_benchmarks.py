@@ -34,6 +34,7 @@ def test_the_work_of_a_training_step():
     assert harness.training_flops(short) > 3 * 1603 * per_sample
 
 
+@pytest.mark.slow
 def test_the_benchmark_for_a_gpu_in_miniature(capfd):
     assert gpu.main(["--miniature"]) == 0
     rows = [line for line in capfd.readouterr().out.splitlines() if line[0] == "|"]
@@ -77,6 +78,7 @@ def test_a_measured_precision_says_what_it_took(tmp_path, capfd):
     assert all(row[2].startswith("error: ") for row in rows)
 
 
+@pytest.mark.slow
 def test_a_whole_benchmark_is_written_and_a_part_is_not(tmp_path, monkeypatch, capfd):
     def fail(folder):
         raise RuntimeError("much else\nno such processor")

@@ -72,6 +72,7 @@ def improvements(session, tree, subset):
         }
 
 
+@pytest.mark.slow
 @packages
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_songs_are_labelled_rendered_trained_on_and_scored(

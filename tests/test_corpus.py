@@ -131,6 +131,7 @@ def job(cache, split, seed, source="scores"):
 # --- the miniature ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @packages
 def test_layout_is_musdbs(miniature):
     for source, split, count in MINIATURE:
@@ -216,6 +217,7 @@ def test_splits_share_no_speaker_bank_or_score(miniature):
     assert not banks[True] & banks[False]
 
 
+@pytest.mark.slow
 @packages
 def test_the_test_songs_can_be_evaluated(miniature, tmp_path):
     session = tmp_path / "session"
@@ -310,6 +312,7 @@ def test_pieces_longer_than_any_track_are_one_line(tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.slow
 @packages
 @pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize(
@@ -794,6 +797,7 @@ def test_a_place_keeps_the_power_and_says_where_it_is(rng):
     np.testing.assert_allclose(corpus_mix.loudness(placed), np.abs(y))
 
 
+@pytest.mark.slow
 @packages
 @pytest.mark.parametrize(("source", "split"), [("scores", "train"), ("music", "real")])
 def test_stereo_songs_are_the_same_songs(source, split, cache, instruments, tmp_path):

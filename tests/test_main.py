@@ -230,6 +230,7 @@ def test_keras_comes_without_what_only_its_other_parts_need():
     assert after >= set(choice.UNUSED_BY_KERAS)
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 def test_a_second_run_compiles_nothing(session, song, tmp_path):
     code = (

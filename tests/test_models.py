@@ -35,6 +35,7 @@ def test_outputs_equal_those_of_2018(task_name, merged_head):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_products_of_gathered_taps_train_as_in_2018(task_name):

@@ -281,6 +281,7 @@ def stepped(config, weights, inputs, targets, **options):
     return models.read_arrays(model, config, first)  # 0.1 of the gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_gradients_are_those_of_what_is_known(task_name, rng):
     config = tiny_config(task_name)
@@ -298,6 +299,7 @@ def test_gradients_are_those_of_what_is_known(task_name, rng):
         np.testing.assert_allclose(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_unknown_output_has_no_gradient_at_all(rng):
     config = tiny_config()
     weights = random_weights(config, rng)
@@ -317,6 +319,7 @@ def test_an_unknown_output_has_no_gradient_at_all(rng):
 # Training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_training_on_both_kinds(task_name, songs, rendered, tmp_path):
     document = tiny_document(task_name, training={"path": str(tmp_path / "session")})

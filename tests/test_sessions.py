@@ -51,6 +51,7 @@ def improvements(name, out, *more):
     return {stem: float(np.mean(values)) for stem, values in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 @pytest.mark.parametrize("name", SESSIONS)
 def test_shipped_session_separates_audio(name, tmp_path):
@@ -62,6 +63,7 @@ def test_shipped_session_separates_audio(name, tmp_path):
 # With all kernels flipped the network does to a signal what it does to the reversed
 # one, backwards; music runs both ways, and the improvement is nearly the same. So the
 # samples tell.
+@pytest.mark.slow
 @pytest.mark.keras3
 @pytest.mark.parametrize("name", SESSIONS)
 def test_samples_are_the_oracles_and_not_those_of_flipped_kernels(name, tmp_path):
@@ -105,6 +107,7 @@ def test_a_shipped_network_can_be_trained_again_beside_it(name):
         assert getattr(again, name) == getattr(shipped, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_a_shipped_network_can_be_grown_into_the_papers(task_name, rng):
     folder = ROOT / "sessions" / task_name
@@ -504,6 +507,7 @@ def limited(blocks, tool, *arguments):
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["make_mixture", "make_demo", "draw_spectrograms"])
 def test_what_cannot_be_written_takes_one_line(tool, song, separated, tmp_path):
     out = tmp_path / "out"

@@ -88,6 +88,7 @@ for k in range(3):
 """
 
 
+@pytest.mark.slow
 def test_what_is_spoiled_among_what_was_compiled_is_said_once_and_mended(tmp_path):
     places = {"XDG_CACHE_HOME": str(tmp_path)}
     expected, log = run(COMPILE, **places)
@@ -104,6 +105,7 @@ def test_what_is_spoiled_among_what_was_compiled_is_said_once_and_mended(tmp_pat
     assert sorted((tmp_path / "sswavenet" / "xla").glob("*-cache")) == kept
 
 
+@pytest.mark.slow
 def test_what_cannot_be_kept_is_said_once(tmp_path):
     (tmp_path / "file").touch()
     expected = run(COMPILE, JAX_COMPILATION_CACHE_DIR="")[0]

@@ -90,6 +90,7 @@ def assert_close(got, expected, precision):
 
 # Lengths around a stretch of 96 rows and a group of 32 of them, skips that begin and
 # end anywhere in one, channel counts of one to three registers.
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", fused.SUFFIXES)
 @pytest.mark.parametrize(
     ("batch", "time", "channels", "skip_channels", "dilation", "skip_crop"),
@@ -189,6 +190,7 @@ def wide_config(task_name, **model):
     return parse_config(tiny_document(task_name, model={"filters": filters, **model}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 @pytest.mark.parametrize("framing", [{}, {"input_length": 23, "target_padding": 1}])
 def test_network_is_the_same_compiled(rng, task_name, framing):
@@ -233,6 +235,7 @@ def test_training_takes_the_precision_it_is_told(tmp_path):
     assert 1e-5 < error < 2**-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_training_is_the_same_compiled(rng, task_name):
     config = wide_config(task_name)
@@ -291,6 +294,7 @@ for grad in grads:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
     reason="needs two cores that can be chosen",

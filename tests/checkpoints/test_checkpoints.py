@@ -325,6 +325,7 @@ def keras3_files(tmp_path_factory):
     return folder, weights
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 @pytest.mark.parametrize("head", ["apart", "merged"])
 @pytest.mark.parametrize("kind", ["weights.h5", "keras"])

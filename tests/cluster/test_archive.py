@@ -225,6 +225,7 @@ class Folders(MemoryFileSystem):
         return False
 
 
+@pytest.mark.slow
 def test_of_200000_names_the_first_is_done_at_once_and_none_is_kept(
     monkeypatch, tmp_path
 ):

@@ -60,6 +60,7 @@ def test_a_full_stdout_is_named(arguments, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_summary_that_cannot_be_written_ends_the_run_first(arguments, tmp_path):
     flags = ["--print_model_summary", f"--mixture_input_path={tmp_path}"]

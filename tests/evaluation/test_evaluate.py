@@ -91,9 +91,10 @@ def read_rows(folder):
     return {(row["songs"], row["method"], row["stem"]): row for row in rows}
 
 
+@pytest.mark.slow
 def test_stems_that_are_not_known_alone_are_left_out(multi_instrument, tmp_path, rng):
     whole, songs = tmp_path / "whole", tmp_path / "songs"
-    stems = make_stems(rng, seconds=2.5)
+    stems = make_stems(rng, seconds=1.5)
     write_track(whole / "test" / "a", stems)
     write_track(songs / "test" / "a", stems)
     for stem in ("drums", "bass", "other"):
@@ -160,6 +161,7 @@ def test_si_sdr_at_its_limits():
     assert math.isnan(scores.si_sdr(np.zeros(4), reference))
 
 
+@pytest.mark.slow
 def test_bss_eval_is_musevals_own(rng):
     references = make_stems(rng, seconds=3.4)
     estimates = references + 0.2 * references[::-1]
@@ -445,6 +447,7 @@ def test_a_song_without_sound_is_not_balanced():
 # The command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", ["multi-instrument", "singing-voice"])
 def test_command_scores_what_separation_writes(tmp_path, tree, task_name, capsys):
     session = copy_session(tmp_path, task_name)
@@ -499,6 +502,7 @@ def stereo_track(rng, rate):
     return mono[:, :, np.newaxis] * sides[:, np.newaxis]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", ["multi-instrument", "singing-voice"])
 def test_tracks_are_scored_at_their_own_rate_and_channels(
     tmp_path, rng, task_name, capsys
@@ -593,6 +597,7 @@ def test_the_remainder_is_scored_like_any_stem(multi_instrument, tree):
     assert float(rows["all", "model", "bass"]["SI-SDR"]) == -math.inf
 
 
+@pytest.mark.slow
 def test_scores_are_reused_until_what_they_depend_on_changes(tree):
     config = golden_config("singing-voice").replace(datasets=str(tree))
     separated = []
@@ -624,6 +629,7 @@ def test_scores_are_reused_until_what_they_depend_on_changes(tree):
     assert count(weights="y") == 1
 
 
+@pytest.mark.slow
 def test_scoring_in_several_processes_gives_the_same(tree, tmp_path):
     session = copy_session(tmp_path, "singing-voice")
     for jobs in ("1", "2"):
@@ -636,6 +642,7 @@ def test_scoring_in_several_processes_gives_the_same(tree, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signals.SIGINT, signals.SIGTERM])
 @pytest.mark.parametrize(
     ("place", "name"),
@@ -693,6 +700,7 @@ main.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_scores_made_before_a_kill_are_kept(multi_instrument, tree, capsys):
     arguments = ["--mode=evaluation", f"--config={multi_instrument / 'config.json'}"]
     arguments += [f"--dataset_path={tree}", "--jobs=1", "--metrics=si_sdr"]
@@ -724,6 +732,7 @@ def children_of(process):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 @pytest.mark.parametrize(
     ("number", "to_child", "status", "message"),
@@ -762,6 +771,7 @@ def test_processes_that_score_end_together(
     assert not any(pathlib.Path(f"/proc/{child}").exists() for child in children)
 
 
+@pytest.mark.slow
 def test_bad_silent_and_short_tracks_are_counted(multi_instrument, tree, rng, capsys):
     shutil.rmtree(tree / "test" / "second")
     silent = make_stems(rng)

@@ -122,6 +122,7 @@ def test_a_folder_by_blocks(folder, counter, rng, monkeypatch):
     assert max(counter.steps) <= BLOCK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_folder_by_whole_passes(batch_size, folder, counter, rng):
     config = tiny_config()

@@ -89,6 +89,7 @@ def separate():
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("rate", [16000, 44100, 8000])
 @pytest.mark.parametrize(
@@ -116,6 +117,7 @@ def test_a_part_has_the_samples_of_the_whole(
     assert summary.audio_seconds == pytest.approx(len(samples) / rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8000, 44100, 48000])
 def test_a_part_of_a_long_file_has_the_samples_of_the_whole(
     rate, separate, tmp_path, rng, caplog

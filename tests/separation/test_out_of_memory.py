@@ -104,6 +104,7 @@ sys.exit(main.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
 def test_a_process_with_little_memory_gets_the_same_stems(folder, tmp_path):

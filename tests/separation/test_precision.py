@@ -269,6 +269,7 @@ def test_bfloat16_needs_a_gpu_that_has_it(capability, fits, monkeypatch):
             compat.check_precision("bfloat16")
 
 
+@pytest.mark.slow
 def test_training_in_layers_of_bfloat16_follows_float32(monkeypatch, tmp_path, rng):
     # As on a GPU, where there is no code of our own.
     monkeypatch.setattr(compat, "is_jax_on_cpu", lambda: False)

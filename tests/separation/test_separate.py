@@ -63,6 +63,7 @@ def run_network(config, weights, shape, mixture, batch_size, **variant):
 # The network and the framing together.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "batch_size"), [(401, 4), (1001, 3)])
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_original_framing_gives_the_stems_of_2018(

@@ -46,6 +46,7 @@ def stream(separator, mixture, pieces):
     return np.concatenate([*parts, separator.finish()], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 @pytest.mark.parametrize("block_length", [1, 7, 50, 400])
 def test_stream_equals_the_whole(task_name, block_length, rng):
@@ -124,6 +125,7 @@ def test_an_empty_stream_has_empty_stems(rng):
     assert separator.finish().shape == (2, 0)
 
 
+@pytest.mark.slow
 def test_longer_filters_stream_too(rng):
     lengths = {"res": 5, "final": [5, 1], "skip": 1}
     filters = {"depths": {"res": 2, "skip": 3, "final": [4, 5]}, "lengths": lengths}

@@ -36,6 +36,7 @@ def make_sparse(path, form, channels, data):
     return start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["RF64", "W64"])
 def test_more_than_4_gb_are_separated_to_the_end(form, infer, folder, tmp_path):
     channels = 1024  # the more channels, the fewer frames

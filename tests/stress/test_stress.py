@@ -58,6 +58,7 @@ def test_a_signal_leaves_only_whole_files(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 @pytest.mark.parametrize(("form", "kills"), [("wav", 4), ("flac", 2), ("m4a", 2)])
 def test_separations_survive_kills(form, kills):
@@ -82,6 +83,7 @@ def test_separations_survive_kills(form, kills):
     assert f"kills {kills}, " in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts Linux's way")
 def test_a_run_of_many_files_leaks_nothing(tmp_path):

@@ -90,6 +90,7 @@ def test_what_does_not_fit_is_refused(model, message, rng):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 def test_a_grown_network_learns(rng):
     """First the connections that were zero, then what lies behind them, too."""

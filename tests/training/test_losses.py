@@ -44,6 +44,7 @@ def test_each_output_has_its_loss_and_metrics():
     assert names == ["mean_absolute_error", "valid_mean_absolute_error"]
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_papers_depth_has_gradients():
     filters = {
         "depths": {"res": 1, "skip": 1, "final": [1, 1]},

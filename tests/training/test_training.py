@@ -89,6 +89,7 @@ def assert_same_training(one, other, config):
         np.testing.assert_allclose(array, right.weights[name], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_five_steps_equal_those_of_2018(task_name):
     config = golden_config(task_name)
@@ -114,6 +115,7 @@ def test_five_steps_equal_those_of_2018(task_name):
         np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_one_is_no_less_a_number(tree, tmp_path):
     document = to_document(session_config(tree, tmp_path / "s", num_epochs=1))
     document["optimizer"]["lr"] = 1
@@ -134,6 +136,7 @@ def test_cooldown_leads_to_zero_at_the_end():
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.05, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_a_session_has_what_2018_wrote(task_name, tree, tmp_path):
     session = tmp_path / "session"
@@ -170,6 +173,7 @@ def test_learning_curve_is_drawn(tmp_path):
     assert content.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path, rng):
     # Only the vocals sound: they are the mixture, the other estimates are silent.
     for number in range(27):
@@ -188,6 +192,7 @@ def test_training_learns(tmp_path, rng):
     assert float(rows[-1]["val_loss"]) < 0.6 * silence
 
 
+@pytest.mark.slow
 def test_more_epochs_continue_a_session(tree, tmp_path, caplog):
     whole = session_config(tree, tmp_path / "whole")
     training.train(whole)
@@ -199,6 +204,7 @@ def test_more_epochs_continue_a_session(tree, tmp_path, caplog):
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_finishes_the_step_and_training_goes_on(
     number, tree, tmp_path, monkeypatch
@@ -244,6 +250,7 @@ training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
 """
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_sigkill(tree, tmp_path):
     whole = session_config(tree, tmp_path / "whole")
     training.train(whole)
@@ -259,6 +266,7 @@ def test_training_goes_on_after_sigkill(tree, tmp_path):
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
+@pytest.mark.slow
 def test_a_kill_between_checkpoint_and_history_loses_no_epoch(
     tree, tmp_path, monkeypatch
 ):
@@ -294,6 +302,7 @@ def test_early_stopping_counts_epochs_without_improvement(tmp_path):
     assert log.should_stop()
 
 
+@pytest.mark.slow
 def test_training_stops_early(tree, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     config = session_config(
@@ -321,6 +330,7 @@ def test_old_checkpoints_are_removed_but_the_best(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_what_a_training_resumes_from_is_never_deleted(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", keep_checkpoints=1)
     training.train(config)
@@ -336,6 +346,7 @@ def test_what_a_training_resumes_from_is_never_deleted(tree, tmp_path):
     assert checkpoints.find_latest(tmp_path / "s").name.startswith("checkpoint.00003-")
 
 
+@pytest.mark.slow
 def test_training_resumes_from_the_epoch_that_separation_uses(tree, tmp_path, rng):
     config = session_config(tree, tmp_path / "s", num_epochs=11)
     folder = tmp_path / "s" / "checkpoints"
@@ -349,6 +360,7 @@ def test_training_resumes_from_the_epoch_that_separation_uses(tree, tmp_path, rn
     assert [row["epoch"] for row in history(tmp_path / "s")] == ["11"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_under_the_name_of_another_epoch_is_refused(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_epochs=1)
     training.train(config)
@@ -358,6 +370,7 @@ def test_a_checkpoint_under_the_name_of_another_epoch_is_refused(tree, tmp_path)
         training.train(config.replace(num_epochs=8))
 
 
+@pytest.mark.slow
 def test_a_session_that_an_earlier_version_stopped_goes_on(tree, tmp_path, monkeypatch):
     config = session_config(tree, tmp_path / "s", num_epochs=1)
     real = batches.draw
@@ -424,6 +437,7 @@ def test_a_history_of_2018_or_of_an_earlier_version_is_read(task_name, tmp_path)
         assert {name: row[name] for name in expected} == expected
 
 
+@pytest.mark.slow
 def test_a_finished_session_says_how_it_goes_on(tree, tmp_path, caplog):
     caplog.set_level("INFO")
     config = session_config(tree, tmp_path / "s", num_epochs=1)
@@ -434,6 +448,7 @@ def test_a_finished_session_says_how_it_goes_on(tree, tmp_path, caplog):
     assert said == [f"{expected}training.num_epochs goes on"] * 2
 
 
+@pytest.mark.slow
 def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
     first = session_config(tree, tmp_path / "first")
     training.train(first)
@@ -453,6 +468,7 @@ def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
         training.train(second, load_checkpoint=str(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", [None, "theano"])
 def test_the_command_that_began_with_other_weights_goes_on(
     convention, tree, tmp_path, monkeypatch
@@ -480,6 +496,7 @@ def test_the_command_that_began_with_other_weights_goes_on(
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
+@pytest.mark.slow
 def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
     session = tmp_path / "s"
     config = session_config(tree, session)
@@ -492,6 +509,7 @@ def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
     assert float(after[1]["loss"]) == pytest.approx(float(before[1]["loss"]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_session_of_2018_goes_on_with_a_fresh_optimizer(tree, tmp_path, caplog):
     caplog.set_level("INFO")
     config = golden_config("multi-instrument").replace(
@@ -511,6 +529,7 @@ def test_a_session_of_2018_goes_on_with_a_fresh_optimizer(tree, tmp_path, caplog
     assert checkpoints.find_latest(tmp_path / "s").name.startswith("checkpoint.00003-")
 
 
+@pytest.mark.slow
 def test_another_network_is_refused_in_a_session(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_epochs=1)
     training.train(config)
@@ -531,6 +550,7 @@ def test_a_loss_that_explodes_ends_training(tree, tmp_path):
         training.train(config.replace(learning_rate=1e30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0, 1])
 def test_going_back_leaves_no_checkpoints_of_what_came_after(keep, tree, tmp_path):
     session = tmp_path / "s"
@@ -555,6 +575,7 @@ def test_a_session_that_cannot_be_written_is_refused_first(tmp_path):
         training.train(config)
 
 
+@pytest.mark.slow
 def test_a_validation_loss_that_is_not_finite_is_not_kept(tree, tmp_path, monkeypatch):
     config = session_config(tree, tmp_path / "s", num_epochs=2)
     training.train(config.replace(num_epochs=1))
@@ -573,6 +594,7 @@ def test_a_validation_loss_that_is_not_finite_is_not_kept(tree, tmp_path, monkey
     assert len(history(tmp_path / "s")) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -591,6 +613,7 @@ def test_a_spoiled_history_is_refused(text, tree, tmp_path):
         training.train(config.replace(num_epochs=2))
 
 
+@pytest.mark.slow
 def test_a_history_that_lacks_epochs_is_said(tree, tmp_path, caplog):
     config = session_config(tree, tmp_path / "s", num_epochs=2)
     training.train(config)
@@ -615,6 +638,7 @@ def run_training(path, code=RUN, **environment):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 def test_two_devices_train_like_one(tree, tmp_path):
     one = session_config(tree, tmp_path / "one")
@@ -635,6 +659,7 @@ def free_port():
         return server.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
     one = session_config(tree, tmp_path / "one", early_stopping_patience=1)
@@ -674,6 +699,7 @@ sys.exit(main.main(["--mode=training", f"--config={sys.argv[1]}"]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 def test_a_signal_to_one_process_stops_all_at_the_same_step(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_steps_train=1000)
@@ -733,6 +759,7 @@ def test_a_signal_before_the_first_step_ends_in_one_line(
     assert not (tmp_path / "s" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_training_in_one_line_and_it_goes_on_later(
     tree, tmp_path, capsys
 ):
@@ -756,6 +783,7 @@ def test_a_full_disk_ends_training_in_one_line_and_it_goes_on_later(
     assert len(history(tmp_path / "s")) == 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_names_no_backend_needs_the_convention(tree, tmp_path):
     source = tmp_path / "checkpoint.hdf5"
     source.write_bytes(golden_checkpoint("multi-instrument").read_bytes())
