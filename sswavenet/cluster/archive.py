@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from sswavenet.cluster.storage import Store
+from sswavenet.separation.arrays import rounded_up
 from sswavenet.separation.engine import Networks
 from sswavenet.separation.folder import attempt, chosen_stems
 from sswavenet.separation.inputs import (
@@ -27,7 +28,7 @@ from sswavenet.separation.inputs import (
 )
 from sswavenet.separation.options import Options
 from sswavenet.separation.report import FAILED, SEPARATED, SKIPPED, FileReport
-from sswavenet.separation.separator import Session, rounded_up
+from sswavenet.separation.separator import Session
 from util import UserError
 
 logger = logging.getLogger(__name__)

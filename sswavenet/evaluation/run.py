@@ -23,21 +23,19 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
-import numpy as np
 import tqdm
 
 from sswavenet.config.session import Config
 from sswavenet.console import packages, pools, signals
-from sswavenet.evaluation import summary
+from sswavenet.evaluation import scorer, summary
 from sswavenet.evaluation.metrics import METRICS, score_methods
+from sswavenet.evaluation.scorer import Separate, Work
 from sswavenet.evaluation.store import ScoreStore
-from sswavenet.evaluation.tracks import ScoredTrack, find_tracks
+from sswavenet.evaluation.tracks import find_tracks
 from util import UserError
 
 logger = logging.getLogger(__name__)
 
-Separate = Callable[[np.ndarray, int], "dict[str, np.ndarray]"]
-Work = tuple[ScoredTrack, list[str]]  # what is scored, and by which methods
 # What `actors.spread` does: (make, jobs) to jobs and what `make()(job, again)` returns
 Spread = Callable[[Callable, "Sequence[Work]"], "Iterator[tuple[Work, Any]]"]
 
@@ -80,8 +78,8 @@ def evaluate(
     the paragraphs of `heading`. `make_separate` makes the separating function for
     tracks of given lengths; it is not called where all scores are there. `weights_hash`
     is the `fingerprint` of the weights. With `spread` tracks are scored where it takes
-    them, each by a `TrackScorer`. Raises UserError where nothing can be evaluated with
-    these settings.
+    them, each by a `scorer.TrackScorer`. Raises UserError where nothing can be
+    evaluated with these settings.
     """
     _check(settings)
     methods = ["model", "mixture", *(["oracle"] if settings.oracle else [])]
@@ -119,7 +117,14 @@ def evaluate(
         work = _estimated(config, separate, to_do, failed, native=settings.native)
         scored = _scored(work, config, settings, len(to_do))
     else:
-        make = functools.partial(TrackScorer, config, make_separate, settings, lengths)
+        make = functools.partial(
+            scorer.TrackScorer,
+            config,
+            make_separate,
+            lengths,
+            metrics=settings.metrics,
+            native=settings.native,
+        )
         scored = _spread(spread(make, to_do), settings, failed, len(to_do))
     for name, by_method in scored:
         for method, targets in by_method.items():
@@ -166,73 +171,12 @@ def _estimated(
     """Name and first arguments of `score_methods`; the network runs here."""
     for track, methods in to_do:
         try:
-            arguments = _estimate(config, separate, track, methods, native=native)
+            arguments = scorer.estimate(config, separate, track, methods, native=native)
         except (OSError, MemoryError, UserError) as error:
-            failed[track.name] = _why(track, error)
+            failed[track.name] = scorer.why(track, error)
             logger.error("%s", failed[track.name])
             continue
         yield track.name, arguments
-
-
-def _estimate(
-    config: Config,
-    separate: Separate | None,
-    track: ScoredTrack,
-    methods: Sequence[str],
-    *,
-    native: bool,
-) -> tuple:
-    """The first arguments of `score_methods` for a track."""
-    if native:
-        mixture, references, rate = track.read_native(config.task)
-    else:
-        rate = config.sample_rate
-        mixture, references = track.read(rate)
-    estimates = None
-    if separate and "model" in methods:
-        stems = separate(mixture, rate)
-        estimates = np.stack([stems[name] for name in config.task.stems])
-        if not np.isfinite(estimates).all():
-            raise UserError("the network's output has NaN or infinity")
-    return methods, references, mixture, estimates, track.rows, rate
-
-
-def _why(track: ScoredTrack, error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"{track.folder}: {reason}"
-
-
-class TrackScorer:
-    """Separates and scores one track after the other, in a process of its own.
-
-    The arguments are those of `evaluate`, and the lengths of the tracks, frames.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        make_separate: Callable[[Sequence[int]], Separate],
-        settings: Settings,
-        lengths: Sequence[int],
-    ):
-        self._config, self._settings = config, settings
-        self._separate = make_separate(lengths) if lengths else None
-
-    def __call__(self, work: Work, again: bool = False) -> tuple[Any, str]:
-        """Targets by method of a track, or why there are none; also if done `again`."""
-        track, methods = work
-        try:
-            arguments = _estimate(
-                self._config,
-                self._separate,
-                track,
-                methods,
-                native=self._settings.native,
-            )
-        except (OSError, MemoryError, UserError) as error:
-            return None, _why(track, error)
-        names, metrics = self._config.task.stems, tuple(self._settings.metrics)
-        return score_methods(*arguments, names=names, metrics=metrics), ""
 
 
 def _spread(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import operator
 import os
 import pathlib
 from collections.abc import Sequence
@@ -25,19 +24,17 @@ from sswavenet.config import shipped
 from sswavenet.config.document import read_config
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import MULTI_INSTRUMENT
-from sswavenet.separation import streaming
+from sswavenet.separation import arrays, streaming
 from sswavenet.separation.engine import BlockEngine, Engine, Networks
 from sswavenet.separation.framing import estimate_stems
 from sswavenet.separation.native import separate_array
 from sswavenet.separation.options import Options
-from sswavenet.sound.choice import MAX_RATE
 from util import UserError
 
 logger = logging.getLogger(__name__)
 
 Separate = Callable[[np.ndarray, int], "dict[str, np.ndarray]"]
 PRECISIONS = ("float32", "bfloat16", "highest")
-MAX_CHANNELS = 64  # who gives more has probably given (channels, frames)
 
 
 class Session:
@@ -104,8 +101,10 @@ class Session:
             UserError: the audio or the rate cannot be used, or the memory is too
                 small.
         """
-        mixture, rate = _as_mixture(audio), _as_rate(sample_rate)
-        heard = rounded_up(-(-len(mixture) * self.sample_rate // rate))  # samples
+        mixture, rate = arrays.as_mixture(audio), arrays.as_rate(sample_rate)
+        heard = arrays.rounded_up(
+            -(-len(mixture) * self.sample_rate // rate)
+        )  # samples
         if heard not in self._separators:
             self._separators[heard] = self.separator([heard])
         stems = self._separators[heard](mixture, rate)
@@ -260,46 +259,3 @@ def load_session(
     file = pathlib.Path(checkpoint or checkpoints.find_latest(folder))
     weights = checkpoints.read_checkpoint(file, config, kernel_convention)
     return Session(config, folder, weights, precision)
-
-
-def _as_mixture(audio: ArrayLike) -> np.ndarray:
-    """Audio as float32, refused where it is none."""
-    samples = np.asarray(audio)
-    if not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(
-            f"expected floating-point samples, full scale 1.0, got {samples.dtype}"
-        )
-    if samples.ndim not in (1, 2) or not samples.size:
-        raise UserError(
-            "expected audio of shape (frames,) or (frames, channels), got "
-            f"{samples.shape}"
-        )
-    if samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS:
-        raise UserError(
-            f"expected audio of shape (frames, channels) with at most {MAX_CHANNELS} "
-            f"channels, got {samples.shape}; audio.T turns (channels, frames) over"
-        )
-    with np.errstate(over="ignore"):  # infinity is refused below
-        samples = samples.astype(np.float32)
-    if not np.isfinite(samples).all():
-        raise UserError("expected finite samples, got NaN or infinity")
-    return samples
-
-
-def _as_rate(sample_rate: int) -> int:
-    try:
-        rate = operator.index(sample_rate)
-    except TypeError:
-        rate = 0
-    if not 1 <= rate <= MAX_RATE:
-        raise UserError(
-            f"expected a sample rate of 1 to {MAX_RATE} Hz as an integer, got "
-            f"{sample_rate!r}"
-        )
-    return rate
-
-
-def rounded_up(length: int) -> int:
-    """One of four lengths an octave, so that similar ones share a network."""
-    step = 1 << max(0, length.bit_length() - 3)
-    return -(-length // step) * step

@@ -5,7 +5,7 @@ import pytest
 
 import sswavenet
 from sswavenet.config import shipped
-from sswavenet.separation import separator
+from sswavenet.separation import arrays, separator
 from tests.support import GOLDEN, TASK_NAMES, golden_checkpoint, oracle
 from util import UserError
 
@@ -122,7 +122,7 @@ def test_similar_lengths_share_a_network(folder, monkeypatch):
     session.separate(np.zeros((2756, 2)), 44100)  # 1000 of its samples are heard
     assert made == [1024, 1280, 1]
     lengths = np.arange(1, 5000)
-    rounded = np.array([separator.rounded_up(int(length)) for length in lengths])
+    rounded = np.array([arrays.rounded_up(int(length)) for length in lengths])
     assert (rounded >= lengths).all()
     assert (rounded <= 1.25 * lengths).all()
 
