@@ -149,6 +149,8 @@ def build_parser() -> parser.Parser:
     text = "leave out mixtures whose stems are all there"
     separation("--skip_existing", text, **flag)
     separation("--report", "write what became of each file as JSON", **file)
+    text = "write a page to listen to the stems and look at them in a browser"
+    separation("--html", text, **file)
     text = "cut fragments like the 2018 program: stems are shorter than the mixture"
     separation("--original_framing", text, **flag)
 

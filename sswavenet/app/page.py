@@ -30,7 +30,7 @@ def _read(name: str) -> str:
 HEAD = (
     # Of the players' style more counts than of Gradio's own.
     f"<style>.gradio-container.gradio-container {{{player.STYLE}}}</style>"
-    f"<style>{_read('style.css')}</style>"
+    f"<style>{player.PAGE_STYLE}{_read('style.css')}</style>"
     f"<script>{player.SCRIPT}{_read('page.js')}</script>"
 )
 # Beside util.py in the repository; an installed package has none.

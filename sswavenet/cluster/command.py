@@ -51,6 +51,11 @@ class Lines:
 def infer(args: argparse.Namespace) -> int:
     """Separate mixtures in stores or on a cluster."""
     _check_cluster(args)
+    if args.html is not None:
+        raise UserError(
+            "--html shows files of this machine: expected it without URLs and "
+            "--cluster, where --report says what became of each file"
+        )
     options = command.make_options(args)
     session = command.load_session(args)
     folder.chosen_stems(session.config, options)  # refuses those that there are not
@@ -58,8 +63,7 @@ def infer(args: argparse.Namespace) -> int:
     if urls and len(urls) < len(command.inputs(args)):
         raise UserError("expected URLs of mixtures, or files and folders, got both")
     found = Found([], []) if urls else command.find(args, session)
-    if args.report is not None:  # before anything is appended to it
-        command.check_report(args, session, found)
+    command.check_reports(args, session, found)  # before anything is appended
     if args.print_model_summary:
         session.print_summary()
     with contextlib.ExitStack() as stack:

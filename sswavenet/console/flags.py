@@ -38,7 +38,7 @@ WORKS_WITH: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("format", "subtype", "bitrate", "start", "duration"), (FILES,)),
     **dict.fromkeys(("strict", "stems", "complement", "overwrite"), (FILES,)),
-    **dict.fromkeys(("skip_existing", "report"), (FILES,)),
+    **dict.fromkeys(("skip_existing", "report", "html"), (FILES,)),
     **dict.fromkeys(("dataset_path", "subset", "metrics"), (EVALUATION,)),
     **dict.fromkeys(("oracle", "jobs"), (EVALUATION,)),
 }

@@ -23,6 +23,8 @@ from sswavenet.page.sketch import Sketch, decibels, to_png
 
 _HERE = pathlib.Path(__file__).parent
 STYLE = (_HERE / "player.css").read_text("utf-8")
+# Of what stands around players.
+PAGE_STYLE = (_HERE / "page.css").read_text("utf-8")
 SCRIPT = (_HERE / "player.js").read_text("utf-8")
 
 # Degrees of a colour circle; stems of other names get the rest in turn.

@@ -11,16 +11,17 @@ import logging
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Callable
 
 import util
 from sswavenet.console import flags, places, streams
-from sswavenet.separation import naming, report, separator
+from sswavenet.separation import naming, picture, report, separator
 from sswavenet.separation.excerpt import Excerpt
 from sswavenet.separation.folder import separate_all
 from sswavenet.separation.inputs import Found, Mixture, find_mixtures
 from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import parents
-from sswavenet.separation.report import Counts
+from sswavenet.separation.report import Counts, FileReport
 from sswavenet.separation.separator import Session
 from sswavenet.sound.formats import FORMATS, Encoding
 from util import UserError
@@ -35,16 +36,17 @@ def infer(args: argparse.Namespace) -> int:
     options = make_options(args)
     session = load_session(args)
     found = find(args, session)
-    if args.report is not None:
-        check_report(args, session, found)
+    check_reports(args, session, found)
     engine = session.engine(whole=options.whole_passes)
     if args.output_path is not None:
         for parent in parents(found.mixtures, session.stems):
             util.remove_leftovers(args.output_path / parent)
     if args.print_model_summary:
         session.print_summary()
-    with _reporting(args, session, found) as files:
-        summary = separate_all(found.mixtures, engine, options, session.folder, files)
+    with _reporting(args, session, found, options.excerpt) as finished:
+        summary = separate_all(
+            found.mixtures, engine, options, session.folder, finished
+        )
     streams.write(in_words(summary))
     done = summary.num_separated + summary.num_skipped
     return 0 if done == summary.num_files else 1
@@ -61,8 +63,8 @@ def inputs(args: argparse.Namespace) -> list[str]:
 def make_options(args: argparse.Namespace) -> Options:
     """What the arguments ask for; refuses those that contradict each other."""
     paths = inputs(args)
-    if args.report is not None:
-        places.check_place(args.report)
+    for path in _reports(args):
+        places.check_place(path)
     if args.one_shot and (args.target_field_length or args.batch_size):
         logger.warning(
             "--one_shot takes each file whole: --target_field_length and --batch_size "
@@ -119,16 +121,26 @@ def find(args: argparse.Namespace, session: Session) -> Found:
     )
 
 
-def check_report(args: argparse.Namespace, session: Session, found: Found) -> None:
-    """Refuse a report that could take the place of an input or of a stem."""
+def check_reports(args: argparse.Namespace, session: Session, found: Found) -> None:
+    """Refuse a report or a page that could take the place of an input or of a stem."""
+    reports = _reports(args)
     files = [
         args.config,
         session.checkpoint.path,
         *(mixture.path for mixture in found.mixtures),
     ]
-    places.check_not_among([args.report], files, "an input")
+    places.check_not_among(reports, files, "an input")
+    if len(set(map(os.path.realpath, reports))) < len(reports):
+        raise UserError(f"{args.html}: expected another place than that of --report")
     if not places.is_url(args.output_path):
-        _check_not_a_stem(args, found.mixtures, session)
+        for path in reports:
+            _check_not_a_stem(path, args.output_path, found.mixtures, session)
+
+
+def _reports(args: argparse.Namespace) -> list[pathlib.Path]:
+    """Where to write what a run did."""
+    given = (args.report, args.html)
+    return [pathlib.Path(path) for path in given if path is not None]
 
 
 def load_session(args: argparse.Namespace) -> Session:
@@ -181,46 +193,59 @@ def _encoding(args: argparse.Namespace) -> Encoding:
 
 
 def _check_not_a_stem(
-    args: argparse.Namespace,
+    report: pathlib.Path,
+    output: pathlib.Path | None,
     found: Sequence[Mixture],
     session: Session,
 ) -> None:
     """Refuse a report that could take the place of a stem."""
-    if args.output_path is None:
+    if output is None:
         # The run makes a folder of its own among these, whose name nobody knows yet.
         samples = pathlib.Path(os.path.realpath(session.folder / "samples"))
-        if samples in pathlib.Path(os.path.realpath(args.report)).parent.parents:
+        if samples in pathlib.Path(os.path.realpath(report)).parent.parents:
             raise UserError(
-                f"{args.report}: expected a report outside the folders in {samples}, "
-                "or --output_path"
+                f"{report}: expected a report outside the folders in {samples}, or "
+                "--output_path"
             )
         return
     stems = [*session.stems, *map(naming.complement, session.stems)]
-    report_folder, name = os.path.split(os.path.realpath(args.report))
+    report_folder, name = os.path.split(os.path.realpath(report))
     for mixture in found:
         for stem in mixture.stem_names(stems):
-            place = args.output_path / stem
+            place = output / stem
             if place.name == name and report_folder == os.path.realpath(place.parent):
-                raise UserError(f"{args.report} is a stem and would be overwritten")
+                raise UserError(f"{report} is a stem and would be overwritten")
 
 
 @contextlib.contextmanager
 def _reporting(
-    args: argparse.Namespace, session: Session, found: Found
-) -> Iterator[list]:
-    """A list for what becomes of each file; written as a report whatever happens."""
-    files: list = []
+    args: argparse.Namespace, session: Session, found: Found, excerpt: Excerpt
+) -> Iterator[Callable[[FileReport], None]]:
+    """Takes what becomes of each file; tells of it whatever happens."""
+    files: list[FileReport] = []
     facts = report.run_facts(args, session.config, session.checkpoint.path)
     facts["left_out"] = [
         {"path": place, "reason": reason} for place, reason in found.left_out
     ]
-    complete = False
-    try:
-        yield files
-        complete = True
-    finally:
-        if args.report is not None:
-            report.write_report(args.report, files, {**facts, "complete": complete})
+    facts["complete"] = False
+    with contextlib.ExitStack() as stack:
+        page = None
+        if args.html is not None:
+            page = stack.enter_context(picture.Picture(args.html, excerpt))
+
+        def finished(file: FileReport) -> None:
+            files.append(file)
+            if page:
+                page.add(file)
+
+        try:
+            yield finished
+            facts["complete"] = True
+        finally:
+            if args.report is not None:
+                report.write_report(args.report, files, facts)
+            if page:
+                page.write(facts)
 
 
 def _separate_stdin(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import os
 import pathlib
 import time
 from collections.abc import Container, Sequence
+from typing import Callable
 
 import util
 from sswavenet.config.session import Config
@@ -45,17 +46,17 @@ def separate_all(
     engine: Engine,
     options: Options,
     session: pathlib.Path,
-    files: list[FileReport] | None = None,
+    finished: Callable[[FileReport], None] | None = None,
 ) -> Summary:
     """Separate mixtures one after the other; a bad one does not end the run.
 
     Each that fails is logged as an error of one line, and none of its stems is written.
-    Reports are added to `files` as soon as they are there, for who wants to know after
-    an interrupt. The folder `session` holds the default output folder. Raises UserError
-    where with these options nothing can be separated.
+    `finished` gets what became of each as soon as that is known, for who wants to know
+    after an interrupt. The folder `session` holds the default output folder. Raises
+    UserError where with these options nothing can be separated.
     """
     started = time.monotonic()
-    files = [] if files is None else files
+    files: list[FileReport] = []
     rate = engine.config.sample_rate
     stems = chosen_stems(engine.config, options)
     mixtures, done = to_do(mixtures, options, stems)
@@ -75,10 +76,13 @@ def separate_all(
         for mixture in mixtures:
             with bars.next_file(mixture.path.name, mixture.size) as bar:
                 if mixture in done:
-                    files.append(FileReport(mixture.shown, SKIPPED))
-                    continue
-                paths = mixture.stem_paths(folder, stems)
-                files.append(attempt(mixture, paths, folder, networks, options, bar))
+                    found = FileReport(mixture.shown, SKIPPED)
+                else:
+                    paths = mixture.stem_paths(folder, stems)
+                    found = attempt(mixture, paths, folder, networks, options, bar)
+            files.append(found)
+            if finished:
+                finished(found)
     separated = [file for file in files if file.status == SEPARATED]
     if not separated and not options.output_path:
         with contextlib.suppress(OSError):  # folders in it stay

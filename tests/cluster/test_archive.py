@@ -167,6 +167,14 @@ def test_a_report_is_not_appended_to_an_input(run, session, memory, songs, capsy
     assert stems_in(memory) == {}
 
 
+def test_a_page_of_an_archive_is_refused(run, memory, tmp_path, capsys):
+    words = ["--output_path", "memory://stems", "--html", tmp_path / "page.html"]
+    assert run("memory://songs", *words) == 2
+    assert "--html shows files of this machine" in capsys.readouterr().err
+    assert stems_in(memory) == {}
+    assert not (tmp_path / "page.html").exists()
+
+
 @pytest.mark.parametrize("output", ["memory://songs", "memory://"])
 def test_stems_do_not_go_among_mixtures(run, memory, output, capsys):
     assert run("memory://songs", "--output_path", output) == 2

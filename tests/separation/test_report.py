@@ -1,4 +1,4 @@
-"""--report: what it says and where it is refused."""
+"""--report: what it says, and where it and a page of --html are refused."""
 
 import hashlib
 import json
@@ -44,16 +44,19 @@ def test_the_report_says_what_became_of_each_file(infer, session, folder, tmp_pa
         assert entry["sha256"] == expected
 
 
-def test_a_report_that_cannot_be_written_is_refused_first(infer, folder, tmp_path):
+@pytest.mark.parametrize("flag", ["--report", "--html"])
+def test_a_report_that_cannot_be_written_is_refused_first(
+    flag, infer, folder, tmp_path
+):
     make_tone(folder / "song.wav")
     for place in (folder / "song.wav" / "deep" / "r.json", folder):
-        status, (line,) = infer(folder, f"--report={place}")
+        status, (line,) = infer(folder, f"{flag}={place}")
         assert status == 2
         assert f"cannot write {place}: " in line
         assert not (tmp_path / "out").exists()
     assert (
         f"expected {folder / 'song.wav'} to be a folder"
-        in infer(folder, f"--report={folder / 'song.wav' / 'r.json'}")[1][0]
+        in infer(folder, f"{flag}={folder / 'song.wav' / 'r.json'}")[1][0]
     )
 
 
@@ -65,36 +68,43 @@ def test_a_missing_folder_of_the_report_is_made(infer, folder, tmp_path):
         assert json.loads((place / "r.json").read_text())["complete"] is True
 
 
+@pytest.mark.parametrize("flag", ["--report", "--html"])
 @pytest.mark.parametrize("name", ["in/song.wav", "session/config.json", "link.json"])
-def test_a_report_in_the_place_of_an_input_is_refused(infer, folder, tmp_path, name):
+def test_a_report_in_the_place_of_an_input_is_refused(
+    flag, infer, folder, tmp_path, name
+):
     make_tone(folder / "song.wav")
     (tmp_path / "link.json").symlink_to(folder / "song.wav")
     before = (tmp_path / name).read_bytes()
-    status, (line,) = infer(folder, f"--report={tmp_path / name}")
+    status, (line,) = infer(folder, f"{flag}={tmp_path / name}")
     assert status == 2
     assert "is an input and would be overwritten" in line
     assert (tmp_path / name).read_bytes() == before
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("flag", ["--report", "--html"])
 @pytest.mark.parametrize("flags", [[], ["--stems=vocals"]])
-def test_a_report_in_the_place_of_a_stem_is_refused(infer, folder, tmp_path, flags):
+def test_a_report_in_the_place_of_a_stem_is_refused(
+    flag, infer, folder, tmp_path, flags
+):
     make_tone(folder / "song.wav")
     report = tmp_path / "out" / "song_drums.wav"
-    status, (line,) = infer(folder, f"--report={report}", *flags)
+    status, (line,) = infer(folder, f"{flag}={report}", *flags)
     assert status == 2
     assert "song_drums.wav is a stem and would be overwritten" in line
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("flag", ["--report", "--html"])
 def test_a_report_in_a_folder_of_stems_to_come_is_refused(
-    infer, session, folder, tmp_path
+    flag, infer, session, folder, tmp_path
 ):
     make_tone(folder / "song.wav")
     (tmp_path / "link").symlink_to(session / "samples")
     for place in (session / "samples", tmp_path / "link"):
         report = place / "samples_1" / "song_bass.wav"
-        status, (line,) = infer(folder, f"--report={report}", output=None)
+        status, (line,) = infer(folder, f"{flag}={report}", output=None)
         assert status == 2
         assert f"expected a report outside the folders in {session / 'samples'}" in line
     assert not (session / "samples").exists()
@@ -114,12 +124,15 @@ def test_a_report_is_written_at_the_end_of_a_link(infer, folder, tmp_path):
     assert [file["status"] for file in report["files"]] == ["separated"]
 
 
-def test_a_report_in_the_place_of_a_pipe_or_folder_is_refused(infer, folder, tmp_path):
+@pytest.mark.parametrize("flag", ["--report", "--html"])
+def test_a_report_in_the_place_of_a_pipe_or_folder_is_refused(
+    flag, infer, folder, tmp_path
+):
     make_tone(folder / "song.wav")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for name in ("pipe", "link", "in"):
-        status, (line,) = infer(folder, f"--report={tmp_path / name}")
+        status, (line,) = infer(folder, f"{flag}={tmp_path / name}")
         assert status == 2
         assert f"cannot write {tmp_path / name}: expected a file or nothing" in line
     assert (tmp_path / "pipe").is_fifo()
