@@ -659,6 +659,19 @@ def free_port():
         return server.getsockname()[1]
 
 
+def run_processes(path, count, code=RUN):
+    """The exit statuses of as many processes, which train a session together."""
+    shared = {}
+    if count > 1:
+        shared["KERAS_DISTRIBUTION_JOB_ADDRESSES"] = f"127.0.0.1:{free_port()}"
+        shared["KERAS_DISTRIBUTION_NUM_PROCESSES"] = str(count)
+    processes = [
+        run_training(path, code, **shared, KERAS_DISTRIBUTION_PROCESS_ID=str(number))
+        for number in range(count)
+    ]
+    return [process.wait(timeout=300) for process in processes]
+
+
 @pytest.mark.slow
 @pytest.mark.keras3
 def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
@@ -668,20 +681,27 @@ def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
     two = one.replace(session_path=str(tmp_path / "two"))
     path = tmp_path / "config.json"
     path.write_text(json.dumps(to_document(two)))
-    names = "KERAS_DISTRIBUTION_"
-    shared = {
-        f"{names}JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
-        f"{names}NUM_PROCESSES": "2",
-    }
-    processes = [
-        run_training(path, **shared, **{f"{names}PROCESS_ID": str(number)})
-        for number in range(2)
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert run_processes(path, 2) == [0, 0]
     assert len(history(two.session_path)) == len(history(one.session_path)) < 9
     for left, right in zip(history(one.session_path), history(two.session_path)):
         for name in ("loss", "val_loss"):
             assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.keras3
+@pytest.mark.parametrize("counts", [(2, 1), (1, 2)])
+def test_a_training_goes_on_with_more_or_fewer_processes(tree, tmp_path, counts):
+    """The batch is shared out anew; what is drawn and learned stays the same."""
+    one = session_config(tree, tmp_path / "one")
+    training.train(one)
+    other = one.replace(session_path=str(tmp_path / "other"))
+    path = tmp_path / "config.json"
+    for num_epochs, count in enumerate(counts, 1):
+        path.write_text(json.dumps(to_document(other.replace(num_epochs=num_epochs))))
+        assert run_processes(path, count) == [0] * count
+    assert len(history(other.session_path)) == 2
+    assert_same_training(one.session_path, other.session_path, one)
 
 
 STOPPED = """
@@ -705,16 +725,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_steps_train=1000)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(to_document(config)))
-    names = "KERAS_DISTRIBUTION_"
-    shared = {
-        f"{names}JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
-        f"{names}NUM_PROCESSES": "2",
-    }
-    processes = [
-        run_training(path, STOPPED, **shared, **{f"{names}PROCESS_ID": str(number)})
-        for number in range(2)
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [143, 143]
+    assert run_processes(path, 2, STOPPED) == [143, 143]
     interrupted = tmp_path / "s" / "interrupted.hdf5"
     state = checkpoints.read_checkpoint(interrupted, config).state
     assert (state["epoch"], state["step"]) in [(0, 1), (0, 2), (0, 3)]
