@@ -27,6 +27,7 @@ from tests.support import (
     GOLDEN,
     TASK_NAMES,
     golden_checkpoint,
+    make_tone,
 )
 from util import UserError
 
@@ -210,6 +211,33 @@ def test_help_imports_nothing_heavy():
     assert status == "0"
     heavy = {"keras", "jax", "theano", "torch", "numpy", "scipy", "soundfile", "h5py"}
     assert heavy.isdisjoint(modules)
+
+
+def test_help_comes_at_once():
+    """In seconds of a processor, which other work on the machine does not change."""
+    took = []
+    for _ in range(3):
+        before = sum(os.times()[2:4])
+        done = run_code("import main; main.main(['--help'])")
+        took.append(sum(os.times()[2:4]) - before)
+    assert "--cluster_resources" in done.stdout
+    assert min(took) < 0.5
+
+
+def test_a_run_on_one_machine_imports_nothing_of_clusters(session, folder, tmp_path):
+    make_tone(folder / "song.wav")
+    words = ["--mode=inference", f"--config={session / 'config.json'}", str(folder)]
+    code = (
+        "import sys\n"
+        "from tests.support import without_network\n"
+        "with without_network() as run:\n"
+        f"    assert run({[*words, f'--output_path={tmp_path}']}) == 0\n"
+        "print(*sys.modules)\n"
+    )
+    modules = run_code(code).stdout.splitlines()[-1].split()
+    assert "sswavenet.separation.folder" in modules
+    assert {"ray", "fsspec", "s3fs"}.isdisjoint(modules)
+    assert not any(name.startswith("sswavenet.cluster") for name in modules)
 
 
 @pytest.mark.keras3
