@@ -27,6 +27,9 @@ def process_pool(
         mp_context=multiprocessing.get_context("spawn"),
         initializer=prepare,
     )
+    # All of them begin before anything waits for them. Else the executor does not
+    # notice when one ends as it begins, and waits for ever.
+    pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
     try:
         yield pool
     except concurrent.futures.process.BrokenProcessPool:
