@@ -37,17 +37,16 @@ HEAD = (
 AUDIO = pathlib.Path(util.__file__).resolve().parent / "audio"
 STEP = 0.2  # seconds between two looks at how far a separation is
 Changes = tuple[Any, Any, str, Any]  # of both buttons, the status and the results
-Chosen = tuple[str, str, "str | None"]  # session, format and sample type
+# By what they are called on the page.
+ENCODINGS = {
+    **{
+        f"{form}, {subtype}": Encoding(form, subtype)
+        for form, known in FORMATS.items()
+        for subtype in known.subtypes
+    },
+    **{form: Encoding(form) for form, known in FORMATS.items() if known.is_lossy},
+}
 GONE = "This page was closed here. Load it again."
-
-
-def theme() -> Any:
-    """Colours and fonts: those of the player, all of them here already."""
-    fonts = {
-        "font": ["system-ui", "sans-serif"],
-        "font_mono": ["ui-monospace", "monospace"],
-    }
-    return gr.themes.Base(**fonts, radius_size="md", spacing_size="md")
 
 
 class Page:
@@ -104,19 +103,18 @@ class Page:
                 session = gr.Dropdown(
                     labels, value=labels[0][1], label="Session", scale=3
                 )
-                form = gr.Dropdown(list(FORMATS), value="wav", label="Format")
-                subtype = gr.Dropdown(
-                    list(FORMATS["wav"].subtypes), value="PCM_16", label="Sample type"
-                )
+                # One choice, not two of which the second follows from the first: a list
+                # that is open while it becomes shorter is more than Gradio can do.
+                forms = list(ENCODINGS)
+                form = gr.Dropdown(forms, value=forms[0], label="Format")
             with gr.Row(elem_classes="go"):
                 go = gr.Button("Separate", variant="primary", scale=4)
                 stop = gr.Button("Stop", scale=1, visible=False)
             status = _html("status")
             shown = _html("shown")
-            first = labels[0][1], "wav", "PCM_16"
-            command = _html("command", _command(None, first))
+            command = _html("command", _command(None, labels[0][1], forms[0]))
 
-            options = [session, form, subtype]
+            options = [session, form]
             seen = {
                 "show_progress": "hidden",
                 "queue": False,
@@ -135,10 +133,7 @@ class Page:
             microphone.clear(self._forget, options, brought, **seen)
             for name, button in buttons.items():
                 button.click(self._example_taker(name), options, brought, **seen)
-            form.change(_subtypes, [form, subtype], subtype, **seen).then(
-                self._command, options, command, **seen
-            )
-            for choice in (session, subtype):
+            for choice in options:
                 choice.change(self._command, options, command, **seen)
             changing = [go, stop, status, shown]
             working = go.click(self._enter, None, changing, **seen).then(
@@ -163,7 +158,6 @@ class Page:
         path: str | None,
         session: str,
         form: str,
-        subtype: str | None,
         request: gr.Request,
     ) -> tuple[str, str, str]:
         """A file or a recording came."""
@@ -172,20 +166,18 @@ class Page:
             name = self._visits.claim(pathlib.Path(path))
         if visit is None or path is None or name is None:
             return "", results.problem(GONE), ""
-        return self._bring(visit, pathlib.Path(path), name, (session, form, subtype))
+        return self._bring(visit, pathlib.Path(path), name, session, form)
 
     def _example_taker(self, name: str) -> Any:
         """What the button of an example does."""
 
-        def take(
-            session: str, form: str, subtype: str | None, request: gr.Request
-        ) -> tuple[str, str, str]:
+        def take(session: str, form: str, request: gr.Request) -> tuple[str, str, str]:
             visit = self._visits.get(request.session_hash)
             if visit is None:
                 return "", results.problem(GONE), ""
             path = AUDIO / f"{name}.flac"
-            chosen = session, form, subtype
-            return self._bring(visit, path, path.name, chosen, AUDIO / "references")
+            references = AUDIO / "references"
+            return self._bring(visit, path, path.name, session, form, references)
 
         return take
 
@@ -194,7 +186,8 @@ class Page:
         visit: Visit,
         path: pathlib.Path,
         name: str,
-        chosen: Chosen,
+        session: str,
+        form: str,
         references: pathlib.Path | None = None,
     ) -> tuple[str, str, str]:
         """Look into a file, and say what is to be separated or what is wrong."""
@@ -206,25 +199,23 @@ class Page:
             visit.song = None
             if references is None:
                 shutil.rmtree(path.parent, ignore_errors=True)
-            return "", results.problem(str(error)), _command(None, chosen)
+            return "", results.problem(str(error)), _command(None, session, form)
         visit.song = song
-        return results.describe(song), "", _command(song, chosen)
+        return results.describe(song), "", _command(song, session, form)
 
     def _forget(
-        self, session: str, form: str, subtype: str | None, request: gr.Request
+        self, session: str, form: str, request: gr.Request
     ) -> tuple[str, str, str]:
         """The song was taken away."""
         visit = self._visits.get(request.session_hash)
         if visit is not None:
             visit.song = None
-        return "", "", _command(None, (session, form, subtype))
+        return "", "", _command(None, session, form)
 
-    def _command(
-        self, session: str, form: str, subtype: str | None, request: gr.Request
-    ) -> str:
+    def _command(self, session: str, form: str, request: gr.Request) -> str:
         """The command line for what is chosen now."""
         visit = self._visits.get(request.session_hash)
-        return _command(visit.song if visit else None, (session, form, subtype))
+        return _command(visit.song if visit else None, session, form)
 
     def _enter(self, request: gr.Request) -> Changes:
         """Somebody wants a song to be separated: others may come first."""
@@ -243,7 +234,7 @@ class Page:
         return _ready(results.problem("stopped"))
 
     def _separate(
-        self, session: str, form: str, subtype: str | None, request: gr.Request
+        self, session: str, form: str, request: gr.Request
     ) -> Iterator[Changes]:
         """Separate the song, and tell how far that is."""
         visit = self._visits.get(request.session_hash)
@@ -254,7 +245,7 @@ class Page:
         try:
             job = visit.begin(
                 session,
-                _encoding((session, form, subtype)),
+                _encoding(form),
                 sessions=self._sessions,
                 max_seconds=self._max_seconds,
             )
@@ -289,30 +280,21 @@ def _ready(status: str, shown: Any = gr.skip()) -> Changes:  # noqa: B008
     return gr.update(interactive=True), gr.update(visible=False), status, shown
 
 
-def _encoding(chosen: Chosen) -> Encoding:
+def _encoding(form: str) -> Encoding:
     """How the stems are to be stored.
 
     Raises:
         UserError: it is none of what the page offers.
     """
-    _, form, subtype = chosen
-    known = FORMATS[form].subtypes if form in FORMATS else None
-    if known is None or (known and subtype not in known):
-        raise UserError(f"expected a format that is offered, got {form} {subtype}")
-    return Encoding(form, subtype) if known and subtype else Encoding(form)
+    if form not in ENCODINGS:
+        raise UserError(f"expected a format that is offered, got {form}")
+    return ENCODINGS[form]
 
 
-def _command(song: Song | None, chosen: Chosen) -> str:
+def _command(song: Song | None, session: str, form: str) -> str:
     """The command line for what is chosen."""
     try:
-        line = results.command_line(song, chosen[0], _encoding(chosen))
+        line = results.command_line(song, session, _encoding(form))
     except UserError:
         return ""
     return results.to_copy(line)
-
-
-def _subtypes(form: str, subtype: str | None) -> Any:
-    """What a format offers; what was chosen stays where it can."""
-    known = list(FORMATS[form].subtypes)
-    value = subtype if subtype in known else next(iter(known), None)
-    return gr.update(choices=known, value=value, interactive=bool(known))

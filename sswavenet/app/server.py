@@ -88,11 +88,20 @@ def build(
         pwa=False,
         show_error=True,
         max_file_size=max_bytes,
-        theme=page.theme(),
+        theme=theme(),
         head=page.HEAD,
     )
     guard.app = app
     return guard
+
+
+def theme() -> Any:
+    """Colours and fonts: those of the player, all of them here already."""
+    fonts = {
+        "font": ["system-ui", "sans-serif"],
+        "font_mono": ["ui-monospace", "monospace"],
+    }
+    return gradio.themes.Base(**fonts, radius_size="md", spacing_size="md")
 
 
 def gone() -> Response:

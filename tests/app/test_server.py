@@ -112,7 +112,7 @@ def test_a_path_that_was_not_uploaded_is_not_read(server):
             if "upload" not in str(function["targets"]):
                 continue
             file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-            data = [file, "multi-instrument", "wav", "PCM_16"]
+            data = [file, "multi-instrument", "wav, PCM_16"]
             body = {"data": data, "fn_index": number, "session_hash": session}
             status, text = post(
                 server,
