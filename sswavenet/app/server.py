@@ -10,6 +10,7 @@ import base64
 import hmac
 import ipaddress
 import pathlib
+import re
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,13 @@ from sswavenet.app.visits import Visits
 
 # What a request may be larger than the file in it.
 REQUEST_BYTES = 2**16
+# What the page asks of Gradio. The rest of Gradio is not for visitors: among it is what
+# takes in videos of any size and keeps them.
+API = "/gradio_api/"
+USED = re.compile(
+    r"file=/.*|heartbeat/\w+|queue/(join|data)|run/predict|upload|upload_progress|"
+    r"cancel|reset"
+)
 HEADERS = {
     # The browser itself sees to it that nothing comes from elsewhere, or goes there.
     "Content-Security-Policy": (
@@ -56,7 +64,7 @@ def build(
 
     # Before those of Gradio, which would give an upload its user's name and put two of
     # the same content into one place.
-    @app.post("/gradio_api/upload")
+    @app.post(f"{API}upload")
     async def upload(request: Request, upload_id: str | None = None) -> Response:
         return await receive(request, visits, max_bytes, upload_id)
 
@@ -175,7 +183,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        refusal = self._refusal(dict(scope["headers"]))
+        refusal = self._refusal(scope["path"], dict(scope["headers"]))
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -188,27 +196,33 @@ class Guard:
 
         await self.app(scope, receive, send_guarded)
 
-    def _refusal(self, headers: dict[bytes, bytes]) -> Response | None:
+    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> Response | None:
         host = headers.get(b"host", b"").decode("latin-1").rpartition(":")[0] or (
             headers.get(b"host", b"").decode("latin-1")
         )
         if self._hosts and host.lower().strip("[]") not in self._hosts:
             return PlainTextResponse("unknown host", status_code=400)
-        if not self._password:
-            return None
-        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if self._password and not self._is_given(headers.get(b"authorization", b"")):
+            return PlainTextResponse(
+                "This page wants its password, under any user name.",
+                status_code=401,
+                headers={
+                    "WWW-Authenticate": 'Basic realm="sswavenet", charset="UTF-8"'
+                },
+            )
+        if path.startswith(API) and not USED.fullmatch(path[len(API) :]):
+            return PlainTextResponse("not found", status_code=404)
+        return None
+
+    def _is_given(self, authorization: bytes) -> bool:
+        """Whether a browser gave the password."""
+        kind, _, given = authorization.partition(b" ")
         try:
             words = base64.b64decode(given, validate=True) if kind == b"Basic" else b""
         except ValueError:
             words = b""
-        if hmac.compare_digest(
+        return hmac.compare_digest(
             words.partition(b":")[2], self._password.encode("utf-8")
-        ):
-            return None
-        return PlainTextResponse(
-            "This page wants its password, under any user name.",
-            status_code=401,
-            headers={"WWW-Authenticate": 'Basic realm="sswavenet", charset="UTF-8"'},
         )
 
 

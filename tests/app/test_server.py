@@ -68,6 +68,35 @@ def test_no_other_file_is_served(path, server):
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "proxy=http://127.0.0.1:1/",
+        "file=http://127.0.0.1:1/song.wav",
+        "file//etc/passwd",
+        "info",
+        "openapi.json",
+        "vibe-code",
+        "stream/x/0/0/playlist.m3u8",
+    ],
+)
+def test_what_the_page_does_not_need_is_not_there(path, server):
+    assert server.get(f"/gradio_api/{path}") == (404, b"not found")
+
+
+def test_what_gradio_would_take_in_and_keep_is_not_taken(server):
+    def everything():
+        return set(server.temporary.rglob("*"))
+
+    before = everything()
+    part = 'Content-Disposition: form-data; name="video"; filename="x.mp4"'
+    body = f"--frontier\r\n{part}\r\n\r\nvideo\r\n--frontier--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=frontier"}
+    for name in ("process_recording", "upload/", "component_server", "vibe-edit"):
+        assert post(server, f"/gradio_api/{name}", body, kind)[0] == 404, name
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
     "name", ["../../../evil.wav", "/etc/evil.wav", "..", "a/b.wav"]
 )
 def test_the_name_of_an_upload_is_no_path(name, server):
