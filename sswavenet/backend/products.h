@@ -2,7 +2,8 @@
 //
 // With `Half`, factors are rounded to bfloat16 and sums stay float32. Two of a product's
 // terms then fit into the place of one float: the factors are packed in pairs, and the
-// same loops run over half as many.
+// same loops run over half as many. Where `FLOAT16` is defined and the processor has it,
+// factors are float16 instead, and of each product there are two sums in float16.
 
 #ifndef SSWAVENET_PRODUCTS_H_
 #define SSWAVENET_PRODUCTS_H_
@@ -53,8 +54,11 @@ struct Aligned {
 };
 using Floats = std::vector<float, Aligned<float>>;
 
-// Whether the processor multiplies bfloat16.
-#if defined(__AVX512BF16__)
+// Whether the processor multiplies numbers of 16 bits.
+#if !defined(__AVX512FP16__)
+#undef FLOAT16
+#endif
+#if defined(FLOAT16) || defined(__AVX512BF16__)
 constexpr bool kHasHalf = true;
 #else
 constexpr bool kHasHalf = false;
@@ -66,12 +70,34 @@ constexpr int64_t kTerms = Half ? 2 : 1;
 
 template <bool Half>
 INLINE Vec AddProduct(Vec sum, float value, Vec row) {
-#if defined(__AVX512BF16__)
+#if defined(FLOAT16)
+  if constexpr (Half) {  // for the intrinsic GCC 12 moves each sum to and fro
+    asm("vfmadd231ph %1, %2, %0" : "+v"(sum) : "v"(row), "v"(_mm512_set1_ps(value)));
+    return sum;
+  }
+#elif defined(__AVX512BF16__)
   if constexpr (Half)
     return _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)_mm512_set1_ps(value));
 #endif
   return sum + value * row;
 }
+
+// Whether a register holds two sums of 16 bits for each column, which end as their sum.
+#if defined(FLOAT16)
+template <bool Half>
+constexpr bool kSplit = Half;
+
+INLINE Vec Joined(Vec sums) {
+  const __m512i turned = _mm512_maskz_rol_epi32(-1, (__m512i)sums, 16);
+  const __m512h both = _mm512_add_ph((__m512h)sums, (__m512h)turned);
+  return (Vec)_mm512_maskz_cvtph_ps(-1, _mm512_maskz_cvtepi32_epi16(-1, (__m512i)both));
+}
+#else
+template <bool Half>
+constexpr bool kSplit = false;
+
+INLINE Vec Joined(Vec sums) { return sums; }
+#endif
 
 // A product summed over taps: c[r] (+)= sum over taps of a[tap][r] @ w[tap]. A value of
 // the left factor lies at a + tap * tap_step + r * row_step + k * depth_step.
@@ -95,7 +121,7 @@ INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v)
-      sums[r][v] = add ? Load(to + r * ldc + v * kWidth) : Vec{};
+      sums[r][v] = add && !kSplit<Half> ? Load(to + r * ldc + v * kWidth) : Vec{};
   for (int64_t tap = 0; tap < p.taps; ++tap) {
     const float* a = p.a + row * p.row_step + tap * p.tap_step;
     for (int64_t k = 0; k < p.depth; ++k, a += p.depth_step, w += ldw) {
@@ -114,7 +140,11 @@ INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_
 #pragma GCC unroll 32
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) Store(to + r * ldc + v * kWidth, sums[r][v]);
+    for (int v = 0; v < V; ++v) {
+      float* at = to + r * ldc + v * kWidth;
+      if (kSplit<Half>) sums[r][v] = Joined(sums[r][v]) + (add ? Load(at) : Vec{});
+      Store(at, sums[r][v]);
+    }
 }
 
 template <bool Half, int V>
@@ -144,7 +174,11 @@ void Run(const Product& p, int64_t rows, int64_t columns, float* c, int64_t ldc,
 
 // The values of `low`, then those of `high`, rounded to bfloat16.
 INLINE Vec Rounded(Vec low, [[maybe_unused]] Vec high) {
-#if defined(__AVX512BF16__)
+#if defined(FLOAT16)
+  const __m256i first = _mm512_maskz_cvtps_ph(-1, (__m512)low, 0);
+  const __m256i second = _mm512_maskz_cvtps_ph(-1, (__m512)high, 0);
+  return (Vec)_mm512_maskz_inserti64x4(-1, _mm512_castsi256_si512(first), second, 1);
+#elif defined(__AVX512BF16__)
   return (Vec)_mm512_cvtne2ps_pbh(high, low);
 #else
   return low;
@@ -153,7 +187,7 @@ INLINE Vec Rounded(Vec low, [[maybe_unused]] Vec high) {
 
 // Of rounded values, those of the first half next to those of the second.
 INLINE Vec Interleaved(Vec rounded) {
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BW__)
   __m512i order = _mm512_set_epi32(
       0x1f000f, 0x1e000e, 0x1d000d, 0x1c000c, 0x1b000b, 0x1a000a, 0x190009, 0x180008,
       0x170007, 0x160006, 0x150005, 0x140004, 0x130003, 0x120002, 0x110001, 0x100000);

@@ -18,6 +18,7 @@
 #include <mutex>
 #include <thread>
 
+#define FLOAT16 1  // a network that is not trained has no small gradients to lose
 #include "products.h"
 
 namespace {
