@@ -16,9 +16,15 @@ is the same moment. The last stem is the remainder.
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft, signal
+from scipy import fft
 
-from sswavenet.separation.spectra import FIRST_FRAME, OVERLAP, Overlapping, Windows
+from sswavenet.separation.spectra import (
+    FIRST_FRAME,
+    OVERLAP,
+    Overlapping,
+    Windows,
+    hann,
+)
 
 # Parts of the network's rate, at 16 kHz 4 and 7.5 kHz. Above TOP resampling has left
 # little to compare, or nothing: there a frame is shared out like the energy between.
@@ -51,7 +57,7 @@ class NativeStems:
         self._overlapping = Overlapping(self._windows)
         # As long, and even, so that both windows have their middle at a sample.
         half = max(1, round(self._windows.length / 2 * estimates_rate / mixture_rate))
-        self._window = signal.get_window("hann", 2 * half).astype(np.float32)
+        self._window = hann(2 * half)
         # Twice as many frequencies, to interpolate between.
         self._fft_length = fft.next_fast_len(4 * half, real=True)
         self._below, self._fraction, self._high = self._places()

@@ -7,11 +7,17 @@ sample 0 is `FIRST_FRAME`. Audio is float32 (frames, channels).
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft, signal
+from scipy import fft
 
 HOP_SECONDS = 1024 / 44100
 OVERLAP = 4  # windows that hold a sample
 FIRST_FRAME = 1 - OVERLAP // 2
+
+
+def hann(length: int) -> np.ndarray:
+    """A period of the window, without `scipy.signal`, whose import takes long."""
+    turns = np.arange(length) / length
+    return (0.5 - 0.5 * np.cos(2 * np.pi * turns)).astype(np.float32)
 
 
 class Windows:
@@ -26,7 +32,7 @@ class Windows:
         self.hop: int = fft.next_fast_len(hop, real=True)
         self.length = OVERLAP * self.hop
         self.num_bins = self.length // 2 + 1
-        self._window = signal.get_window("hann", self.length).astype(np.float32)
+        self._window = hann(self.length)
 
     def spectra(self, audio: np.ndarray, count: int) -> np.ndarray:
         """Spectra of the `count` frames whose windows begin at the samples 0, hop, ...
