@@ -67,18 +67,25 @@ class Downmix:
     ) -> np.ndarray:
         """The mean of what is wanted of a part: shape (frames,)."""
         # One channel at a time, since there may be many.
+        channels = [channel[:, np.newaxis] for channel in audio.T]
         total = np.zeros((WINDOWS_OF_PART, self._windows.num_bins), np.complex64)
-        in_phase, powers = total.copy(), np.zeros(total.shape, np.float32)
+        powers = np.zeros(total.shape, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever hears it checks
-            for channel in audio.T:
-                spectra = self._windows.spectra(channel[:, np.newaxis], WINDOWS_OF_PART)
-                powers += np.square(np.abs(spectra[0]))
-                total += spectra[0]
-                against = (in_phase * spectra[0].conj()).real < 0
-                in_phase += np.where(against, -spectra[0], spectra[0])
-            lost = np.square(np.abs(total)) < LOST * powers
+            for channel in channels:
+                (spectra,) = self._windows.spectra(channel, WINDOWS_OF_PART)
+                powers += _power(spectra)
+                total += spectra
+            lost = _power(total) < LOST * powers
             change = np.zeros_like(total)
             if powers[lost].sum() > CANCELLED * powers.sum():
-                change = (in_phase - total) / np.float32(audio.shape[1])
+                for channel in channels:
+                    (spectra,) = self._windows.spectra(channel, WINDOWS_OF_PART)
+                    against = (change * spectra.conj()).real < 0
+                    change += np.where(against, -spectra, spectra)
+                change = (change - total) / np.float32(audio.shape[1])
                 self.turned_length += wanted.stop - wanted.start
         return to_mono(audio[wanted]) + overlapping.add(change)[wanted]
+
+
+def _power(spectra: np.ndarray) -> np.ndarray:
+    return np.square(spectra.real) + np.square(spectra.imag)
