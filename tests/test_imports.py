@@ -30,7 +30,7 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Importing one of these takes seconds and wants a backend.
-HEAVY = {"keras", "jax", "torch", "tensorflow", "theano", "openvino"}
+HEAVY = {"keras", "jax", "torch", "tensorflow", "theano"}
 
 # By the names that they are imported by, packages included.
 MODULES = {

@@ -124,7 +124,7 @@ def test_the_wheel_asks_for_what_is_tested(wheel):
 
     extras = {
         f'{line}; extra == "{extra}"'
-        for extra in ("app", "cluster", "openvino")
+        for extra in ("app", "cluster")
         for line in listed(f"requirements-{extra}.txt")
     }
     plain = {line.replace("'", '"') for line in needed}

@@ -14,7 +14,6 @@ _OPTIONAL = {
     "fastapi": "-r requirements-app.txt",
     "fsspec": "-r requirements-cluster.txt",
     "gradio": "-r requirements-app.txt",
-    "openvino": "-r requirements-openvino.txt",
     "ray": "-r requirements-cluster.txt",
     "s3fs": "-r requirements-cluster.txt",
     "tensorboardX": "tensorboardX",

@@ -26,7 +26,6 @@ PACKAGES = (
     "jax",
     "keras",
     "numpy",
-    "openvino",
     "scipy",
     "soundfile",
     "tensorflow",

@@ -40,7 +40,7 @@ def build_streams(
     precision: str = "float32",
     num_parallel: int = 1,
 ) -> Callable[[], Stream]:
-    """What begins streams: compiled code, OpenVINO for bfloat16 without it, or Keras.
+    """What begins streams: compiled code or, for float32 without it, Keras.
 
     `num_parallel` streams go on side by side, and share the cores. Raises UserError
     where there is nothing here that computes in this precision.
@@ -53,9 +53,11 @@ def build_streams(
     from sswavenet.separation import stream_keras
 
     if precision == "bfloat16" and compat.is_jax_on_cpu():
-        from sswavenet.separation import stream_openvino  # an optional package
-
-        return stream_openvino.build_streams(*given, num_parallel)
+        raise UserError(
+            "--precision bfloat16 on a processor needs a C++ compiler, AVX512_FP16 or "
+            "AVX512_BF16, and a network whose channels are multiples of 16: leave it "
+            "out"
+        )
     return stream_keras.build_streams(*given, precision)
 
 

@@ -46,7 +46,7 @@ def test_a_missing_gpu_is_said_in_one_line(session, folder, tmp_path):
     ("error", "message"),
     [
         (ModuleNotFoundError("", name="h5py"), "make .venv, then run .venv/bin/python"),
-        (ModuleNotFoundError("", name="openvino"), "requirements-openvino.txt"),
+        (ModuleNotFoundError("", name="gradio"), "requirements-app.txt"),
         (MemoryError(), "out of memory"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9"), "out of mem"),
         (OSError(28, "No space left on device", "a.hdf5"), "a.hdf5: No space left"),

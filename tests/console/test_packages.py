@@ -61,9 +61,7 @@ def test_what_no_environment_has_is_installed_by_its_name(module, backend, monke
     assert packages.how_to_install(module) == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "file"), [("openvino", "openvino"), ("gradio", "app")]
-)
+@pytest.mark.parametrize(("name", "file"), [("ray", "cluster"), ("gradio", "app")])
 def test_what_is_optional_has_a_file_of_its_own(name, file, monkeypatch):
     monkeypatch.setattr("sys.executable", "python")
     command = packages.how_to_install(f"{name}.runtime")
@@ -74,6 +72,6 @@ def test_what_is_optional_has_a_file_of_its_own(name, file, monkeypatch):
 def test_an_installed_program_names_packages_for_it_has_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "python")
     monkeypatch.setattr(util, "__file__", str(tmp_path / "util.py"))
-    for name in ("h5py", "openvino"):
+    for name in ("h5py", "gradio"):
         command = packages.how_to_install(f"{name}.more")
         assert command == f"python -m pip install {name}"
