@@ -90,19 +90,40 @@ using Buffer = ffi::Buffer<ffi::F32, rank>;
 template <size_t rank>
 using Result = ffi::ResultBuffer<ffi::F32, rank>;
 
-ffi::Error Refused(const Check& check) {
-  return ffi::Error::InvalidArgument(check.wrong());
+template <typename Dimensions>
+std::string Text(const Dimensions& dimensions) {
+  std::string text;
+  for (int64_t d : dimensions) text += (text.empty() ? "" : ", ") + std::to_string(d);
+  return "(" + text + ")";
 }
 
-ffi::Error OutOfMemory() {
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted,
-                    "no memory for what the compiled code works in");
+template <typename Array>
+void ExpectShape(const char* name, const Array& array,
+                 std::initializer_list<int64_t> expected) {
+  const auto got = array.dimensions();
+  Expect(std::equal(got.begin(), got.end(), expected.begin(), expected.end()),
+         name + (" of shape " + Text(expected)) + ", got " + Text(got));
 }
+
+// What a handler returns, or that it was not given what it expects or ran out of memory.
+template <auto handler>
+struct Handled;
+template <typename... Given, ffi::Error (*handler)(Given...)>
+struct Handled<handler> {
+  static ffi::Error Call(Given... given) try {
+    return handler(given...);
+  } catch (const std::invalid_argument& error) {
+    return ffi::Error::InvalidArgument(error.what());
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                      "no memory for what the compiled code works in");
+  }
+};
 
 // Two gradients from what each group of stretches gave: parts of `size` floats, one
 // gradient after the other. Always in the same order.
 template <typename One, typename Other>
-void AddUp(const std::vector<float>& parts, int64_t size, One& one, Other& other) {
+void AddUp(const Floats& parts, int64_t size, One& one, Other& other) {
   const int64_t first = one->element_count();
   std::fill_n(one->typed_data(), first, 0.0f);
   std::fill_n(other->typed_data(), size - first, 0.0f);
@@ -125,14 +146,13 @@ struct Shape {
         skip_start(skip_start),
         skip_length(skip.dimensions()[1]) {}
 
-  void Holds(Check& check) const {
-    check.Channels("channels", channels);
-    check.Channels("skip channels", skips);
-    check.That(dilation > 0 && dilation <= (given - 1) / 2,
+  void Check() const {
+    ExpectChannels("channels", channels);
+    ExpectChannels("skip channels", skips);
+    Expect(dilation > 0 && dilation <= (given - 1) / 2,
                "a dilation of at least 1 that leaves of " + std::to_string(given) +
                    " samples at least one, got " + std::to_string(dilation));
-    if (check.failed()) return;
-    check.That(skip_start >= 0 && skip_start <= length() - skip_length,
+    Expect(skip_start >= 0 && skip_start <= length() - skip_length,
                "skips within " + std::to_string(length()) + " samples, got " +
                    std::to_string(skip_length) + " from " + std::to_string(skip_start));
   }
@@ -160,30 +180,26 @@ template <bool Half>
 ffi::Error BlockForward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> skip_sum,
                         Buffer<3> filters, Buffer<2> mixing, int64_t dilation,
                         int64_t skip_start, bool residual, bool keep, Result<3> out,
-                        Result<3> skip_out, Result<3> gate) try {
+                        Result<3> skip_out, Result<3> gate) {
   constexpr int64_t T = kTerms<Half>;
   const Shape s(x, skip_sum, dilation, skip_start);
-  Check check;
-  s.Holds(check);
-  if (check.failed()) return Refused(check);
+  s.Check();
   const int64_t C = s.channels, length = s.length(), both = s.both();
-  check.Shape("skip_sum", skip_sum, {s.batch, s.skip_length, s.skips});
-  check.Shape("filters", filters, {3, C, 2 * C});
-  check.Shape("mixing", mixing, {C, both});
-  check.Shape("out", *out, {s.batch, length, C});
-  check.Shape("skip_out", *skip_out, {s.batch, s.skip_length, s.skips});
-  check.Shape("gate", *gate, {s.batch, keep ? length : 0, 2 * C});
-  if (check.failed()) return Refused(check);
+  ExpectShape("skip_sum", skip_sum, {s.batch, s.skip_length, s.skips});
+  ExpectShape("filters", filters, {3, C, 2 * C});
+  ExpectShape("mixing", mixing, {C, both});
+  ExpectShape("out", *out, {s.batch, length, C});
+  ExpectShape("skip_out", *skip_out, {s.batch, s.skip_length, s.skips});
+  ExpectShape("gate", *gate, {s.batch, keep ? length : 0, 2 * C});
   Factor<Half> f(3 * C * 2 * C), m(C * both);
   const float* filter = f.Rows(filters.typed_data(), 3 * C, 2 * C);
   const float* mix = m.Rows(mixing.typed_data(), C, both);
   const int64_t stretches = Count(length, kRows);
   struct Room {
-    std::vector<float> z, gate;
+    Floats z, gate;
     Factor<Half> taps, gated;
   };
-  const Room empty{std::vector<float>(kRows * C),
-                   std::vector<float>(keep ? 0 : kRows * 2 * C),
+  const Room empty{Floats(kRows * C), Floats(keep ? 0 : kRows * 2 * C),
                    Factor<Half>(3 * kRows * C), Factor<Half>(kRows * C)};
   InParallel(pool, s.batch * stretches, empty, [&](int64_t job, Room& room) {
     auto& [z, own, taps, gated] = room;
@@ -212,8 +228,6 @@ ffi::Error BlockForward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> skip_sum,
               s.skips, true);
   });
   return ffi::Error::Success();
-} catch (const std::bad_alloc&) {
-  return OutOfMemory();
 }
 
 // What the sums of `gate` need of the gradient: dg (rows, 2C) from dz (rows, C).
@@ -236,40 +250,34 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
                          Buffer<3> filters_t, Buffer<2> mixing_t, Buffer<3> out_grad,
                          Buffer<3> skip_grad, int64_t dilation, int64_t skip_start,
                          bool residual, Result<3> x_grad, Result<3> filters_grad,
-                         Result<2> mixing_grad, Result<3> dgate) try {
+                         Result<2> mixing_grad, Result<3> dgate) {
   constexpr int64_t T = kTerms<Half>;
   const Shape s(x, skip_grad, dilation, skip_start);
-  Check check;
-  s.Holds(check);
-  if (check.failed()) return Refused(check);
+  s.Check();
   const int64_t C = s.channels, S = s.skips, length = s.length(), both = s.both();
   const int64_t filters_size = 3 * C * 2 * C, size = filters_size + C * both;
   const int64_t groups = Count(length, kRows * kGroup);
-  check.Shape("gate", gate, {s.batch, length, 2 * C});
-  check.Shape("filters_t", filters_t, {3, 2 * C, C});
-  check.Shape("mixing_t", mixing_t, {both, C});
-  check.Shape("out_grad", out_grad, {s.batch, length, C});
-  check.Shape("skip_grad", skip_grad, {s.batch, s.skip_length, S});
-  check.Shape("x_grad", *x_grad, {s.batch, s.given, C});
-  check.Shape("filters_grad", *filters_grad, {3, C, 2 * C});
-  check.Shape("mixing_grad", *mixing_grad, {C, both});
-  check.Shape("dgate", *dgate, {s.batch, length, 2 * C});
-  if (check.failed()) return Refused(check);
+  ExpectShape("gate", gate, {s.batch, length, 2 * C});
+  ExpectShape("filters_t", filters_t, {3, 2 * C, C});
+  ExpectShape("mixing_t", mixing_t, {both, C});
+  ExpectShape("out_grad", out_grad, {s.batch, length, C});
+  ExpectShape("skip_grad", skip_grad, {s.batch, s.skip_length, S});
+  ExpectShape("x_grad", *x_grad, {s.batch, s.given, C});
+  ExpectShape("filters_grad", *filters_grad, {3, C, 2 * C});
+  ExpectShape("mixing_grad", *mixing_grad, {C, both});
+  ExpectShape("dgate", *dgate, {s.batch, length, 2 * C});
   Factor<Half> f(filters_size), m(both * C);
   const float* filter_t = f.Rows(filters_t.typed_data(), 3 * 2 * C, C);
   const float* mix_t = m.Rows(mixing_t.typed_data(), both, C);
-  std::vector<float> parts(s.batch * groups * size);
+  Floats parts(s.batch * groups * size);
   struct Room {
-    std::vector<float> z, dz, gate_grad;
+    Floats z, dz, gate_grad;
     Factor<Half> left, one, other;
   };
   const int64_t widest = kRows * std::max(2 * C, S);
-  const Room empty{std::vector<float>(kRows * C),
-                   std::vector<float>(kRows * C),
-                   std::vector<float>(Half ? kRows * 2 * C : 0),
-                   Factor<Half>(widest),
-                   Factor<Half>(widest),
-                   Factor<Half>(widest)};
+  const Room empty{Floats(kRows * C),    Floats(kRows * C),
+                   Floats(Half ? kRows * 2 * C : 0),
+                   Factor<Half>(widest), Factor<Half>(widest), Factor<Half>(widest)};
   InParallel(pool, s.batch * groups, empty, [&](int64_t job, Room& room) {
     auto& [z, dz, gate_grad, left, one, other] = room;
     const int64_t item = job / groups, first = job % groups * kRows * kGroup;
@@ -337,41 +345,36 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
   });
   AddUp(parts, size, filters_grad, mixing_grad);
   return ffi::Error::Success();
-} catch (const std::bad_alloc&) {
-  return OutOfMemory();
 }
 
-void CheckHead(Check& check, int64_t S, int64_t H, int64_t outputs) {
-  check.Channels("skip channels", S);
-  check.Channels("hidden channels", H);
-  check.Channels("outputs", outputs);
+void CheckHead(int64_t S, int64_t H, int64_t outputs) {
+  ExpectChannels("skip channels", S);
+  ExpectChannels("hidden channels", H);
+  ExpectChannels("outputs", outputs);
 }
 
 // skips (batch, time, S), first (3, S, H), last (H, outputs) -> (batch, time, outputs):
 // relu, convolution with zeros at both ends, relu, product.
 template <bool Half>
 ffi::Error HeadForward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
-                       Buffer<2> last, Result<3> out) try {
+                       Buffer<2> last, Result<3> out) {
   auto dims = skips.dimensions();
   const int64_t batch = dims[0], length = dims[1], S = dims[2];
   const int64_t H = last.dimensions()[0], outputs = last.dimensions()[1];
   const int64_t stretches = Count(length, kRows);
   constexpr int64_t T = kTerms<Half>;
-  Check check;
-  CheckHead(check, S, H, outputs);
-  check.Shape("first", first, {3, S, H});
-  check.Shape("out", *out, {batch, length, outputs});
-  if (check.failed()) return Refused(check);
+  CheckHead(S, H, outputs);
+  ExpectShape("first", first, {3, S, H});
+  ExpectShape("out", *out, {batch, length, outputs});
   Factor<Half> f(3 * S * H), l(H * outputs);
   const float* one = f.Rows(first.typed_data(), 3 * S, H);
   const float* two = l.Rows(last.typed_data(), H, outputs);
   struct Room {
-    std::vector<float> s, h;
+    Floats s, h;
     Factor<Half> taps, hidden;
   };
-  const Room empty{std::vector<float>((kRows + 2) * S),
-                   std::vector<float>(kRows * kHidden), Factor<Half>((kRows + 2) * S),
-                   Factor<Half>(kRows * kHidden)};
+  const Room empty{Floats((kRows + 2) * S), Floats(kRows * kHidden),
+                   Factor<Half>((kRows + 2) * S), Factor<Half>(kRows * kHidden)};
   InParallel(pool, batch * stretches, empty, [&](int64_t job, Room& room) {
     auto& [s, h, taps, hidden] = room;
     const int64_t item = job / stretches, start = job % stretches * kRows;
@@ -390,8 +393,6 @@ ffi::Error HeadForward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
     }
   });
   return ffi::Error::Success();
-} catch (const std::bad_alloc&) {
-  return OutOfMemory();
 }
 
 // first_t is (3, H, S), last_t (outputs, H): the kernels transposed.
@@ -399,42 +400,35 @@ template <bool Half>
 ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
                         Buffer<3> first_t, Buffer<2> last_t, Buffer<3> out_grad,
                         Result<3> skips_grad, Result<3> first_grad,
-                        Result<2> last_grad) try {
+                        Result<2> last_grad) {
   auto dims = skips.dimensions();
   const int64_t batch = dims[0], length = dims[1], S = dims[2];
   const int64_t outputs = last_t.dimensions()[0], H = last_t.dimensions()[1];
   const int64_t first_size = 3 * S * H, size = first_size + H * outputs;
   const int64_t groups = Count(length, kRows * kGroup);
   constexpr int64_t T = kTerms<Half>;
-  Check check;
-  CheckHead(check, S, H, outputs);
-  check.Shape("first", first, {3, S, H});
-  check.Shape("first_t", first_t, {3, H, S});
-  check.Shape("out_grad", out_grad, {batch, length, outputs});
-  check.Shape("skips_grad", *skips_grad, {batch, length, S});
-  check.Shape("first_grad", *first_grad, {3, S, H});
-  check.Shape("last_grad", *last_grad, {H, outputs});
-  if (check.failed()) return Refused(check);
+  CheckHead(S, H, outputs);
+  ExpectShape("first", first, {3, S, H});
+  ExpectShape("first_t", first_t, {3, H, S});
+  ExpectShape("out_grad", out_grad, {batch, length, outputs});
+  ExpectShape("skips_grad", *skips_grad, {batch, length, S});
+  ExpectShape("first_grad", *first_grad, {3, S, H});
+  ExpectShape("last_grad", *last_grad, {H, outputs});
   Factor<Half> f(3 * S * H), f_t(3 * H * S), l_t(outputs * H);
   const float* one = f.Rows(first.typed_data(), 3 * S, H);
   const float* one_t = f_t.Rows(first_t.typed_data(), 3 * H, S);
   const float* two_t = l_t.Rows(last_t.typed_data(), outputs, H);
-  std::vector<float> parts(batch * groups * size);
+  Floats parts(batch * groups * size);
   struct Room {
-    std::vector<float> s, d, h, dh;
+    Floats s, d, h, dh;
     Factor<Half> taps, grads, hidden, hidden_rows, grad_rows, tap_rows, out_rows;
   };
   const int64_t hidden_size = (kRows + 2) * kHidden;
-  const Room empty{std::vector<float>((kRows + 4) * S),
-                   std::vector<float>((kRows + 2) * outputs),
-                   std::vector<float>(hidden_size),
-                   std::vector<float>(hidden_size),
-                   Factor<Half>((kRows + 4) * S),
-                   Factor<Half>((kRows + 2) * outputs),
-                   Factor<Half>(hidden_size),
-                   Factor<Half>(kRows * kHidden),
-                   Factor<Half>(kRows * kHidden),
-                   Factor<Half>(kRows * S),
+  const Room empty{Floats((kRows + 4) * S), Floats((kRows + 2) * outputs),
+                   Floats(hidden_size),     Floats(hidden_size),
+                   Factor<Half>((kRows + 4) * S), Factor<Half>((kRows + 2) * outputs),
+                   Factor<Half>(hidden_size),     Factor<Half>(kRows * kHidden),
+                   Factor<Half>(kRows * kHidden), Factor<Half>(kRows * S),
                    Factor<Half>(kRows * outputs)};
   InParallel(pool, batch * groups, empty, [&](int64_t job, Room& room) {
     auto& [s, d, h, dh, taps, grads, hidden, hidden_rows, grad_rows, tap_rows,
@@ -491,8 +485,6 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
   });
   AddUp(parts, size, first_grad, last_grad);
   return ffi::Error::Success();
-} catch (const std::bad_alloc&) {
-  return OutOfMemory();
 }
 
 }  // namespace
@@ -501,7 +493,7 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
 #define RET(rank) Ret<Buffer<rank>>()
 #define SETTINGS Attr<int64_t>("dilation").Attr<int64_t>("skip_start").Attr<bool>("residual")
 #define HANDLER(name, function, half, binding)                                         \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function<half>,                                  \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, Handled<function<half>>::Call,                   \
                                 ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().binding)
 #define HANDLERS(suffix, half)                                                         \
   HANDLER(WavenetBlockForward##suffix, BlockForward, half,                             \

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -25,14 +26,12 @@ namespace {
 // One vector register.
 #if defined(__AVX512F__)
 constexpr int kWidth = 16;
-constexpr int kSums = 24;  // registers that hold sums
 #elif defined(__AVX__)
 constexpr int kWidth = 8;
-constexpr int kSums = 12;
 #else
 constexpr int kWidth = 4;
-constexpr int kSums = 12;
 #endif
+constexpr int kSums = kWidth == 16 ? 24 : 12;  // registers that hold sums
 typedef float Vec __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
 typedef int32_t VecInt __attribute__((vector_size(kWidth * 4)));
 
@@ -54,14 +53,16 @@ struct Aligned {
 };
 using Floats = std::vector<float, Aligned<float>>;
 
-// Whether the processor multiplies numbers of 16 bits.
+// Whether the processor multiplies numbers of 16 bits, and of which kind.
 #if !defined(__AVX512FP16__)
 #undef FLOAT16
 #endif
-#if defined(FLOAT16) || defined(__AVX512BF16__)
-constexpr bool kHasHalf = true;
+#if defined(FLOAT16)
+constexpr bool kHasHalf = true, kFloat16 = true;
+#elif defined(__AVX512BF16__)
+constexpr bool kHasHalf = true, kFloat16 = false;
 #else
-constexpr bool kHasHalf = false;
+constexpr bool kHasHalf = false, kFloat16 = false;
 #endif
 
 // How many terms of a product one float's place holds.
@@ -82,22 +83,16 @@ INLINE Vec AddProduct(Vec sum, float value, Vec row) {
   return sum + value * row;
 }
 
-// Whether a register holds two sums of 16 bits for each column, which end as their sum.
-#if defined(FLOAT16)
-template <bool Half>
-constexpr bool kSplit = Half;
-
+// Two sums of 16 bits for each column, added up.
 INLINE Vec Joined(Vec sums) {
+#if defined(FLOAT16)
   const __m512i turned = _mm512_maskz_rol_epi32(-1, (__m512i)sums, 16);
   const __m512h both = _mm512_add_ph((__m512h)sums, (__m512h)turned);
   return (Vec)_mm512_maskz_cvtph_ps(-1, _mm512_maskz_cvtepi32_epi16(-1, (__m512i)both));
-}
 #else
-template <bool Half>
-constexpr bool kSplit = false;
-
-INLINE Vec Joined(Vec sums) { return sums; }
+  return sums;
 #endif
+}
 
 // A product summed over taps: c[r] (+)= sum over taps of a[tap][r] @ w[tap]. A value of
 // the left factor lies at a + tap * tap_step + r * row_step + k * depth_step.
@@ -113,15 +108,14 @@ struct Product {
 template <bool Half, int R, int V>
 INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_t ldc,
                  bool add) {
+  constexpr bool split = Half && kFloat16;
   Vec sums[R][V];
   float* to = c + row * ldc + column;
   const int64_t ldw = p.ldw ? p.ldw : V * kWidth;
   const float* w = p.w + column * (p.ldw ? 1 : p.taps * p.depth);
 #pragma GCC unroll 32
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v)
-      sums[r][v] = add && !kSplit<Half> ? Load(to + r * ldc + v * kWidth) : Vec{};
+  for (int i = 0; i < R * V; ++i)
+    sums[i / V][i % V] = add && !split ? Load(to + i / V * ldc + i % V * kWidth) : Vec{};
   for (int64_t tap = 0; tap < p.taps; ++tap) {
     const float* a = p.a + row * p.row_step + tap * p.tap_step;
     for (int64_t k = 0; k < p.depth; ++k, a += p.depth_step, w += ldw) {
@@ -138,13 +132,12 @@ INLINE void Tile(const Product& p, int64_t row, int64_t column, float* c, int64_
     }
   }
 #pragma GCC unroll 32
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) {
-      float* at = to + r * ldc + v * kWidth;
-      if (kSplit<Half>) sums[r][v] = Joined(sums[r][v]) + (add ? Load(at) : Vec{});
-      Store(at, sums[r][v]);
-    }
+  for (int i = 0; i < R * V; ++i) {
+    float* at = to + i / V * ldc + i % V * kWidth;
+    Vec sum = sums[i / V][i % V];
+    if (split) sum = Joined(sum) + (add ? Load(at) : Vec{});
+    Store(at, sum);
+  }
 }
 
 template <bool Half, int V>
@@ -276,12 +269,9 @@ INLINE Vec Exp2(Vec x) {
   const Vec f = x - (shifted - magic);
   // The best polynomial of this degree: 2e-9 off, and exact for 0.
   Vec p = Vec{} + 1.5345810970757157e-4f;
-  p = p * f + 1.3399930903688073e-3f;
-  p = p * f + 9.618489071726799e-3f;
-  p = p * f + 5.550328642129898e-2f;
-  p = p * f + 0.24022646248340607f;
-  p = p * f + 0.6931471824645996f;
-  p = p * f + 1.0f;
+  for (float term : {1.3399930903688073e-3f, 9.618489071726799e-3f, 5.550328642129898e-2f,
+                     0.24022646248340607f, 0.6931471824645996f, 1.0f})
+    p = p * f + term;
   const VecInt power = reinterpret_cast<VecInt>(shifted) << 23;
   return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(p) + power);
 }
@@ -325,45 +315,15 @@ void Rectify(float* values, int64_t count) {
   for (int64_t i = 0; i < count; i += kWidth) Store(values + i, Relu(Load(values + i)));
 }
 
-// Collects what is wrong with the shapes of a call.
-class Check {
- public:
-  void That(bool holds, const std::string& expected) {
-    if (!holds && wrong_.empty()) wrong_ = "expected " + expected;
-  }
+// What an entry is given; each of these throws where it is something else.
+void Expect(bool holds, const std::string& expected) {
+  if (!holds) throw std::invalid_argument("expected " + expected);
+}
 
-  void Channels(const char* name, int64_t count) {
-    That(count > 0 && count % 16 == 0 && count <= 1 << 16,
-         std::string(name) + " to be a positive multiple of 16, got " +
-             std::to_string(count));
-  }
-
-  void Within(const char* name, int64_t count, int64_t most) {
-    That(count > 0 && count <= most, "1 to " + std::to_string(most) + " " + name +
-                                         ", got " + std::to_string(count));
-  }
-
-  template <typename Array>
-  void Shape(const char* name, const Array& array,
-             std::initializer_list<int64_t> expected) {
-    const auto got = array.dimensions();
-    That(std::equal(got.begin(), got.end(), expected.begin(), expected.end()),
-         std::string(name) + " of shape " + Text(expected) + ", got " + Text(got));
-  }
-
-  bool failed() const { return !wrong_.empty(); }
-  const std::string& wrong() const { return wrong_; }
-
- private:
-  template <typename Dimensions>
-  static std::string Text(const Dimensions& dimensions) {
-    std::string text;
-    for (int64_t d : dimensions) text += (text.empty() ? "" : ", ") + std::to_string(d);
-    return "(" + text + ")";
-  }
-
-  std::string wrong_;
-};
+void ExpectChannels(const std::string& name, int64_t count) {
+  Expect(count > 0 && count % 16 == 0 && count <= 1 << 16,
+         name + " to be a positive multiple of 16, got " + std::to_string(count));
+}
 
 }  // namespace
 

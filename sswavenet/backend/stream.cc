@@ -124,18 +124,6 @@ void Gate(const float* sums, int64_t rows, int64_t channels, float* z) {
     }
 }
 
-// A part of a block for each of so many jobs, of whole tiles but for the last one.
-struct Parts {
-  int64_t length, tiles, count;
-  Parts(int64_t length, int64_t threads)
-      : length(length),
-        tiles(Count(length, kTile)),
-        count(threads * Count(tiles, threads * (kRows / kTile))) {}
-  int64_t Start(int64_t job) const {
-    return std::min(length, tiles * job / count * kTile);
-  }
-};
-
 // Sizes of a network: channels, skip channels, hidden channels; what its last convolution
 // has of taps and outputs.
 struct Sizes {
@@ -217,7 +205,12 @@ class StreamIn final : public Stream {
 
   void Step(const float* block, int64_t length, float* out) override {
     const std::lock_guard<std::mutex> lock(turn_);
-    const Parts parts(length, pool_.threads());
+    // A part for each job, of whole tiles but for the last one.
+    const int64_t threads = pool_.threads(), tiles = Count(length, kTile);
+    const int64_t jobs = threads * Count(tiles, threads * (kRows / kTile));
+    const auto part = [&](int64_t job) {
+      return std::min(length, tiles * job / jobs * kTile);
+    };
     std::copy_n(block, length, &input_[2]);
     if ((at_ + 2 + spare_ + length) * S > static_cast<int64_t>(skips_.size())) {
       std::memmove(&skips_[0], &skips_[at_ * S], (2 + spare_) * S * sizeof(float));
@@ -225,8 +218,8 @@ class StreamIn final : public Stream {
     }
     const size_t layers = n_.layers.size();
     for (size_t phase = 0; phase < layers + 2; ++phase)
-      pool_.Run(parts.count, [&](int64_t job, int64_t thread) {
-        const int64_t start = parts.Start(job), rows = parts.Start(job + 1) - start;
+      pool_.Run(jobs, [&](int64_t job, int64_t thread) {
+        const int64_t start = part(job), rows = part(job + 1) - start;
         if (phase == 0)
           Initial(start, rows);
         else if (phase <= layers)
@@ -234,9 +227,8 @@ class StreamIn final : public Stream {
         else
           Head(start, rows, rooms_[thread]);
         // A share of the contexts of the layer that ran, and of the next one.
-        if (phase > 0 && phase <= layers)
-          Context(phase - 1, job, parts.count, length);
-        if (phase < layers) Context(phase, job, parts.count, 0);
+        if (phase > 0 && phase <= layers) Context(phase - 1, job, jobs, length);
+        if (phase < layers) Context(phase, job, jobs, 0);
       });
     Sum(length, out);
     at_ += length;
@@ -334,29 +326,21 @@ class StreamIn final : public Stream {
 
 constexpr int64_t kMost = 1 << 20;  // samples of a block or a dilation
 
-void CheckNetwork(Check& check, const Sizes& s, const int64_t* dilations, int64_t count) {
-  check.Channels("channels", s.C);
-  check.Channels("skip channels", s.S);
-  check.Channels("hidden channels", s.H);
-  check.Within("taps", s.taps, 1024);
-  check.Within("outputs", s.outputs, 1024);
-  check.Within("blocks", s.blocks, 1024);
-  if (check.failed()) return;
-  for (int64_t b = 0; b < s.blocks; ++b) check.Within("dilation", dilations[b], kMost);
-  check.That(count == s.weights(), std::to_string(s.weights()) + " weights, got " +
-                                       std::to_string(count));
+void ExpectWithin(const std::string& name, int64_t count, int64_t most) {
+  Expect(count > 0 && count <= most,
+         "1 to " + std::to_string(most) + " " + name + ", got " + std::to_string(count));
 }
 
 // What `make` returns, or null and why.
 template <typename F>
-void* Made(const Check& check, char* wrong, int64_t room, const F& make) {
-  std::string why = check.wrong();
+void* Made(char* wrong, int64_t room, const F& make) {
   try {
-    if (why.empty()) return make();
+    return make();
+  } catch (const std::invalid_argument& error) {
+    std::snprintf(wrong, room, "%s", error.what());
   } catch (const std::bad_alloc&) {
-    why = "no memory for what the compiled code works in";
+    std::snprintf(wrong, room, "no memory for what the compiled code works in");
   }
-  std::snprintf(wrong, room, "%s", why.c_str());
   return nullptr;
 }
 
@@ -373,11 +357,19 @@ void* WavenetNetwork(const int64_t (&sizes)[6], const int64_t* dilations,
                      const float* weights, int64_t count, bool half, char* wrong,
                      int64_t room) {
   const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
-  Check check;
-  CheckNetwork(check, s, dilations, count);
-  check.That(kHasHalf || !half, "a processor with AVX512_BF16");
-  return Made(check, wrong, room,
-              [&] { return new Network(s, dilations, weights, half); });
+  return Made(wrong, room, [&] {
+    ExpectChannels("channels", s.C);
+    ExpectChannels("skip channels", s.S);
+    ExpectChannels("hidden channels", s.H);
+    ExpectWithin("taps", s.taps, 1024);
+    ExpectWithin("outputs", s.outputs, 1024);
+    ExpectWithin("blocks", s.blocks, 1024);
+    for (int64_t b = 0; b < s.blocks; ++b) ExpectWithin("dilation", dilations[b], kMost);
+    Expect(count == s.weights(), std::to_string(s.weights()) + " weights, got " +
+                                     std::to_string(count));
+    Expect(kHasHalf || !half, "a processor with AVX512_FP16 or AVX512_BF16");
+    return new Network(s, dilations, weights, half);
+  });
 }
 
 void WavenetEndNetwork(Network* network) { delete network; }
@@ -386,10 +378,9 @@ void WavenetEndNetwork(Network* network) { delete network; }
 // its network.
 void* WavenetStream(const Network* network, int64_t block_length, int64_t threads,
                     char* wrong, int64_t room) {
-  Check check;
-  check.Within("samples of a block", block_length, kMost);
-  check.Within("threads", threads, 1024);
-  return Made(check, wrong, room, [&]() -> Stream* {
+  return Made(wrong, room, [&]() -> Stream* {
+    ExpectWithin("samples of a block", block_length, kMost);
+    ExpectWithin("threads", threads, 1024);
     if (network->half) return new StreamIn<kHasHalf>(*network, block_length, threads);
     return new StreamIn<false>(*network, block_length, threads);
   });
