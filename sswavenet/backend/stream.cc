@@ -65,7 +65,7 @@ class Pool {
 
   static bool HasWork(uint64_t open) { return (open & 0xffff) < (open >> 16 & 0xffff); }
 
-  static void Wait(int64_t turn) {
+  static void Wait([[maybe_unused]] int64_t turn) {
 #if defined(__x86_64__)
     if (turn < kTurns) return __builtin_ia32_pause();
 #endif

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import pathlib
-import platform
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from sswavenet.backend import compat, compiling, fused
-from sswavenet.separation import stream_fused
+from sswavenet.backend import compat
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = pathlib.Path(__file__).parent
@@ -22,21 +20,6 @@ COMPILER = """#!/bin/sh
 echo "$@" >>'{record}'
 exec '{compiler}' "$@" -O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all
 """
-
-
-@pytest.mark.parametrize("source", [fused.SOURCE, stream_fused.SOURCE])
-@pytest.mark.parametrize("machine", ["x86-64", "x86-64-v3", "x86-64-v4"])
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a compiler for x86")
-def test_nothing_is_warned_about_for_other_processors(machine, source):
-    """On whose registers, and whether they take bfloat16, the code depends."""
-    jax = pytest.importorskip("jax")
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    if compiler is None:
-        pytest.skip("needs a C++ compiler")
-    command = [compiler, *compiling.FLAGS, f"-march={machine}", "-fsyntax-only"]
-    command += ["-isystem", jax.ffi.include_dir(), str(source)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.slow
