@@ -88,26 +88,30 @@ def bench_network(folder: pathlib.Path) -> list[Row]:
 
 
 def bench_stream(folder: pathlib.Path) -> list[Row]:
-    """Real-time factor of a stream in blocks of 100 ms."""
+    """One stream in blocks of 100 ms."""
     del folder
-    config = harness.full_size()
-    separator = streaming.StreamingSeparator(config, harness.random_weights(config))
-    samples = harness.noise(32000)
+    rows, config, samples = [], harness.full_size(), harness.noise(32000)
+    for precision in ("float32", "bfloat16"):
+        if precision != "float32" and not streaming.is_compiled(config, precision):
+            continue
+        separator = streaming.StreamingSeparator(
+            config, harness.random_weights(config), precision=precision
+        )
 
-    def run() -> None:
-        for start in range(0, len(samples), 1600):
-            separator.push(samples[start : start + 1600])
+        def run(separator: streaming.StreamingSeparator = separator) -> None:
+            for start in range(0, len(samples), 1600):
+                separator.push(samples[start : start + 1600])
 
-    factors = [2 / seconds for seconds in harness.timed(run)]
-    return [("stream, blocks of 100 ms", f"{harness.spread(factors)} x real time", "")]
+        rate = harness.matrix_rate()
+        runs = [(seconds, rate) for seconds in harness.timed(run)]
+        name = f"stream, blocks of 100 ms, {precision}"
+        rows.append(harness.speed_row(name, config, 2, runs))
+    return rows
 
 
 def bench_files(folder: pathlib.Path) -> list[Row]:
     """A folder of short clips against one file of the same length."""
-    config = harness.full_size(  # the shape of the shipped sessions
-        residual_channels=32, skip_channels=32, num_stacks=3, final_channels=(512, 256)
-    )
-    config_path = harness.make_session(folder / "files", config)
+    config_path = harness.make_session(folder / "files", harness.compact())
     for number in range(200):
         harness.make_mixture(folder / "clips" / f"{number:03d}.wav", 5, 16000)
     harness.make_mixture(folder / "whole.wav", 1000, 16000)
@@ -125,14 +129,15 @@ def bench_files(folder: pathlib.Path) -> list[Row]:
 
 
 def bench_memory(folder: pathlib.Path) -> list[Row]:
-    """Peak memory against the length of the file, which is the model's rate."""
+    """Peak memory against the length of the file."""
     rows = []
-    for kind, config, lengths in (
-        ("small network", harness.small(), (3, 180)),
-        ("full size", harness.full_size(), (1, 3)),
+    for kind, config, lengths, rate in (
+        ("small network", harness.small(), (3, 180), 16000),
+        ("full size", harness.full_size(), (1, 3), 16000),
+        ("compact network, stereo at 44.1 kHz", harness.compact(), (2, 20), 44100),
     ):
         config_path = harness.make_session(folder / kind, config)
-        rows += peak_rows(config_path, kind, lengths, 16000)
+        rows += peak_rows(config_path, kind, lengths, rate)
     return rows
 
 

@@ -57,6 +57,13 @@ def full_size(task_name: str = "multi-instrument", **changes: object) -> Config:
     return config.replace(**changes)
 
 
+def compact() -> Config:
+    """The shape of the shipped sessions."""
+    return full_size(
+        residual_channels=32, skip_channels=32, num_stacks=3, final_channels=(512, 256)
+    )
+
+
 def small() -> Config:
     """A network whose work is next to nothing."""
     return full_size(

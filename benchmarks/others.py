@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import os
 import pathlib
 import subprocess
@@ -12,9 +14,25 @@ from typing import Any
 import harness
 from harness import Row
 
+from sswavenet.separation import streaming
+
 THEANO = harness.ROOT / ".venv-theano" / "bin" / "python"
 NO_THEANO = ("Theano", "not measured", "make .venv-theano makes its environment")
+LENGTHS = (10, 120)  # seconds of what is separated beside Spleeter
 TEACHER = harness.ROOT / ".venv-teacher" / "bin" / "python"
+
+# Runs a script and prints the peak of the process's memory, KiB (see `harness`).
+SPLEETER = """
+import pathlib, runpy, sys
+del sys.argv[0]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as ended:
+    if ended.code:
+        raise
+lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+print(*[line.split()[1] for line in lines if "VmHWM" in line])
+"""
 
 
 def theano(compiled: pathlib.Path) -> dict[str, Any]:
@@ -110,38 +128,60 @@ def bench_theano(folder: pathlib.Path) -> list[Row]:
 
 
 def bench_spleeter(folder: pathlib.Path) -> list[Row]:
-    """The session for everyday use beside Spleeter's two-stem network, in turn."""
+    """The sessions for everyday use beside Spleeter's two-stem network, in turn."""
     teacher = pathlib.Path(os.environ.get("TEACHER", TEACHER))
+    for length in LENGTHS:
+        harness.make_mixture(folder / f"{length}.wav", length)
+    programs = {"Spleeter": functools.partial(run_spleeter, teacher)}
     if not teacher.is_file():
-        return [("Spleeter", "not measured", "make teacher makes its environment")]
-    seconds: dict[str, dict[int, list]] = {"Spleeter": {}, "singing-voice-fast": {}}
+        programs.clear()
+    for session in ("singing-voice-fast", "multi-instrument-fast"):
+        path = harness.ROOT / "sessions" / session / "config.json"
+        for precision in ("float32", "bfloat16"):
+            if streaming.is_compiled(harness.compact(), precision):
+                programs[f"{session}, {precision}"] = functools.partial(
+                    run_ours, path, precision
+                )
+    seconds: dict[tuple[str, int], list] = collections.defaultdict(list)
     peaks: dict[str, float] = {}
-    config_path = harness.ROOT / "sessions" / "singing-voice-fast" / "config.json"
-    script = str(harness.ROOT / "data" / "spleeter_teacher.py")
-    for length in (10, 120):
-        mixture = folder / f"{length}.wav"
-        harness.make_mixture(mixture, length)
-        command = [str(teacher), script, str(mixture), str(folder / "vocals.wav")]
+    for length in LENGTHS:
         for _ in range(harness.REPEATS):
-            started = time.perf_counter()
-            process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                raise RuntimeError(f"{script} failed")
-            taken = time.perf_counter() - started
-            seconds["Spleeter"].setdefault(length, []).append(taken)
-            peaks["Spleeter"] = usage.ru_maxrss / 1024
-            ours, printed = harness.separate(config_path, mixture)
-            seconds["singing-voice-fast"].setdefault(length, []).append(ours)
-            peaks["singing-voice-fast"] = int(printed.split()[-1]) / 1024
-    return [
+            for name, run in programs.items():
+                taken, peaks[name] = run(folder / f"{length}.wav")
+                seconds[name, length].append(taken)
+    first, whole = LENGTHS
+    rows = [
         (
             f"{name}, whole process, stereo at 44.1 kHz",
-            f"{harness.spread([120 / s for s in of[120]])} x real time for 120 s",
-            f"first 10 s after {harness.spread_seconds(of[10])}; {peaks[name]:.0f} MiB",
+            f"{harness.spread([whole / s for s in seconds[name, whole]])} x real time "
+            f"for {whole} s",
+            f"first {first} s after {harness.spread_seconds(seconds[name, first])}; "
+            f"{peaks[name]:.0f} MiB",
         )
-        for name, of in seconds.items()
+        for name in programs
     ]
+    missing = ("Spleeter", "not measured", "make teacher makes its environment")
+    return rows if teacher.is_file() else [missing, *rows]
+
+
+def run_ours(
+    config_path: pathlib.Path, precision: str, mixture: pathlib.Path
+) -> tuple[float, float]:
+    """Seconds that a session takes, and the peak of its memory, MiB."""
+    taken, printed = harness.separate(config_path, mixture, "--precision", precision)
+    return taken, int(printed.split()[-1]) / 1024
+
+
+def run_spleeter(teacher: pathlib.Path, mixture: pathlib.Path) -> tuple[float, float]:
+    """The same of Spleeter in its environment."""
+    script = str(harness.ROOT / "data" / "spleeter_teacher.py")
+    command = [str(teacher), "-c", SPLEETER, script, str(mixture)]
+    started = time.perf_counter()
+    done = subprocess.run(
+        [*command, str(mixture.with_suffix(".vocals.wav"))],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{script}: {done.stderr.strip()}")
+    return time.perf_counter() - started, int(done.stdout.split()[-1]) / 1024
