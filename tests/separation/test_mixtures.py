@@ -295,6 +295,15 @@ def test_a_missing_path_and_an_empty_folder_are_refused(infer, folder, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_named_link_to_nothing_or_to_itself_is_refused(infer, tmp_path):
+    for name, target in (("nothing.wav", "nowhere"), ("itself.wav", "itself.wav")):
+        (tmp_path / name).symlink_to(target)
+        status, (line,) = infer(tmp_path / name)
+        assert status == 2
+        assert f"{name}: expected an audio file or a folder" in line
+        assert not (tmp_path / "out").exists()
+
+
 def test_a_file_without_permission_fails_alone():
     with as_nobody() as place:
         make_tone(place / "song.wav")
