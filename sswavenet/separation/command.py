@@ -162,9 +162,10 @@ def in_words(summary: Counts) -> str:
     if not summary.num_separated:
         return f"no stems were written\n{counts}\n"
     speed = summary.audio_seconds / summary.wall_seconds
+    times = f"{speed:.1f}" if speed >= 0.1 else f"{speed:.2g}"
     return (
         f"stems in {summary.folder}\n{counts}, {summary.audio_seconds:.1f} s of audio "
-        f"in {summary.wall_seconds:.1f} s, {speed:.1f} x real time\n"
+        f"in {summary.wall_seconds:.1f} s, {times} x real time\n"
     )
 
 

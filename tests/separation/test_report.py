@@ -9,6 +9,8 @@ import pytest
 import soundfile
 
 from sswavenet.config.document import parse_config
+from sswavenet.separation.command import in_words
+from sswavenet.separation.report import Counts
 from tests.support import STEMS, make_tone, stems_of, tiny_document
 
 
@@ -137,3 +139,12 @@ def test_a_report_in_the_place_of_a_pipe_or_folder_is_refused(
         assert f"cannot write {tmp_path / name}: expected a file or nothing" in line
     assert (tmp_path / "pipe").is_fifo()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("wall_seconds", "speed"),
+    [(8, "1.2"), (80, "0.1"), (250, "0.04"), (100_000, "0.0001")],
+)
+def test_a_slow_run_has_a_speed_above_zero(wall_seconds, speed):
+    counts = Counts("out", 1, 1, 0, 10.0, wall_seconds)
+    assert in_words(counts).endswith(f" s, {speed} x real time\n")
