@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[2]
 NUM_SONGS = 60
 WAIT = 120  # seconds
+WORKER = "PYTEST_XDIST_WORKER"
 
 
 @pytest.fixture
@@ -58,7 +60,15 @@ cluster.shutdown()
 @pytest.fixture
 def environment(monkeypatch, tmp_path_factory):
     """Let Ray write below the temporary folder, whose path is short as sockets want."""
-    folder = tmp_path_factory.mktemp("r")
+    folder, worker = tmp_path_factory.getbasetemp(), os.environ.get(WORKER, "")
+    if worker:  # one of several processes, with a folder of its own below that of all
+        folder = folder.parent
+    folder = next(
+        place
+        for number in itertools.count()
+        if not (place := folder / f"r{worker[2:]}-{number}").exists()
+    )
+    folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     monkeypatch.setenv("RAY_worker_niceness", "0")
