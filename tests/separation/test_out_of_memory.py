@@ -94,8 +94,8 @@ LIMITED = """
 import os, resource, sys
 from sswavenet.backend import compat
 compat.is_jax_on_cpu = lambda: False  # fragments in one pass, as on a GPU
-import jax, main, models
-from sswavenet.separation import streaming
+import av, jax, main, models
+from sswavenet.separation import folder, streaming
 jax.block_until_ready(jax.numpy.ones(1) + 1)  # so that the backend has its own memory
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 limit = used + int(sys.argv.pop(1)) * 2**20
