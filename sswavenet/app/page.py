@@ -103,8 +103,7 @@ class Page:
                 session = gr.Dropdown(
                     labels, value=labels[0][1], label="Session", scale=3
                 )
-                # One choice, not two of which the second follows from the first: a list
-                # that is open while it becomes shorter is more than Gradio can do.
+                # One choice, not two: Gradio fails where an open list becomes shorter.
                 forms = list(ENCODINGS)
                 form = gr.Dropdown(forms, value=forms[0], label="Format")
             with gr.Row(elem_classes="go"):
@@ -136,7 +135,7 @@ class Page:
             for choice in options:
                 choice.change(self._command, options, command, **seen)
             changing = [go, stop, status, shown]
-            working = go.click(self._enter, None, changing, **seen).then(
+            go.click(self._enter, None, changing, **seen).then(
                 self._separate,
                 options,
                 changing,
@@ -144,7 +143,8 @@ class Page:
                 show_progress="hidden",
                 api_visibility="private",
             )
-            stop.click(self._stop, None, changing, cancels=[working], **seen)
+            # Not cancelled: what was under way then could still come after "stopped".
+            stop.click(self._stop, None, changing, **seen)
         return blocks
 
     def _begin(self, request: gr.Request) -> None:
@@ -238,8 +238,9 @@ class Page:
     ) -> Iterator[Changes]:
         """Separate the song, and tell how far that is."""
         visit = self._visits.get(request.session_hash)
-        if visit is None or not visit.is_waiting:
-            yield _ready(results.problem(GONE if visit is None else "stopped"))
+        if visit is None or not visit.is_waiting:  # gone, or stopped and told so
+            unchanged = (gr.skip(),) * 4
+            yield unchanged if visit else _ready(results.problem(GONE))
             return
         visit.is_waiting = False
         try:
@@ -253,7 +254,6 @@ class Page:
             yield _ready(results.problem(str(error)))
             return
         try:
-            # What was shown before is not there any more.
             yield _busy(results.progress(job.stage, 0.0), "")
             while not job.wait(STEP):
                 yield _busy(results.progress(job.stage, job.fraction))
