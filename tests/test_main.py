@@ -298,7 +298,7 @@ def test_a_session_of_2018_separates_a_folder(
     folder = session / "samples" / "samples_1"
     assert out.splitlines()[-2] == f"stems in {folder}"
     assert out.splitlines()[-1].startswith("1 of 1 files, 0.0 s of audio in ")
-    assert re.search(r" s, \d+\.\d x real time$", out.splitlines()[-1])
+    assert re.search(r" s, \d+\.\d+ x real time$", out.splitlines()[-1])
     stems = {
         path.name: sound.read_mono(path, sample_rate=16000) for path in folder.iterdir()
     }

@@ -148,7 +148,7 @@ def test_the_last_lines_say_what_was_written(session, folder, tmp_path, capsys):
     out = f"--output_path={tmp_path / 'out'}"
     where, counts = run(folder, out)
     assert where == f"stems in {tmp_path / 'out'}"
-    speed = r"\d+\.\d x real time"
+    speed = r"\d+\.\d+ x real time"
     assert re.fullmatch(f"1 of 2 files, 1.0 s of audio in .* s, {speed}", counts)
     (folder / "bad.wav").unlink()
     assert run(folder, out, "--skip_existing") == [
