@@ -49,8 +49,11 @@ def open_decoder(path: os.PathLike) -> Decoder:
     """
     try:
         # To open a pipe may take for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        found = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(found.st_mode):
             raise UnreadableError("a folder, a pipe or a device")
+        if not found.st_size:
+            raise UnreadableError("an empty file (0 bytes); get the file again")
         decoder = _choose(path)
     except (OSError, UnreadableError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -153,6 +153,14 @@ def test_what_is_no_audio_is_refused_by_name(name, content, tmp_path):
         sound.read_mono(tmp_path / name, sample_rate=16000)
 
 
+@pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.m4a", "a"])
+def test_an_empty_file_is_called_empty(name, tmp_path):
+    (tmp_path / name).touch()
+    expected = rf"{name}: expected an audio file, got: an empty file \(0 bytes\); get"
+    with pytest.raises(UserError, match=expected):
+        sound.read_mono(tmp_path / name, sample_rate=16000)
+
+
 def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "link.wav").symlink_to(tmp_path / "pipe.wav")
