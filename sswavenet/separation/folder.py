@@ -183,9 +183,10 @@ def chosen_stems(config: Config, options: Options) -> Sequence[str]:
     known = config.task.stems
     unknown = [stem for stem in options.stems or () if stem not in known]
     if unknown:
+        got = dict.fromkeys(stem or "an empty name" for stem in unknown)
         raise UserError(
             f"--stems must be some of {','.join(known)} for {config.task_name}, "
-            f"got {','.join(unknown)}"
+            f"got {','.join(got)}; without the flag all are written"
         )
     stems = options.stems or known
     return [*stems, *(map(naming.complement, stems) if options.complements else ())]

@@ -13,7 +13,7 @@ from sswavenet.separation.folder import separate_all
 from sswavenet.separation.options import Options
 from sswavenet.separation.source import ModelSource, NativeSource, open_source
 from sswavenet.sound.formats import Encoding
-from tests.support import random_weights, tiny_config
+from tests.support import make_tone, random_weights, tiny_config
 from util import UserError
 
 RATE = 44100
@@ -186,6 +186,17 @@ def test_files_of_earlier_runs_are_not_taken_for_mixtures(run, song, tmp_path):
 def test_an_unknown_complement_is_no_stem(run, song):
     with pytest.raises(UserError, match=r"--stems must be some of .*got no_vocals"):
         run(song[:100], stems=("no_vocals",))
+
+
+@pytest.mark.parametrize("text", ["", ",", "vocals,", " , "])
+def test_no_name_of_a_stem_is_told_which_there_are(text, infer, folder):
+    make_tone(folder / "song.wav")
+    status, (line,) = infer(folder, f"--stems={text}")
+    assert status == 2
+    assert line == (
+        "error: --stems must be some of vocals,drums,bass,other for multi-instrument, "
+        "got an empty name; without the flag all are written"
+    )
 
 
 # Sources.
