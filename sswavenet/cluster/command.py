@@ -14,12 +14,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
-import tqdm
-
 import util
 from sswavenet.cluster import archive
 from sswavenet.cluster.archive import Job, Separator
 from sswavenet.console import places, streams
+from sswavenet.console.bars import make_bar
 from sswavenet.separation import command, folder, report
 from sswavenet.separation.inputs import Found, Mixture
 from sswavenet.separation.options import Options
@@ -83,7 +82,7 @@ def infer(args: argparse.Namespace) -> int:
             Separator, session, options, output, args.output_name, args.format
         )
         bar = stack.enter_context(
-            tqdm.tqdm(desc="all files", unit=" files", disable=None)
+            make_bar(desc="all files", unit=" files", disable=None)
         )
         for file in _reports(args, make, jobs):
             tally.add(file)

@@ -23,10 +23,9 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
-import tqdm
-
 from sswavenet.config.session import Config
 from sswavenet.console import packages, pools, signals
+from sswavenet.console.bars import make_bar
 from sswavenet.evaluation import scorer, summary
 from sswavenet.evaluation.metrics import METRICS, score_methods
 from sswavenet.evaluation.scorer import Separate, Work
@@ -202,7 +201,7 @@ def _spread(
 
 
 def _bar(settings: Settings, total: int) -> Any:
-    return tqdm.tqdm(
+    return make_bar(
         desc=f"{settings.subset} scores", total=total, unit="track", disable=None
     )
 

@@ -23,12 +23,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
 import util
 from sswavenet.backend import folders
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import Task
+from sswavenet.console.bars import make_bar
 from sswavenet.musdb import track
 from sswavenet.musdb.track import TrackFacts
 from util import UserError
@@ -169,7 +169,7 @@ def prepare_tracks(
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
         jobs = [pool.submit(prepare, name) for name in names]
         # disable=None: no bar where stderr is no terminal.
-        bar = tqdm.tqdm(
+        bar = make_bar(
             jobs,
             desc=title,
             unit="track",

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from tqdm import tqdm
+from sswavenet.console.bars import make_bar
 
 FILE_FORMAT = (
     "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
     "[{elapsed}<{remaining}]"
 )
-ALL_FORMAT = "{desc}: {percentage:3.0f}%|{bar}|{postfix} [{elapsed}<{remaining}]"
+# Not {postfix}, before which tqdm puts a comma.
+ALL_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {unit} [{elapsed}<{remaining}]"
 
 
 class Progressing(Protocol):
@@ -37,7 +38,7 @@ class Bars:
         self.sample_rate = sample_rate
         self._count = len(sizes)
         self._number = 0
-        self._bar = tqdm(
+        self._bar = make_bar(
             desc="all files",
             total=max(1, sum(sizes)),
             bar_format=ALL_FORMAT,
@@ -55,7 +56,8 @@ class Bars:
     def next_file(self, name: str, size: int) -> FileBar:
         """The bar of the next file, of so many bytes; a context manager."""
         self._number += 1
-        self._bar.set_postfix_str(f"file {self._number} of {self._count}")
+        self._bar.unit = f"file {self._number} of {self._count}"
+        self._bar.refresh()
         return FileBar(self, self._bar, name, size)
 
 
@@ -87,7 +89,7 @@ class FileBar:
         """Begin, perhaps anew, with a file of so many samples."""
         if self._bar is not None:
             self._bar.close()
-        self._bar = tqdm(
+        self._bar = make_bar(
             desc=self._name,
             total=num_samples / self._rate,
             bar_format=FILE_FORMAT,

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from sswavenet import checkpoints
 from sswavenet.backend import compat
 from sswavenet.config.session import Config
+from sswavenet.console.bars import make_bar
 from sswavenet.training import batches, history
 from sswavenet.training.state import State
 from util import UserError
@@ -172,7 +172,7 @@ class Trainer(State):
 
     def _progress(self, steps: range, what: str) -> Any:
         hidden = self.config.verbosity == 0 or not sys.stderr.isatty()
-        return tqdm.tqdm(
+        return make_bar(
             steps,
             desc=f"epoch {self.epoch + 1} {what}",
             disable=hidden or self.process > 0,

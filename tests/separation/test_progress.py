@@ -5,6 +5,7 @@ import fcntl
 import os
 import pathlib
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -22,10 +23,10 @@ from tests.support import random_weights, tiny_config
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def open_terminal():
-    """Both ends of a terminal of 40 lines of 100 characters."""
+def open_terminal(lines=40, columns=100):
+    """Both ends of a terminal of so many lines and columns."""
     screen, end = pty.openpty()
-    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
     return screen, end
 
 
@@ -38,12 +39,12 @@ def all_of(screen):
 
 
 @contextlib.contextmanager
-def terminal():
+def terminal(*size):
     """Stderr as a terminal; gives its screen's end.
 
     No fixture: pytest puts a stderr of its own in place between that and the test.
     """
-    screen, end = open_terminal()
+    screen, end = open_terminal(*size)
     with os.fdopen(end, "w") as stderr, contextlib.redirect_stderr(stderr):
         yield screen
     os.close(screen)
@@ -107,7 +108,25 @@ def test_both_bars_advance_within_a_file():
         assert "a.wav:   0%" in shown
         assert "0.0/5.0 s of audio" in shown
         assert "all files: 100%" in shown
-        assert "file 2 of 2" in shown
+        assert "| file 2 of 2 [" in shown
+        assert "|," not in shown
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns", "expected"),
+    [(0, 0, 79), (40, 0, 79), (0, 100, 99), (40, 100, 99)],
+)
+def test_bars_are_shown_where_the_terminal_does_not_tell_its_size(
+    lines, columns, expected
+):
+    with terminal(lines, columns) as screen:
+        with Bars([100, 300], 1000) as bars, bars.next_file("a.wav", 100) as bar:
+            bar.begin(1000)
+            bar(1000)
+        shown = re.split("[\r\n]+", all_of(screen))
+    for name in ("a.wav:", "all files:"):
+        drawn = [line.replace("\x1b[A", "") for line in shown if name in line]
+        assert {len(line.rstrip()) for line in drawn} == {expected}, name
 
 
 def test_a_single_file_has_one_bar():
