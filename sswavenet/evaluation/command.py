@@ -42,7 +42,7 @@ def evaluate_session(args: argparse.Namespace, spread: Spread | None = None) -> 
         if is_native
         else f"mono at {config.sample_rate} Hz"
     )
-
+    name = streams.printable(session.folder.resolve().name)
     results = evaluate(
         config,
         make_separate,
@@ -59,7 +59,7 @@ def evaluate_session(args: argparse.Namespace, spread: Spread | None = None) -> 
             native=is_native,
         ),
         heading=[
-            f"# Evaluation of {config.task_name}",
+            f"# Evaluation of the session {name}, task {config.task_name}",
             f"Checkpoint {checkpoint.path.name}, epoch {checkpoint.epoch}; "
             f"{args.subset} tracks of {pathlib.Path(config.dataset_path).name}, "
             f"{form}; computed in {args.precision}.",

@@ -455,6 +455,8 @@ def test_command_scores_what_separation_writes(tmp_path, tree, task_name, capsys
     folder = session / "evaluation"
     shown = capsys.readouterr().out
     assert (folder / "summary.md").read_text() in shown
+    title = f"# Evaluation of the session {session.name}, task {task_name}\n"
+    assert shown.startswith(title)
     assert "dB of the mixture: 2." in shown.replace("\n", " ")
     # The balanced songs are all songs, and have no tables of their own.
     assert "## All songs" in shown
