@@ -56,7 +56,7 @@ def build_parser() -> parser.Parser:
     common("--config", "JSON configuration", "config.json", **file)
     common(
         "--session",
-        "in place of --config a shipped session's name, a session's folder or its "
+        "in place of --config a session's name, its folder or its "
         "config.json (default: multi-instrument with MIXTURE, if there is no --config)",
         **{**file, "metavar": "SESSION"},
     )

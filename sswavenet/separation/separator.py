@@ -236,8 +236,9 @@ def load_session(
     """Load a session: a trained network with its settings.
 
     Args:
-        name_or_path: a session that comes with the program, by its name, or a session's
-            folder or its config.json. Defaults to `multi-instrument`.
+        name_or_path: a session that comes with the program or lies beside those, by its
+            name, or a session's folder or its config.json. Defaults to
+            `multi-instrument`.
         checkpoint: the file with the weights. Defaults to the session's newest.
         precision: what the network computes in, `float32`, `bfloat16` or `highest`.
             Defaults to `float32`.

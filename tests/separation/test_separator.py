@@ -172,6 +172,23 @@ def test_a_session_is_found_by_name_folder_or_file(folder, monkeypatch):
         assert separator.load_session(place).folder == folder
 
 
+def test_a_session_beside_those_that_ship_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "sessions")
+    mine, ship, bare = (tmp_path / "sessions" / name for name in ("me", "ship", "bare"))
+    for path in (mine, ship, bare):
+        make_folder(tmp_path / "sessions", "multi-instrument").rename(path)
+    (ship / "MODEL_CARD.md").touch()
+    for path in (bare / "checkpoints").iterdir():
+        path.unlink()
+    monkeypatch.chdir(tmp_path)
+    for path in (mine, ship):
+        assert separator.load_session(path.name).folder == path
+    assert shipped.session_names() == ["ship"]
+    for name in ("bare", "you"):
+        with pytest.raises(UserError, match=rf"^expected me, ship, a .*got '{name}'"):
+            separator.load_session(name)
+
+
 def test_every_session_that_comes_with_the_program_loads():
     assert set(TASK_NAMES) <= set(shipped.session_names())
     for name in shipped.session_names():
@@ -199,7 +216,7 @@ def test_what_is_loaded_may_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nothing",), "multi-instrument, multi-instrument-fast, singing-voice"),
+        (("nothing",), ", ".join(shipped.known_names())),
         (("multi-instrument", {"precision": "half"}), "float32, bfloat16, highest"),
         (("multi-instrument", {"target": "singing-voice"}), "--target"),
         (("multi-instrument", {"checkpoint": "none.hdf5"}), "none.hdf5"),
