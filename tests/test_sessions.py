@@ -128,7 +128,7 @@ def test_a_shipped_network_can_be_grown_into_the_papers(task_name, rng):
     samples = samples[: field + 2 * grown.context_length]
     cut = grown.context_length - shipped.context_length
     expected = oracle(shipped, weights, samples[cut:-cut], margin, field)
-    larger = grow.grown_weights(shipped, weights, grown, rng)
+    larger = grow.grown_weights([(shipped, weights)], grown, rng)
     got = oracle(grown, larger, samples, margin, field)
     inside = slice(margin, margin + field)
     assert np.abs(expected[:, inside]).max() > 1e-3

@@ -35,7 +35,7 @@ BIGGER = {
 def estimates_of_both(small, big, rng):
     """What a network and the one grown from it estimate of the same samples."""
     weights = random_weights(small, rng)
-    arrays = grow.grown_weights(small, weights, big, rng)
+    arrays = grow.grown_weights([(small, weights)], big, rng)
     assert {n: a.shape for n, a in arrays.items()} == big.weight_shapes
     field, margin = 7, big.head_margin
     fragment = rng.standard_normal(field + 2 * big.context_length)
@@ -62,13 +62,48 @@ def test_singing_voice_begins_with_the_vocals_of_multi_instrument(model, rng):
 def test_multi_instrument_cannot_begin_with_singing_voice(rng):
     small, big = tiny_config("singing-voice"), tiny_config()
     with pytest.raises(UserError, match="expected a network that estimates vocals, dr"):
-        grow.grown_weights(small, random_weights(small, rng), big, rng)
+        grow.grown_weights([(small, random_weights(small, rng))], big, rng)
+
+
+def middle(config, arrays, fragment, field):
+    """What a network estimates of the middle of a fragment that may be too long."""
+    cut = (len(fragment) - field) // 2 - config.context_length
+    part = fragment[cut : len(fragment) - cut]
+    margin = config.head_margin
+    return oracle(config, arrays, part, margin, field)[:, margin : margin + field]
+
+
+# The last layers' channels fit side by side, or only as many as there are estimates.
+@pytest.mark.parametrize("last", [10, 4])
+def test_several_networks_grow_into_the_mean_of_what_they_estimate(last, rng):
+    model = json.loads(json.dumps(BIGGER))
+    depths = model["filters"]["depths"]
+    depths |= {"res": 9, "skip": 12, "final": [15, last]}
+    big = tiny_config(model=model)
+    parts = [
+        (small, random_weights(small, rng))
+        for small in (tiny_config(), tiny_config("singing-voice"))
+    ]
+    arrays = grow.grown_weights(parts, big, rng)
+    assert {name: array.shape for name, array in arrays.items()} == big.weight_shapes
+    fragment = rng.standard_normal(7 + 2 * big.context_length)
+    all_three, vocals = (middle(*part, fragment, 7) for part in parts)
+    got = middle(big, arrays, fragment, 7)
+    np.testing.assert_allclose(got[0], (all_three[0] + vocals[0]) / 2, atol=1e-6)
+    np.testing.assert_allclose(got[1:], all_three[1:], rtol=0, atol=1e-6)
+
+
+def test_networks_that_do_not_fit_side_by_side_are_refused(rng):
+    small = tiny_config()
+    parts = [(small, random_weights(small, rng))] * 2
+    with pytest.raises(UserError, match="expected residual_channels of at least 8"):
+        grow.grown_weights(parts, tiny_config(model=BIGGER), rng)
 
 
 def test_new_channels_are_not_dead(rng):
     """Old parts read nothing new, but new parts are neither silent nor unread."""
     small, big = tiny_config(), tiny_config(model=BIGGER)
-    arrays = grow.grown_weights(small, random_weights(small, rng), big, rng)
+    arrays = grow.grown_weights([(small, random_weights(small, rng))], big, rng)
     assert np.abs(arrays["res_1_dilated_conv_d1_s0/kernel"][:, :, 4:6]).min() > 0
     assert np.abs(arrays["conv1d_9/kernel"][:, :, 4:6]).min() > 0  # an added stack
     assert np.abs(arrays["conv1d_9/kernel"][:, :, :4]).max() == 0
@@ -86,7 +121,7 @@ def test_what_does_not_fit_is_refused(model, message, rng):
     small = tiny_config()
     with pytest.raises(UserError, match=message):
         grow.grown_weights(
-            small, random_weights(small, rng), tiny_config(model=model), rng
+            [(small, random_weights(small, rng))], tiny_config(model=model), rng
         )
 
 
@@ -96,7 +131,7 @@ def test_a_grown_network_learns(rng):
     """First the connections that were zero, then what lies behind them, too."""
     small, big = tiny_config(), tiny_config(model=BIGGER)
     weights = random_weights(small, rng)
-    arrays = grow.grown_weights(small, weights, big, rng)
+    arrays = grow.grown_weights([(small, weights)], big, rng)
     model = models.build_wavenet(big)
     models.load_weights(model, big, arrays)
     model.compile(
@@ -113,7 +148,7 @@ def test_a_grown_network_learns(rng):
     ones = {name: np.ones_like(array) for name, array in weights.items()}
     nothing = {name: np.zeros_like(array) for name, array in weights.items()}
     with_ones, with_nothing = (
-        grow.grown_weights(small, each, big, np.random.default_rng(0))
+        grow.grown_weights([(small, each)], big, np.random.default_rng(0))
         for each in (ones, nothing)
     )
     for name, array in arrays.items():
@@ -315,7 +350,7 @@ def test_a_checkpoint_of_unknown_convention_is_read_as_the_flag_says(sessions, c
 def test_paths_may_begin_with_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     args = grow._build_parser().parse_args(["~/a", "~/b", "--load_checkpoint=~/c"])
-    assert str(args.small_config) == "/home/me/a"
+    assert list(map(str, args.small_configs)) == ["/home/me/a"]
     assert str(args.big_config) == "/home/me/b"
     assert str(args.load_checkpoint) == "/home/me/c"
 
@@ -323,7 +358,8 @@ def test_paths_may_begin_with_the_home_folder(monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["more"], "unrecognized arguments: more"),
+        (["more.json"], "cannot read "),
+        (["more.json", "--load_checkpoint", "x"], "no --load_checkpoint where several"),
         (["--kernel_convention", "keras"], "invalid choice: 'keras'"),
         (["--target", "drums"], "invalid choice: 'drums'"),
         (["--load", "x"], "unrecognized arguments: --load x"),
