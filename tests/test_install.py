@@ -153,6 +153,24 @@ def test_the_command_gives_the_checkouts_stems_byte_for_byte(installed, tmp_path
     assert list(empty.iterdir()) == []
 
 
+def test_the_short_command_separates_an_mp3_where_it_lies(installed, tmp_path, rng):
+    song = rng.uniform(-0.1, 0.1, (22050, 2))
+    soundfile.write(tmp_path / "song.mp3", song, 44100)
+    command = [installed / "bin" / "sswavenet", "song.mp3", "--session"]
+    said = run(*command, "singing-voice", cwd=tmp_path, PYTHONPATH="")
+    folder = tmp_path / "separated" / "singing-voice"
+    assert said.startswith(f"stems in {folder.resolve()}\n1 of 1 files, ")
+    (site,) = installed.glob("lib/python*/site-packages")
+    sessions = {path.name for path in (site / "sswavenet" / "sessions").iterdir()}
+    assert sessions == set(shipped.session_names())
+    stems = {path.name: soundfile.read(path) for path in folder.iterdir()}
+    assert sorted(stems) == ["song_accompaniment.wav", "song_vocals.wav"]
+    assert {rate for _, rate in stems.values()} == {44100}
+    mixture, _ = soundfile.read(tmp_path / "song.mp3")
+    total = sum(audio for audio, _ in stems.values())
+    np.testing.assert_allclose(total, mixture, rtol=0, atol=1e-4)
+
+
 def test_the_installed_package_is_the_api(installed, tmp_path, rng):
     mixture = rng.uniform(-0.5, 0.5, 4000)
     np.save(tmp_path / "mixture.npy", mixture)
