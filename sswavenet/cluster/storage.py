@@ -23,6 +23,8 @@ from util import UserError
 # Stores that show an object only once all of it has come (a multipart upload included).
 ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"}
 
+BUSY = {429, 500, 502, 503, 504}  # answers of a store that can be asked again
+
 
 @contextlib.contextmanager
 def _named(url: str, action: str) -> Iterator[None]:
@@ -44,6 +46,15 @@ def _named(url: str, action: str) -> Iterator[None]:
         raise UserError(f"cannot {action} {url}: {reason}") from error
 
 
+def _is_busy(error: Exception) -> bool:
+    """Whether S3 gave this error for want of time, by the number of its answer.
+
+    What is asked for names alone has an answer without text, where s3fs looks for it.
+    """
+    answer = getattr(error, "response", None) or {}
+    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in BUSY
+
+
 class Store:
     """What lies at a URL and below it.
 
@@ -59,6 +70,10 @@ class Store:
         self._root = root.rstrip("/")
         protocol = self._fs.protocol
         self._names = {protocol} if isinstance(protocol, str) else set(protocol)
+        if "s3" in self._names:
+            from s3fs.core import set_custom_error_handler
+
+            set_custom_error_handler(_is_busy)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
@@ -81,8 +96,13 @@ class Store:
                     yield name, size
 
     def _listed(self, recursive: bool) -> Iterator[tuple[str, int]]:
-        if self._fs.isfile(self._root):
-            yield self._root, self._fs.size(self._root) or 0
+        try:
+            found = self._fs.info(self._root)
+        # There may be names below that may be read, though not at the place itself.
+        except (FileNotFoundError, PermissionError):
+            found = {"type": "directory"}
+        if found["type"] == "file":
+            yield self._root, found["size"] or 0
         elif hasattr(self._fs, "_iterdir"):  # of s3fs: a thousand names at a time
             bucket, key, _ = self._fs.split_path(self._root)
             entries = self._fs._iterdir(

@@ -12,10 +12,19 @@ import pytest
 
 import main
 from tests.cluster.conftest import STEMS, contents, report
+from util import UserError
 
 fsspec = pytest.importorskip("fsspec", reason="make .venv/cluster-installed")
 moto = pytest.importorskip("moto.server", reason="make .venv/cluster-installed")
 werkzeug = pytest.importorskip("werkzeug.serving", reason="it comes with moto")
+
+from sswavenet.cluster.storage import Store
+
+ERRORS = {
+    "busy": ("503 Slow Down", "SlowDown"),
+    "broken": ("500 Internal Server Error", "InternalError"),
+    "denied": ("403 Forbidden", "AccessDenied"),
+}
 
 
 class Faults:
@@ -49,12 +58,12 @@ class Faults:
             if found:
                 self._waiting.remove(found)
         how = found[2] if found else None
-        if how == "busy":
-            start_response("503 Slow Down", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>"]
-        if how == "denied":
-            start_response("403 Forbidden", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"]
+        if how in ERRORS:
+            status, code = ERRORS[how]
+            start_response(status, [("Content-Type", "application/xml")])
+            # As HTTP has it, what is asked for names alone is answered without text.
+            text = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+            return [] if method == "HEAD" else [text.encode()]
         if how == "slow":
             time.sleep(1)
         if how == "cut":  # the answer breaks off in the middle
@@ -130,6 +139,44 @@ def test_a_store_that_is_busy_or_slow_is_asked_again(run, faults, bucket, method
     assert len(stems_in(bucket)) == 3 * len(STEMS)
     tries = [path for name, path in faults.requests if name == method and part in path]
     assert len(tries) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["busy", "broken"])
+def test_each_kind_of_request_is_made_again_as_often(
+    faults, bucket, monkeypatch, songs, how
+):
+    monkeypatch.setattr(type(bucket), "retries", 3)
+    store, file = Store("s3://archive/songs"), songs / "a.wav"
+    kinds = {
+        "HEAD": lambda: store.exists("a.wav"),
+        "GET": lambda: store.fetch("a.wav", file),
+        "PUT": lambda: store.put_all({"new.wav": file}),
+        "list": lambda: list(store.files(recursive=True)),
+    }
+    tries = {}
+    for kind, ask in kinds.items():
+        method = "GET" if kind == "list" else kind
+        faults.requests.clear()
+        faults.spoil(method, "archive", how, times=99)
+        with pytest.raises(UserError, match="s3://archive/songs"):
+            ask()
+        faults.forget()
+        tries[kind] = sum(name == method for name, _ in faults.requests)
+    # Of s3fs, in each of which its library asks `AWS_MAX_ATTEMPTS` times.
+    assert tries == dict.fromkeys(kinds, 3 * 2)
+
+
+def test_an_object_is_found_though_the_store_is_busy_first(run, faults, bucket):
+    faults.spoil("HEAD", "songs/a.wav", "busy", times=3)
+    assert run("s3://archive/songs/a.wav", *ARGUMENTS[2:]) == 0
+    assert sorted(stems_in(bucket)) == sorted(f"a_{stem}.wav" for stem in STEMS)
+
+
+def test_what_lies_below_a_place_that_is_not_shown_is_found(run, faults, bucket):
+    faults.spoil("HEAD", "archive/songs", "denied")
+    assert run(*ARGUMENTS) == 0
+    assert len(stems_in(bucket)) == 3 * len(STEMS)
 
 
 def test_an_upload_that_breaks_off_leaves_no_part_of_a_set(
