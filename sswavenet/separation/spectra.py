@@ -70,7 +70,9 @@ class Overlapping:
         added = np.zeros((*shape, count + OVERLAP - 1, self._windows.hop), np.float32)
         if self._begun is not None:
             added[..., : OVERLAP - 1, :] = self._begun
-        for part in range(OVERLAP):
+        # The earliest frame first, as in what is begun: else rounding would depend on
+        # how many frames come at once.
+        for part in reversed(range(OVERLAP)):
             added[..., part : part + count, :] += parts[..., part, :]
         self._begun = added[..., count:, :]
         return added[..., :count, :].reshape(*shape, -1)

@@ -62,6 +62,16 @@ def test_stems_sum_to_the_mixture_whatever_the_blocks(rng, rate, channels, num_f
         np.testing.assert_allclose(others, stems, atol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(700, 700), (1600, 1600), (9000, 2500)])
+def test_stems_are_bit_by_bit_the_same_whatever_the_blocks(rng, sizes):
+    mixture = rng.standard_normal((20000, 2))
+    estimates = rng.standard_normal((4, 20000))
+    np.testing.assert_array_equal(
+        share_out(mixture, estimates, NETWORK_RATE, sizes),
+        share_out(mixture, estimates, NETWORK_RATE, (20000, 20000)),
+    )
+
+
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 44099, 96000])
 def test_a_stem_that_is_all_of_the_mixture_gets_all_of_it(rng, rate):
     mixture = rng.normal(size=(rate // 2, 2))
