@@ -16,7 +16,7 @@ from sswavenet.cluster import archive, command
 from sswavenet.cluster.archive import Job
 from sswavenet.cluster.storage import Store
 from sswavenet.separation.report import SEPARATED, FileReport
-from tests.cluster.conftest import STEMS, contents, report
+from tests.cluster.conftest import SAME_ROUNDING, STEMS, contents, report
 from util import UserError
 
 
@@ -53,16 +53,17 @@ def refuse_to_put(memory, monkeypatch, part):
 
 def test_stems_of_a_store_are_those_of_a_folder(run, songs, memory, tmp_path):
     out = tmp_path / "out"
-    assert run(songs, "--recursive", "--output_path", out) == 0
-    assert run("memory://songs", "--recursive", "--output_path", "memory://stems") == 0
+    words = ["--recursive", *SAME_ROUNDING, "--output_path"]
+    assert run(songs, *words, out) == 0
+    assert run("memory://songs", *words, "memory://stems") == 0
     assert stems_in(memory) == contents(out)
     assert len(contents(out)) == 3 * len(STEMS)
 
 
 def test_a_store_and_folders_go_together(run, songs, memory, tmp_path):
     out = tmp_path / "out"
-    assert run("memory://songs", "--output_path", out) == 0
-    assert run(songs, "--output_path", "memory://stems") == 0
+    assert run("memory://songs", *SAME_ROUNDING, "--output_path", out) == 0
+    assert run(songs, *SAME_ROUNDING, "--output_path", "memory://stems") == 0
     assert stems_in(memory) == contents(out)
     assert sorted(contents(out)) == sorted(
         f"{name}_{stem}.wav" for name in "ab" for stem in STEMS

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.cluster.conftest import STEMS, contents, report
+from tests.cluster.conftest import SAME_ROUNDING, STEMS, contents, report
 
 pytest.importorskip("ray", reason="make .venv/cluster-installed")
 
@@ -134,9 +134,9 @@ def slow_reading(monkeypatch, tmp_path):
 def test_stems_are_those_of_one_machine_though_a_node_dies(
     session, run, many, environment, slow_reading, cluster, tmp_path
 ):
-    assert run(many, "--output_path", tmp_path / "plain") == 0
+    assert run(many, *SAME_ROUNDING, "--output_path", tmp_path / "plain") == 0
     out, place = tmp_path / "out", tmp_path / "report.jsonl"
-    arguments = [many, "--output_path", out, "--report", place]
+    arguments = [many, *SAME_ROUNDING, "--output_path", out, "--report", place]
     process = start(session, *arguments, "--cluster", cluster.address)
     wait_for_stems(out, 10)
     print(file=cluster.stdin, flush=True)
@@ -160,7 +160,8 @@ def test_after_its_death_the_same_command_goes_on(
     session, run, many, environment, slow_reading, cluster, tmp_path
 ):
     out, place = tmp_path / "out", tmp_path / "report.jsonl"
-    arguments = [many, "--output_path", out, "--report", place, "--skip_existing"]
+    arguments = [many, *SAME_ROUNDING, "--output_path", out, "--report", place]
+    arguments += ["--skip_existing"]
     process = start(session, *arguments, "--cluster", cluster.address)
     wait_for_stems(out, 5)
     process.send_signal(signal.SIGKILL)
@@ -170,7 +171,7 @@ def test_after_its_death_the_same_command_goes_on(
     process = start(session, *arguments, "--cluster", cluster.address)
     _, errors = process.communicate(timeout=WAIT)
     assert process.returncode == 0, errors
-    assert run(many, "--output_path", tmp_path / "plain") == 0
+    assert run(many, *SAME_ROUNDING, "--output_path", tmp_path / "plain") == 0
     assert contents(out) == contents(tmp_path / "plain")
     assert len(report(place)) == NUM_SONGS
 

@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 import main
-from tests.cluster.conftest import STEMS, contents, report
+from tests.cluster.conftest import SAME_ROUNDING, STEMS, contents, report
 from util import UserError
 
 fsspec = pytest.importorskip("fsspec", reason="make .venv/cluster-installed")
@@ -123,8 +123,9 @@ ARGUMENTS = ("s3://archive/songs", "--recursive", "--output_path", "s3://archive
 
 
 def test_stems_are_those_of_a_folder(run, songs, bucket, tmp_path):
-    assert run(songs, "--recursive", "--output_path", tmp_path / "out") == 0
-    assert run(*ARGUMENTS) == 0
+    words = ["--recursive", *SAME_ROUNDING]
+    assert run(songs, *words, "--output_path", tmp_path / "out") == 0
+    assert run(*ARGUMENTS, *SAME_ROUNDING) == 0
     assert stems_in(bucket) == contents(tmp_path / "out")
     assert run(*ARGUMENTS, "--skip_existing") == 0
 
