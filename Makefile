@@ -30,8 +30,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .DEFAULT_GOAL := help
 .PHONY: help .venv .venv-theano teacher songs separate app test test-quick test-app \
 	test-theano theano-python train-demo \
-	bench corpus corpus-packages retrain-multi-instrument retrain-singing-voice \
-	grow-multi-instrument grow-singing-voice clean
+	bench corpus corpus-packages clean $(foreach task,multi-instrument singing-voice, \
+	grow-$(task) retrain-$(task) retrain-$(task)-rendered retrain-$(task)-fast)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -166,30 +166,45 @@ corpus: .venv/corpus-installed songs ## render the whole procedural corpus (data
 	mkdir -p data/cache/singing-voice
 	cp -rlf data/cache/corpus/. data/cache/music/train data/cache/singing-voice
 
-# Into sessions/<task>-retrained; the same command goes on after any stop.
+# Into sessions/<name>-retrained; the same command goes on after any stop.
 TRAIN = $(RUN) main.py --mode training --precision $(PRECISION)
 PRECISION ?= float32
 
-# With SONGS=FOLDER those that have heard people sing, whose weights the songs' licences bind.
-FAST = $(if $(SONGS),-fast)
+# A new session that begins with the networks of others: $(call BEGIN,name,configs)
+BEGIN = ls sessions/$(1)-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
+	$(RUN) -m sswavenet.training.grow $(2) sessions/$(1)/retrain.json
 
-retrain-multi-instrument: corpus ## train the shipped network again, from nothing
-	$(TRAIN) --config sessions/multi-instrument$(FAST)/retrain.json
+# The compact networks: -rendered from rendered songs alone, and -fast, which have heard
+# people sing and need SONGS=FOLDER.
+retrain-multi-instrument-rendered: ## train a shipped network again, from nothing
+retrain-multi-instrument-fast: ## train a shipped network again, from nothing
+retrain-multi-instrument-rendered retrain-multi-instrument-fast: retrain-%: corpus
+	$(TRAIN) --config sessions/$*/retrain.json
 
-# It begins with the vocals of the other one.
-retrain-singing-voice: retrain-multi-instrument ## the same for the other session
-	ls sessions/singing-voice$(FAST)-retrained/checkpoints/*.hdf5 >/dev/null 2>&1 || \
-		$(RUN) -m sswavenet.training.grow sessions/multi-instrument$(FAST)-retrained/config.json \
-		sessions/singing-voice$(FAST)/retrain.json
-	$(TRAIN) --config sessions/singing-voice$(FAST)/retrain.json
+# They begin with the vocals of the other ones.
+retrain-singing-voice-rendered: ## the same for this one
+retrain-singing-voice-fast: ## the same for this one
+retrain-singing-voice-rendered retrain-singing-voice-fast: retrain-singing-voice-%: \
+		retrain-multi-instrument-%
+	$(call BEGIN,singing-voice-$*,sessions/multi-instrument-$*-retrained/config.json)
+	$(TRAIN) --config sessions/singing-voice-$*/retrain.json
 
-# Into sessions/<task>-grown, likewise.
-grow-multi-instrument: ## grow the shipped network into the paper's, and train it on
-grow-singing-voice: ## the same for the other session
+# The paper's architecture begins with two compact networks. Without SONGS= there is one
+# of them, and nothing that binds the weights.
+retrain-multi-instrument: ## train all that this session came from again, then itself
+retrain-singing-voice: ## train all that this session came from again, then itself
+retrain-multi-instrument retrain-singing-voice: retrain-%: retrain-%-rendered \
+		$(if $(SONGS),retrain-singing-voice-fast)
+ifneq ($(SONGS),)
+	$(call BEGIN,$*,$(foreach name,$*-rendered singing-voice-fast,sessions/$(name)-retrained/config.json))
+	$(TRAIN) --config sessions/$*/retrain.json
+endif
+
+grow-multi-instrument: ## train this session again, from the shipped compact networks
+grow-singing-voice: ## train this session again, from the shipped compact networks
 grow-multi-instrument grow-singing-voice: grow-%: corpus
-	ls sessions/$*-grown/checkpoints/*.hdf5 >/dev/null 2>&1 || \
-		$(RUN) -m sswavenet.training.grow sessions/$*/config.json sessions/$*/grown.json
-	$(TRAIN) --config sessions/$*/grown.json
+	$(call BEGIN,$*,$(foreach name,$*-rendered singing-voice-fast,sessions/$(name)/config.json))
+	$(TRAIN) --config sessions/$*/retrain.json
 
 clean: ## remove the environments and the tools' caches
 	rm -rf .venv .venv-theano .venv-teacher .mypy_cache .pytest_cache .ruff_cache

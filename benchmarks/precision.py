@@ -25,7 +25,10 @@ import soundfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REFERENCE = "highest"
 PRECISIONS = (REFERENCE, "float32", "bfloat16")
-SESSIONS = [ROOT / "sessions" / name for name in ("multi-instrument", "singing-voice")]
+SESSIONS = [
+    ROOT / "sessions" / name
+    for name in ("multi-instrument-rendered", "singing-voice-rendered")
+]
 MIXTURES = ROOT / "audio"
 
 

@@ -212,7 +212,7 @@ def long_song(tmp_path):
 
 def start_long(visitor, path):
     visitor.upload(path)
-    visitor.choose("Session", "multi-instrument: vocals")  # the slower one
+    visitor.choose("Session", "multi-instrument-rendered")  # the slower one
     visitor.button("Separate").click()
     visitor.page.get_by_text("Separating").wait_for()
 
@@ -308,9 +308,9 @@ def test_one_can_record(visitor):
 
 def test_an_example_has_the_table_of_make_separate(visitor, tmp_path):
     visitor.bring_example("Samba")
-    visitor.choose("Session", "multi-instrument: vocals")
+    visitor.choose("Session", "multi-instrument-rendered")
     visitor.separate()
-    config = ROOT / "sessions/multi-instrument/config.json"
+    config = ROOT / "sessions/multi-instrument-rendered/config.json"
     line = ["main.py", "--mode", "inference", "--config", str(config)]
     out = str(tmp_path / "out")
     line += ["--mixture_input_path", str(ROOT / "audio"), "--output_path", out]
