@@ -134,11 +134,18 @@ def test_streams_equal_those_of_the_layers(task_name, rng):
         stream_fused.build_streams(config, weights, 1600, num_threads=2)(),
         stream_keras.build_streams(config, weights, 1600)(),
     ]
-    got, expected = (
+    compiled, layers = (
         np.concatenate([step(block) for block in blocks], axis=1) for step in begun
     )
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=1e-6)
+    # Each rounds in an order of its own, so both stand beside the formula in float64.
+    before = np.zeros(2 * config.context_length)
+    margin = config.head_margin
+    exact = oracle(config, weights, np.append(before, blocks), margin, 6400)
+    exact = exact[:, margin : margin + 6400]
+    scale = np.abs(exact).max()
+    errors = [np.abs(got - exact).max() / scale for got in (compiled, layers)]
+    assert errors[1] < 2e-6
+    assert errors[0] < max(1e-6, 2 * errors[1])
 
 
 def test_silence_is_silent(rng):
