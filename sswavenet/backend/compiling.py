@@ -23,7 +23,7 @@ FLAGS = (
 )
 
 
-def library(source: pathlib.Path, *flags: str) -> pathlib.Path:
+def build_library(source: pathlib.Path, *flags: str) -> pathlib.Path:
     """The compiled library of a file in `FOLDER`, made now unless it is kept.
 
     The name says what it was made of, and by which compiler; without one, any

@@ -67,12 +67,12 @@ def _registered() -> list:
 
 
 def _library() -> pathlib.Path:
-    """The compiled library, as `compiling.library` keeps it."""
+    """The compiled library, as `compiling.build_library` keeps it."""
     import jax
 
     # Warnings of JAX's headers are not ours to mend.
     flags = ("-isystem", jax.ffi.include_dir(), f'-DJAX="{jax.__version__}"')
-    return compiling.library(SOURCE, *flags)
+    return compiling.build_library(SOURCE, *flags)
 
 
 def block(

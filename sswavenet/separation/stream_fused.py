@@ -55,7 +55,7 @@ def available(config: Config, precision: str = "float32") -> bool:
 def _library() -> Any:
     """The compiled code, None where it cannot be had."""
     try:
-        library = ctypes.CDLL(str(compiling.library(SOURCE)))
+        library = ctypes.CDLL(str(compiling.build_library(SOURCE)))
         for name, (returned, taken) in FUNCTIONS.items():
             function = getattr(library, f"Wavenet{name}")
             function.restype, function.argtypes = returned, taken
