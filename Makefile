@@ -189,21 +189,24 @@ retrain-singing-voice-rendered retrain-singing-voice-fast: retrain-singing-voice
 	$(call BEGIN,singing-voice-$*,sessions/multi-instrument-$*-retrained/config.json)
 	$(TRAIN) --config sessions/singing-voice-$*/retrain.json
 
-# The paper's architecture begins with two compact networks. Without SONGS= there is one
-# of them, and nothing that binds the weights.
+# The two compact networks that the paper's architecture begins with: the configs of task
+# $(1), in folders that end in $(2).
+PARTS = $(foreach name,$(1)-rendered singing-voice-fast,sessions/$(name)$(2)/config.json)
+
+# Without SONGS= there is only the first, and nothing that binds the weights.
 retrain-multi-instrument: ## train all that this session came from again, then itself
 retrain-singing-voice: ## train all that this session came from again, then itself
 retrain-multi-instrument retrain-singing-voice: retrain-%: retrain-%-rendered \
 		$(if $(SONGS),retrain-singing-voice-fast)
 ifneq ($(SONGS),)
-	$(call BEGIN,$*,$(foreach name,$*-rendered singing-voice-fast,sessions/$(name)-retrained/config.json))
+	$(call BEGIN,$*,$(call PARTS,$*,-retrained))
 	$(TRAIN) --config sessions/$*/retrain.json
 endif
 
 grow-multi-instrument: ## train this session again, from the shipped compact networks
 grow-singing-voice: ## train this session again, from the shipped compact networks
 grow-multi-instrument grow-singing-voice: grow-%: corpus
-	$(call BEGIN,$*,$(foreach name,$*-rendered singing-voice-fast,sessions/$(name)/config.json))
+	$(call BEGIN,$*,$(call PARTS,$*))
 	$(TRAIN) --config sessions/$*/retrain.json
 
 clean: ## remove the environments and the tools' caches
