@@ -212,7 +212,7 @@ def long_song(tmp_path):
 
 def start_long(visitor, path):
     visitor.upload(path)
-    visitor.choose("Session", "multi-instrument-rendered")  # the slower one
+    visitor.choose("Session", "multi-instrument-rendered")
     visitor.button("Separate").click()
     visitor.page.get_by_text("Separating").wait_for()
 
