@@ -238,7 +238,7 @@ def test_scores_are_those_of_one_machine(session, environment, tmp_path):
                 *(sys.executable, "main.py", "--mode", "evaluation"),
                 *("--config", str(session), "--metrics", "si_sdr"),
                 *("--dataset_path", str(tmp_path / "musdb")),
-                *("--output_path", str(out), *words),
+                *("--output_path", str(out), *SAME_ROUNDING, *words),
             ],
             cwd=ROOT,
             capture_output=True,
