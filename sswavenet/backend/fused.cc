@@ -24,11 +24,20 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-// c[i][j] += sum over rows t of a[t][i] * b[t][j]: a kernel's gradient.
+// c[i][j] += sum over rows t of a[t][i] * b[t][j]: a kernel's gradient. With `Half`, b is
+// packed; so is a, into the room of `left`.
 template <bool Half>
-void Outer(const float* a, int64_t lda, int64_t depth, const float* b, int64_t ldb,
-           int64_t columns, int64_t rows, float* c, int64_t ldc) {
-  Run<Half>({a, 1, 0, b, ldb, 1, rows, lda}, depth, columns, c, ldc, true);
+void Outer(Factor<Half>& left, const float* a, int64_t lda, int64_t depth, const float* b,
+           int64_t ldb, int64_t columns, int64_t rows, float* c, int64_t ldc) {
+  const int64_t terms = Count(rows, kTerms<Half>);
+  if (Half && kTiles) {
+    const int64_t stride = Count(rows, kPanel) * kWidth;
+    Run<Half>({left.Columns(a, rows, lda), stride, 0, b, ldb, 1, terms}, depth,
+              columns, c, ldc, true);
+  } else {
+    Run<Half>({left.Rows(a, rows, lda), 1, 0, b, ldb, 1, terms, lda}, depth, columns,
+              c, ldc, true);
+  }
 }
 
 // In place: (rows, 2C) of sums become tanh of the first half, sigmoid of the second.
@@ -286,7 +295,6 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
     float* dm = df + filters_size;
     for (int64_t start = first; start < last; start += kRows) {
       const int64_t rows = std::min(kRows, last - start), row = item * length + start;
-      const int64_t pairs = Count(rows, T);
       const float* in = x.typed_data() + (item * s.given + start) * C;
       const float* g = gate.typed_data() + row * 2 * C;
       Gated(g, rows, C, z.data());
@@ -294,8 +302,7 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
         const float* d = out_grad.typed_data() + row * C;
         Run<Half>({left.Neighbours(d, rows * C), C / T, 0, mix_t, C, 1, C / T}, rows, C,
                   dz.data(), C, false);
-        Outer<Half>(one.Rows(z.data(), rows, C), C, C, other.Rows(d, rows, C), C, C,
-                    pairs, dm, both);
+        Outer<Half>(one, z.data(), C, C, other.Rows(d, rows, C), C, C, rows, dm, both);
       } else {
         std::fill(dz.begin(), dz.end(), 0.0f);
       }
@@ -306,8 +313,8 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
         Run<Half>({left.Neighbours(d, count * S), S / T, 0, mix_t + C * C / T, C, 1,
                    S / T},
                   count, C, dz.data() + from * C, C, true);
-        Outer<Half>(one.Rows(z.data() + from * C, count, C), C, C,
-                    other.Rows(d, count, S), S, S, Count(count, T), dm + C, both);
+        Outer<Half>(one, z.data() + from * C, C, C, other.Rows(d, count, S), S, S, count,
+                    dm + C, both);
       }
       float* kept = dgate->typed_data() + row * 2 * C / T;
       float* sums_grad = Half ? gate_grad.data() : kept;
@@ -315,8 +322,8 @@ ffi::Error BlockBackward(ffi::ThreadPool pool, Buffer<3> x, Buffer<3> gate,
       if (Half) Factor<Half>::Pack(sums_grad, rows * 2 * C, kept);
       const float* dg = other.Rows(sums_grad, rows, 2 * C);
       for (int64_t tap = 0; tap < 3; ++tap)
-        Outer<Half>(one.Rows(in + tap * dilation * C, rows, C), C, C, dg, 2 * C, 2 * C,
-                    pairs, df + tap * C * 2 * C, 2 * C);
+        Outer<Half>(one, in + tap * dilation * C, C, C, dg, 2 * C, 2 * C, rows,
+                    df + tap * C * 2 * C, 2 * C);
     }
   });
   const int64_t stretches = Count(s.given, kRows);
@@ -452,7 +459,6 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
                       outputs * sizeof(float));
       }
       float* ds = skips_grad->typed_data() + (item * length + start) * S;
-      const int64_t pairs = Count(rows, T);
       const float* left = taps.Neighbours(s.data(), (rows + 4) * S);
       const float* out_left = grads.Neighbours(d.data(), (rows + 2) * outputs);
       const float* out_right = out_rows.Rows(d.data() + outputs, rows, outputs);
@@ -467,13 +473,13 @@ ffi::Error HeadBackward(ffi::ThreadPool pool, Buffer<3> skips, Buffer<3> first,
           Store(dh.data() + i, value > 0.0f ? Load(dh.data() + i) : Vec{});
           Store(h.data() + i, Relu(value));
         }
-        Outer<Half>(hidden_rows.Rows(h.data() + kHidden, rows, kHidden), kHidden, width,
-                    out_right, outputs, outputs, pairs, dl + at * outputs, outputs);
+        Outer<Half>(hidden_rows, h.data() + kHidden, kHidden, width, out_right, outputs,
+                    outputs, rows, dl + at * outputs, outputs);
         const float* dh_left = hidden.Neighbours(dh.data(), (rows + 2) * kHidden);
         const float* dh_right = grad_rows.Rows(dh.data() + kHidden, rows, kHidden);
         for (int64_t tap = 0; tap < 3; ++tap) {
-          Outer<Half>(tap_rows.Rows(s.data() + (tap + 1) * S, rows, S), S, S, dh_right,
-                      kHidden, width, pairs, df + tap * S * H + at, H);
+          Outer<Half>(tap_rows, s.data() + (tap + 1) * S, S, S, dh_right, kHidden, width,
+                      rows, df + tap * S * H + at, H);
           Run<Half>({dh_left + (2 - tap) * kHidden / T, kHidden / T, 0,
                      one_t + (tap * H + at) * S / T, S, 1, width / T},
                     rows, S, ds, S, at + tap > 0);

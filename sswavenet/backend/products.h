@@ -2,8 +2,9 @@
 //
 // With `Half`, factors are rounded to bfloat16 and sums stay float32. Two of a product's
 // terms then fit into the place of one float: the factors are packed in pairs, and the
-// same loops run over half as many. Where `FLOAT16` is defined and the processor has it,
-// factors are float16 instead, and of each product there are two sums in float16.
+// same loops run over half as many, or the processor's tiles (AMX) do. Where `FLOAT16` is
+// defined and the processor has it but no tiles, factors are float16 instead, and of each
+// product there are two sums in float16.
 
 #ifndef SSWAVENET_PRODUCTS_H_
 #define SSWAVENET_PRODUCTS_H_
@@ -19,6 +20,13 @@
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
+#endif
+
+// Registers that hold matrices, and products of these. Linux gives them on request.
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#define TILES 1
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace {
@@ -54,7 +62,7 @@ struct Aligned {
 using Floats = std::vector<float, Aligned<float>>;
 
 // Whether the processor multiplies numbers of 16 bits, and of which kind.
-#if !defined(__AVX512FP16__)
+#if !defined(__AVX512FP16__) || defined(TILES)
 #undef FLOAT16
 #endif
 #if defined(FLOAT16)
@@ -64,6 +72,8 @@ constexpr bool kHasHalf = true, kFloat16 = false;
 #else
 constexpr bool kHasHalf = false, kFloat16 = false;
 #endif
+
+int64_t Count(int64_t length, int64_t size) { return (length + size - 1) / size; }
 
 // How many terms of a product one float's place holds.
 template <bool Half>
@@ -153,11 +163,123 @@ void Columns(const Product& p, int64_t rows, int64_t column, float* c, int64_t l
 // Columns of a right factor that are worked on together: with a depth of 192 they fill
 // half of the first cache, and every row of the left factor passes them there.
 constexpr int64_t kPanel = 2 * kWidth;
+
+#if defined(TILES)
+constexpr bool kTiles = true;
+constexpr int64_t kTile = 2 * kWidth;  // rows
+
+bool HasTiles() {
+  constexpr int kRequest = 0x1023, kTileData = 18;  // of Linux's arch_prctl
+  static const bool granted = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return granted;
+}
+
+// What the instruction that sets up tiles reads.
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start = 0, reserved[14] = {};
+  uint16_t bytes[16] = {};  // of a row
+  uint8_t rows[16] = {};
+
+  // Sums in tiles 0 to 3, left factors in 4 and 5, right ones in 6 and 7.
+  TileShapes(int64_t height, int64_t depth) {
+    for (int tile = 0; tile < 8; ++tile) {
+      bytes[tile] = 4 * (tile == 4 || tile == 5 ? depth : kWidth);
+      rows[tile] = tile < 6 ? height : depth;
+    }
+  }
+};
+
+// A product's tiles in R rows and V columns of them, of `depth` pairs from `k` on.
+template <int R, int V>
+INLINE void Tiles(const Product& p, int64_t row, int64_t column, int64_t k, int64_t end,
+                  float* c, int64_t ldc, bool add) {
+  const int64_t ldw = p.ldw ? p.ldw : V * kWidth, rows = kWidth * ldc;
+  const float* panel = p.w + column * (p.ldw ? 1 : p.taps * p.depth);
+  float* to = c + row * ldc + column;
+  // The intrinsics do not say that they read and write memory.
+  asm volatile("" ::: "memory");
+  if (add) {
+    _tile_loadd(0, to, 4 * ldc);
+    if (V > 1) _tile_loadd(1, to + kWidth, 4 * ldc);
+    if (R > 1) _tile_loadd(2, to + rows, 4 * ldc);
+    if (R > 1 && V > 1) _tile_loadd(3, to + rows + kWidth, 4 * ldc);
+  } else {
+    _tile_zero(0);
+    if (V > 1) _tile_zero(1);
+    if (R > 1) _tile_zero(2);
+    if (R > 1 && V > 1) _tile_zero(3);
+  }
+  for (int64_t tap = 0; tap < p.taps; ++tap) {
+    const float* left = p.a + row * p.row_step + tap * p.tap_step;
+    for (int64_t at = k; at < end; at += kWidth) {
+      const float* right = panel + (tap * p.depth + at) * ldw;
+      _tile_loadd(4, left + at, 4 * p.row_step);
+      _tile_loadd(6, right, 4 * ldw);
+      _tile_dpbf16ps(0, 4, 6);
+      if (V > 1) {
+        _tile_loadd(7, right + kWidth, 4 * ldw);
+        _tile_dpbf16ps(1, 4, 7);
+      }
+      if (R > 1) {
+        _tile_loadd(5, left + kWidth * p.row_step + at, 4 * p.row_step);
+        _tile_dpbf16ps(2, 5, 6);
+        if (V > 1) _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+  }
+  _tile_stored(0, to, 4 * ldc);
+  if (V > 1) _tile_stored(1, to + kWidth, 4 * ldc);
+  if (R > 1) _tile_stored(2, to + rows, 4 * ldc);
+  if (R > 1 && V > 1) _tile_stored(3, to + rows + kWidth, 4 * ldc);
+  asm volatile("" ::: "memory");
+}
+
+template <int R>
+void TileRows(const Product& p, int64_t row, int64_t rows, int64_t columns, int64_t k,
+              int64_t end, float* c, int64_t ldc, bool add) {
+  int64_t column = 0;
+  for (; column + kPanel <= columns; column += kPanel)
+    for (int64_t r = row; r < row + rows; r += R * kWidth)
+      Tiles<R, 2>(p, r, column, k, end, c, ldc, add);
+  if (column < columns)
+    for (int64_t r = row; r < row + rows; r += R * kWidth)
+      Tiles<R, 1>(p, r, column, k, end, c, ldc, add);
+}
+
+// The product, in whole tiles as far as they go, then in what is left of rows and depth.
+void RunInTiles(const Product& p, int64_t rows, int64_t columns, float* c, int64_t ldc,
+                bool add) {
+  const int64_t whole = p.depth / kWidth * kWidth, high = rows / kWidth * kWidth;
+  for (int64_t k = 0, end; k < p.depth; k = end, add = true) {
+    end = k < whole ? whole : p.depth;
+    const int64_t depth = std::min(end - k, int64_t{kWidth});
+    if (high > 0) {
+      const TileShapes shapes(kWidth, depth);
+      _tile_loadconfig(&shapes);
+      const int64_t twice = high / kTile * kTile;
+      TileRows<2>(p, 0, twice, columns, k, end, c, ldc, add);
+      TileRows<1>(p, twice, high - twice, columns, k, end, c, ldc, add);
+    }
+    if (high < rows) {
+      const TileShapes shapes(rows - high, depth);
+      _tile_loadconfig(&shapes);
+      TileRows<1>(p, high, rows - high, columns, k, end, c, ldc, add);
+    }
+  }
+  _tile_release();
+}
+#else
+constexpr bool kTiles = false;
 constexpr int64_t kTile = kSums / 2;  // rows
+#endif
 
 template <bool Half>
 void Run(const Product& p, int64_t rows, int64_t columns, float* c, int64_t ldc,
          bool add) {
+#if defined(TILES)
+  if (Half && p.depth_step == 1 && HasTiles())
+    return RunInTiles(p, rows, columns, c, ldc, add);
+#endif
   int64_t column = 0;
   for (; column + kPanel <= columns; column += kPanel)
     Columns<Half, 2>(p, rows, column, c, ldc, add);
@@ -187,6 +309,27 @@ INLINE Vec Interleaved(Vec rounded) {
   return (Vec)_mm512_permutexvar_epi16(order, (__m512i)rounded);
 #else
   return rounded;
+#endif
+}
+
+// The transpose of 16 rows of 16 values.
+INLINE void Transpose([[maybe_unused]] Vec (&rows)[kWidth]) {
+#if defined(__AVX512F__)
+  const VecInt lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#pragma GCC unroll 4
+  for (int step = 1; step < kWidth; step *= 2) {
+    // Of a pair of rows, so many apart, a part of the one changes places with the other's.
+    const VecInt moved = (lanes & step) != 0;
+    const VecInt low = moved ? lanes + kWidth - step : lanes;
+    const VecInt high = moved ? lanes + kWidth : lanes + step;
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i)
+      if (!(i & step)) {
+        const __m512 one = (__m512)rows[i], other = (__m512)rows[i + step];
+        rows[i] = (Vec)_mm512_permutex2var_ps(one, (__m512i)low, other);
+        rows[i + step] = (Vec)_mm512_permutex2var_ps(one, (__m512i)high, other);
+      }
+  }
 #endif
 }
 
@@ -224,6 +367,28 @@ class Factor {
       for (int64_t c = 0; c < columns; c += kWidth, to += kWidth) {
         const Vec next = row + 1 < rows ? Load(from + columns + c) : Vec{};
         Store(to, Interleaved(Rounded(Load(from + c), next)));
+      }
+    return room_.data();
+  }
+
+  // The same, transposed: for each column its pairs, with room for whole tiles of them.
+  const float* Columns(const float* from, int64_t rows, int64_t columns) {
+    const int64_t stride = Count(rows, kPanel) * kWidth;
+    for (int64_t c = 0; c < columns; c += kWidth)
+      for (int64_t first = 0; first < rows; first += 2 * kWidth) {
+        Vec pairs[kWidth];
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < kWidth; ++i) {
+          const int64_t row = first + 2 * i;
+          const float* at = from + row * columns + c;
+          pairs[i] = row >= rows ? Vec{}
+                                 : Interleaved(Rounded(
+                                       Load(at), row + 1 < rows ? Load(at + columns) : Vec{}));
+        }
+        Transpose(pairs);
+        float* to = room_.data() + c * stride + first / 2;
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < kWidth; ++i) Store(to + i * stride, pairs[i]);
       }
     return room_.data();
   }
@@ -291,8 +456,6 @@ INLINE Vec Reciprocal(Vec x) {
 constexpr float kLog2E = 1.44269504f;
 
 INLINE Vec Sigmoid(Vec x) { return Reciprocal(1.0f + Exp2(-kLog2E * x)); }
-
-int64_t Count(int64_t length, int64_t size) { return (length + size - 1) / size; }
 
 // Hidden channels of the head that are worked on together: their kernels and values
 // stay in the cache.
