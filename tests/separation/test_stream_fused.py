@@ -16,7 +16,7 @@ from hypothesis import strategies
 import main
 import util
 from sswavenet import checkpoints
-from sswavenet.backend import choice
+from sswavenet.backend import choice, compiling
 from sswavenet.config.document import to_document
 from sswavenet.separation import stream_fused, streaming
 from tests.support import TASK_NAMES, oracle, random_weights, tiny_config
@@ -120,6 +120,41 @@ def test_bfloat16_is_near_the_formula(num_threads, rng):
     error = estimates(begin(), config, mixture, [50, 7]) - expected
     # Factors have 8 bits, sums have all.
     assert 1e-10 < np.sum(error**2) / np.sum(expected**2) < 10**-4.3
+
+
+@pytest.fixture
+def compiled_with(monkeypatch):
+    """Compiles the library with more flags, and skips where it has no numbers of 16 bits."""
+
+    def compile_with(flags):
+        monkeypatch.setattr(compiling, "FLAGS", (*compiling.FLAGS, *flags))
+        stream_fused._library.cache_clear()
+        if stream_fused._library() is None:
+            pytest.skip(f"needs a compiler that knows {flags}")
+        needs("bfloat16")
+
+    yield compile_with
+    monkeypatch.undo()
+    stream_fused._library.cache_clear()
+
+
+# What a processor with all kinds takes first, and what others take.
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("-mno-amx-bf16",), ("-mno-amx-bf16", "-mno-avx512fp16")],
+    ids=["any", "no tiles", "no tiles, no float16"],
+)
+def test_all_kinds_of_16_bits_are_near_the_formula(flags, compiled_with, rng):
+    """Rows and depths that fill tiles, some that do not, and some that are less than one."""
+    compiled_with(flags)
+    for residual, skip, hidden in ((16, 48, 16), (32, 16, 144), (48, 32, 272)):
+        config = wide_config("multi-instrument", residual, skip, hidden)
+        weights = scaled_weights(config, rng)
+        mixture = rng.standard_normal(300)
+        begin = stream_fused.build_streams(config, weights, 150, "bfloat16", 2)
+        expected = by_formula(config, weights, mixture)
+        error = estimates(begin(), config, mixture, [150, 33, 5]) - expected
+        assert 1e-10 < np.sum(error**2) / np.sum(expected**2) < 10**-4.3
 
 
 @pytest.mark.keras3
