@@ -124,7 +124,7 @@ def test_bfloat16_is_near_the_formula(num_threads, rng):
 
 @pytest.fixture
 def compiled_with(monkeypatch):
-    """Compiles the library with more flags, and skips where it has no numbers of 16 bits."""
+    """Compiles the library with more flags; skips where it has no 16-bit numbers."""
 
     def compile_with(flags):
         monkeypatch.setattr(compiling, "FLAGS", (*compiling.FLAGS, *flags))
@@ -145,7 +145,7 @@ def compiled_with(monkeypatch):
     ids=["any", "no tiles", "no tiles, no float16"],
 )
 def test_all_kinds_of_16_bits_are_near_the_formula(flags, compiled_with, rng):
-    """Rows and depths that fill tiles, some that do not, and some that are less than one."""
+    """Rows and depths of several tiles, of a part of one, and of less than one."""
     compiled_with(flags)
     for residual, skip, hidden in ((16, 48, 16), (32, 16, 144), (48, 32, 272)):
         config = wide_config("multi-instrument", residual, skip, hidden)
