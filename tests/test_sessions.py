@@ -558,7 +558,7 @@ def test_what_cannot_be_written_takes_one_line(tool, song, separated, tmp_path):
         "make_demo": [out / "demo"],
         "draw_spectrograms": [out / "it.png", *separated],
     }
-    # Matplotlib keeps a large cache of fonts, and Numba of what it compiled for librosa.
+    # Matplotlib keeps a large cache of fonts, Numba of what it compiled for librosa.
     once = {
         "make_mixture": [song, tmp_path / "once" / "song.flac", "--seconds", "2"],
         "draw_spectrograms": [tmp_path / "once.png", *separated],
