@@ -423,22 +423,42 @@ Floats Panels(const float* from, int64_t rows, int64_t columns, int64_t stride) 
   return panels;
 }
 
-// 2^x for |x| <= 60, of which two can be multiplied; what is beyond counts as that.
+// 2^x for |x| <= 60, of which two can be multiplied; what is beyond counts as that, or as
+// less where x is negative. With `Half` as precise as numbers of 16 bits need it.
+template <bool Half = false>
 INLINE Vec Exp2(Vec x) {
+  // x = n + f with |f| <= 1/2.
   const Vec limit = Vec{} + 60.0f;
+#if defined(__AVX512F__)
+  x = (Vec)_mm512_maskz_min_ps(-1, (__m512)limit, (__m512)x);
+  const __m512 whole = _mm512_maskz_roundscale_ps(-1, (__m512)x, 0);
+  const Vec f = x - (Vec)whole;
+#else
   x = x > limit ? limit : x;
   x = x < -limit ? -limit : x;
-  // x = n + f with |f| <= 1/2; adding 1.5 * 2^23 rounds to an integer, in the last bits.
+  // Adding 1.5 * 2^23 rounds to an integer, in the last bits.
   const Vec magic = Vec{} + 12582912.0f;
   const Vec shifted = x + magic;
   const Vec f = x - (shifted - magic);
-  // The best polynomial of this degree: 2e-9 off, and exact for 0.
-  Vec p = Vec{} + 1.5345810970757157e-4f;
-  for (float term : {1.3399930903688073e-3f, 9.618489071726799e-3f, 5.550328642129898e-2f,
-                     0.24022646248340607f, 0.6931471824645996f, 1.0f})
-    p = p * f + term;
+#endif
+  // The best polynomials of their degree, exact for 0: 1e-4 and 2e-9 off.
+  Vec p;
+  if (Half) {
+    p = Vec{} + 0.055009057806583626f;
+    for (float term : {0.24221097466536906f, 0.6932828979925822f, 1.0f}) p = p * f + term;
+  } else {
+    p = Vec{} + 1.5345810970757157e-4f;
+    for (float term : {1.3399930903688073e-3f, 9.618489071726799e-3f,
+                       5.550328642129898e-2f, 0.24022646248340607f, 0.6931471824645996f,
+                       1.0f})
+      p = p * f + term;
+  }
+#if defined(__AVX512F__)
+  return (Vec)_mm512_maskz_scalef_ps(-1, (__m512)p, whole);
+#else
   const VecInt power = reinterpret_cast<VecInt>(shifted) << 23;
   return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(p) + power);
+#endif
 }
 
 INLINE Vec Relu(Vec x) { return x < 0.0f ? Vec{} : x; }  // what is no number stays so

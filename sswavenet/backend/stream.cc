@@ -115,11 +115,12 @@ class Pool {
 };
 
 // z (rows, C) is the tanh of the first half of (rows, 2C) times the sigmoid of the other.
+template <bool Half>
 void Gate(const float* sums, int64_t rows, int64_t channels, float* z) {
   for (int64_t row = 0; row < rows; ++row, sums += 2 * channels, z += channels)
     for (int64_t c = 0; c < channels; c += kWidth) {
-      const Vec a = Exp2(-2.0f * kLog2E * Load(sums + c));
-      const Vec b = Exp2(-kLog2E * Load(sums + channels + c));
+      const Vec a = Exp2<Half>(-2.0f * kLog2E * Load(sums + c));
+      const Vec b = Exp2<Half>(-kLog2E * Load(sums + channels + c));
       Store(z + c, (1.0f - a) * Reciprocal((1.0f + a) * (1.0f + b)));
     }
 }
@@ -276,7 +277,7 @@ class StreamIn final : public Stream {
     const float* left = (Half ? Packed(number) : Slab(number)) + (start - 2 * d) * C / T;
     Run<Half>({left, C / T, d * C / T, layer.filters.data(), 0, 3, C / T}, rows, 2 * C,
               room.gate.data(), 2 * C, false);
-    Gate(room.gate.data(), rows, C, room.z.data());
+    Gate<Half>(room.gate.data(), rows, C, room.z.data());
     const float* z = room.gated.Neighbours(room.z.data(), rows * C);
     if (number + 1 < n_.layers.size()) {  // what the last one adds has no use
       float* to = Slab(number + 1) + start * C;
