@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import tempfile
 
 # Read when Keras, JAX and matplotlib are first imported, so set before any test is.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # tests leave nothing behind
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import hypothesis
@@ -31,12 +31,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache_home(tmp_path_factory):
-    """An empty cache folder for the user, of the tests' own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+def pytest_configure(config):
+    """Give the tests a cache folder of their own, before anything reads where it is.
+
+    What XLA and the C++ compiler made of the tests' networks is much of the time they
+    take, so pytest keeps it from run to run, except with `-p no:cacheprovider`.
+    """
+    cache = getattr(config, "cache", None)
+    if cache is None:
+        home = tempfile.TemporaryDirectory(prefix="sswavenet-")
+        config.add_cleanup(home.cleanup)
+        os.environ["XDG_CACHE_HOME"] = home.name
+    else:
+        os.environ["XDG_CACHE_HOME"] = str(cache.mkdir("home"))
 
 
 @pytest.fixture
