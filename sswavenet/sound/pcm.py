@@ -5,6 +5,7 @@ Conventions: see `reader`. A decoder goes through its file once, from a frame on
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pathlib
@@ -72,7 +73,11 @@ class _Endless(io.FileIO):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place."""
         self._is_at_end = whence == io.SEEK_END
-        return ENDLESS if self._is_at_end else super().seek(offset, whence)
+        if not self._is_at_end:
+            # Where there is no such place: behind sizes that make no sense. It stays.
+            with contextlib.suppress(OSError):
+                super().seek(offset, whence)
+        return self.tell()
 
     def tell(self) -> int:
         """The place gone to."""

@@ -127,6 +127,17 @@ def test_what_libsndfile_takes_for_empty_goes_to_the_end_too(
     )
 
 
+@pytest.mark.parametrize("size", [2**64 - 2**40, 2**62])
+def test_a_place_that_no_file_has_is_not_gone_to(size, tmp_path, capfd):
+    path = tmp_path / "song"
+    audio = write_form(path, "RF64")
+    announce(path, "RF64", size)
+    np.testing.assert_array_equal(
+        read_mono(path, sample_rate=16000), audio.astype(np.float32)
+    )
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("riff", [0, 36, 0xFFFFFFFF])
 def test_a_wav_whose_sizes_are_all_zero_goes_to_the_end(riff, tmp_path, require_av):
     path = tmp_path / "song.wav"
