@@ -240,6 +240,24 @@ def test_a_run_on_one_machine_imports_nothing_of_clusters(session, folder, tmp_p
     assert not any(name.startswith("sswavenet.cluster") for name in modules)
 
 
+def test_mixtures_and_their_page_do_without_pyav(session, song, tmp_path):
+    code = (
+        "import sys; sys.modules['av'] = None\n"
+        "from tests.support import without_network\n"
+        "with without_network() as run: sys.exit(run(sys.argv[1:]))\n"
+    )
+    page = tmp_path / "page.html"
+    run_code(
+        code,
+        str(song),
+        f"--session={session}",
+        f"--html={page}",
+        f"--output_path={tmp_path / 'out'}",
+    )
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert "data:image/png" in page.read_text("utf-8")
+
+
 @pytest.mark.keras3
 def test_keras_comes_without_what_only_its_other_parts_need():
     code = (

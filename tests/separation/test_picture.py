@@ -7,9 +7,11 @@ import html.parser
 import pathlib
 import urllib.parse
 
+import numpy as np
 import pytest
 import soundfile
 
+from sswavenet.page.sketch import to_png
 from sswavenet.separation import picture
 from tests.support import STEMS, make_tone, without_network
 
@@ -206,6 +208,17 @@ def test_after_an_interrupt_the_page_has_what_was_done(
     assert read.words("h1") == ["Stems of a"]
     assert len(read.all("audio")) == 5
     assert "Stopped before its end" in read.words("summary")
+
+
+def test_a_picture_is_a_png_of_its_levels(tmp_path, rng, require_av):
+    levels = rng.integers(0, 256, (13, 21), dtype=np.uint8)
+    palette = rng.integers(0, 256, (256, 3), dtype=np.uint8)
+    (tmp_path / "levels.png").write_bytes(to_png(levels, palette))
+    import av
+
+    with av.open(str(tmp_path / "levels.png")) as file:
+        (frame,) = file.decode(video=0)
+    np.testing.assert_array_equal(frame.to_ndarray(format="rgb24"), palette[levels])
 
 
 def test_stems_that_somebody_moved_end_nothing(show, folder, monkeypatch):
