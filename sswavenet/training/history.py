@@ -67,9 +67,17 @@ class SessionLog:
                 # in the file and counted epochs from 0.
                 more = 1 if any(OUTPUT in name for name in names) else 0
                 for row in reader:
-                    numbers = {columns[name]: float(row[name]) for name in row}
+                    # The 2018 program goes on with the file where the session's folder
+                    # has the task's name: from 0, and without our columns.
+                    added = all(row.get(name, "") is None for name in OWN_COLUMNS)
+                    left_out = OWN_COLUMNS if added else ()
+                    numbers = {
+                        columns[name]: float(value)
+                        for name, value in row.items()
+                        if name not in left_out
+                    }
                     self.check_row(numbers)
-                    place = int(numbers["epoch"]) + more
+                    place = int(numbers["epoch"]) + (more or added)
                     if place < 1:
                         raise ValueError(f"epoch {place}")
                     if place <= epoch:

@@ -437,6 +437,28 @@ def test_a_history_of_2018_or_of_an_earlier_version_is_read(task_name, tmp_path)
         assert {name: row[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize("task_name", TASK_NAMES)
+def test_a_history_that_the_program_of_2018_went_on_with_is_read(task_name, tmp_path):
+    """It adds rows to the file as they were in its own."""
+    config = golden_config(task_name)
+    (golden,) = (GOLDEN / task_name).glob("history_*.csv")
+    names, first, second = golden.read_text().splitlines()
+    values = list(map(float, first.split(",")[1:]))
+    log = session_log.SessionLog(tmp_path, config)
+    log.add_epoch(
+        1, {**dict(zip(names.split(",")[1:], values)), "learning_rate": 1, "seconds": 2}
+    )
+    with (tmp_path / golden.name).open("a", newline="") as file:
+        file.write(f"{second}\r\n")
+    again = session_log.SessionLog(tmp_path, config)
+    again.rewind(2, {})
+    assert [row["epoch"] for row in again.rows] == [1, 2]
+    expected = dict(zip(names.split(",")[1:], map(float, second.split(",")[1:])))
+    assert {name: again.rows[1][name] for name in expected} == expected
+    again.add_epoch(3, again.rows[0])
+    assert [row["seconds"] for row in history(tmp_path)] == ["2.0", "nan", "2.0"]
+
+
 @pytest.mark.slow
 def test_a_finished_session_says_how_it_goes_on(tree, tmp_path, caplog):
     caplog.set_level("INFO")
