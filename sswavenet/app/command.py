@@ -97,6 +97,8 @@ def serve(args: argparse.Namespace) -> int:
     Raises:
         UserError: the address cannot be listened on, or a session not be used.
     """
+    import uvicorn
+
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(args.host, args.port))
         port = listener.getsockname()[1]
@@ -114,8 +116,6 @@ def serve(args: argparse.Namespace) -> int:
             GRADIO_TEMP_DIR=str(folder / "uploads"),
             HF_HUB_OFFLINE="1",
         )
-        import uvicorn
-
         from sswavenet.app import server
         from sswavenet.app.page import Page
         from sswavenet.app.sessions import Sessions

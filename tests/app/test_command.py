@@ -43,6 +43,7 @@ def test_app_is_the_first_word_of_the_command_line():
 def test_without_gradio_a_line_says_how_to_get_it():
     code = (
         "import sys; sys.modules.update(gradio=None, uvicorn=None); "
+        "import tempfile; tempfile.TemporaryDirectory = None; "  # that of Python 3.9
         "from sswavenet.app.command import main; sys.exit(main(['--port', '0']))"
     )
     line = [sys.executable, "-c", code]
