@@ -20,10 +20,13 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import av
-import sound_files
-import soundfile
-import tqdm
+from sswavenet.console import packages
+
+with packages.required():
+    import av
+    import sound_files
+    import soundfile
+    import tqdm
 
 import util
 from sswavenet.console import run

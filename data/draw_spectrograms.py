@@ -20,17 +20,21 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import librosa
-import librosa.display
-import matplotlib.figure
-import numpy as np
-import score_stems
+from sswavenet.console import packages
+
+with packages.required():
+    import librosa
+    import librosa.display
+    import matplotlib.figure
+    import numpy as np
+    import score_stems
+
+    from sswavenet.sound import reader
 
 import util
 from sswavenet.config.tasks import TASKS
 from sswavenet.console import places, run
 from sswavenet.console.parser import described
-from sswavenet.sound import reader
 from util import UserError
 
 RATE = score_stems.RATE  # Hz

@@ -23,12 +23,15 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import songs
-import sound_files
-import teachers
-import tqdm
-from scipy.signal import resample_poly
+from sswavenet.console import packages
+
+with packages.required():
+    import numpy as np
+    import songs
+    import sound_files
+    import teachers
+    import tqdm
+    from scipy.signal import resample_poly
 
 from sswavenet.console import run
 from sswavenet.console.parser import described

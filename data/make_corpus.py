@@ -24,8 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import tqdm
-from corpus.sources import RECORD, SPLITS, MissingPackageError
+from sswavenet.console import packages
+
+with packages.required():
+    import tqdm
+    from corpus.sources import RECORD, SPLITS, MissingPackageError
 
 import util
 from sswavenet.console import pools, run, signals

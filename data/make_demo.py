@@ -22,8 +22,11 @@ from collections.abc import Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import sound_files
+from sswavenet.console import packages
+
+with packages.required():
+    import numpy as np
+    import sound_files
 
 import util
 from sswavenet.console import run

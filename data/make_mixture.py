@@ -17,9 +17,12 @@ from collections.abc import Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import librosa
-import numpy as np
-import sound_files
+from sswavenet.console import packages
+
+with packages.required():
+    import librosa
+    import numpy as np
+    import sound_files
 
 import util
 from sswavenet.console import places, run

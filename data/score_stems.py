@@ -16,16 +16,20 @@ from collections.abc import Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from sswavenet.console import packages
+
+with packages.required():
+    from sswavenet.evaluation.references import (
+        RATE,
+        STEMS,
+        read_references,
+        score_song,
+        song_names,
+    )
+
 from sswavenet.console import run
 from sswavenet.console.parser import described
 from sswavenet.console.tables import markdown_table
-from sswavenet.evaluation.references import (
-    RATE,
-    STEMS,
-    read_references,
-    score_song,
-    song_names,
-)
 from util import UserError
 
 __all__ = ["RATE", "STEMS", "main", "read_references", "score"]

@@ -20,16 +20,20 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import make_demo
-import numpy as np
+from sswavenet.console import packages
 
-import models
+with packages.required():
+    import make_demo
+    import numpy as np
+
+    import models
+    from datasets import Dataset
+    from sswavenet import checkpoints
+    from sswavenet.backend import compat
+    from sswavenet.config.document import parse_config
+    from sswavenet.config.session import Config
+
 import util
-from datasets import Dataset
-from sswavenet import checkpoints
-from sswavenet.backend import compat
-from sswavenet.config.document import parse_config
-from sswavenet.config.session import Config
 from sswavenet.console import run
 from util import UserError
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shlex
 import sys
+from collections.abc import Iterator
 
 import util
 
@@ -44,3 +46,21 @@ def how_to_install(module: str | None) -> str:
         return f"make {folder}, then run {folder}/bin/python"
     wanted = _OPTIONAL.get(name, name) if main else name
     return f"{shlex.quote(sys.executable)} -m pip install {wanted}"
+
+
+def what_to_do(error: ModuleNotFoundError) -> str:
+    """What to tell the user of a package that is missing."""
+    return (
+        f"needs the package {error.name}, which is not installed: "
+        f"{how_to_install(error.name)}"
+    )
+
+
+@contextlib.contextmanager
+def required() -> Iterator[None]:
+    """What a script imports: where a package is missing, it ends with a line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"error: {what_to_do(error)}\n")
+        raise SystemExit(2) from None

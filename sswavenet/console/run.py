@@ -79,10 +79,7 @@ def user_message(error: Exception) -> str | None:
         place = f"{error.filename}: " if error.filename is not None else ""
         return " ".join(f"{place}{error.strerror or text}".split())
     if isinstance(error, ModuleNotFoundError):
-        return (
-            f"needs the package {error.name}, which is not installed: "
-            f"{packages.how_to_install(error.name)}"
-        )
+        return packages.what_to_do(error)
     if util.is_out_of_memory(error):
         return f"out of memory: {text or type(error).__name__}"
     return None

@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -75,3 +77,25 @@ def test_an_installed_program_names_packages_for_it_has_no_files(tmp_path, monke
     for name in ("h5py", "gradio"):
         command = packages.how_to_install(f"{name}.more")
         assert command == f"python -m pip install {name}"
+
+
+# The teacher's own script runs in another environment.
+TOOLS = [
+    path.name
+    for path in sorted((ROOT / "data").glob("*.py"))
+    if "__main__" in path.read_text() and path.name != "spleeter_teacher.py"
+]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_that_lacks_its_packages_says_so_in_a_line(name):
+    # Without `site` there is nothing but Python's own library.
+    done = subprocess.run(
+        [sys.executable, "-S", str(ROOT / "data" / name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert re.match(rf"error: needs the package \w+, .*: {re.escape(MAKE)}$", line)
