@@ -24,10 +24,18 @@ ACCELERATORS = ("jax_plugins", "libtpu")
 
 
 def choose_backend() -> None:
-    """Settle KERAS_BACKEND and import Keras for the first time."""
+    """Settle KERAS_BACKEND and import Keras for the first time.
+
+    Raises UserError where that is not possible in this environment.
+    """
     if settle_backend() == "jax" and "keras" not in sys.modules:
         with signals.waiting(), _absent(UNUSED_BY_KERAS):
-            importlib.import_module("keras")
+            try:
+                importlib.import_module("keras")
+            except ValueError as error:  # of what `environment` keeps
+                raise UserError(
+                    f"JAX cannot use a variable of the environment: {error}; unset it"
+                ) from None
 
 
 def settle_backend() -> str:

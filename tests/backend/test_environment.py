@@ -76,6 +76,24 @@ def test_nothing_that_was_set_for_other_programs_counts(document, home, tmp_path
     assert log == [f"WARNING ignored in the environment, {reason}: {names}"]
 
 
+@pytest.mark.parametrize("name", ["JAX_LOG_COMPILES", "JAX_TRACEBACK_FILTERING"])
+def test_a_variable_that_is_kept_and_cannot_be_used_is_refused(name, tmp_path):
+    code = "from sswavenet.console import run\ndef work():\n"
+    code += "".join(f"    {line}\n" for line in BEGIN.splitlines() if line)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}raise SystemExit(run.run(work))"],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax", name: "maybe"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    *_, line = done.stderr.splitlines()
+    assert line.startswith("error: JAX cannot use a variable of the environment: ")
+    assert name.lower() in line.lower()
+    assert "Traceback" not in done.stderr
+
+
 def test_nothing_is_written_for_keras(tmp_path):
     places = {"HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": ""}
     assert run("", **places) == ("", [])
