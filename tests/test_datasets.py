@@ -403,7 +403,9 @@ def test_cache_of_another_rate_or_task_is_another(tree, make_config, load, decod
     assert sorted(decoded) == TRAIN_NAMES
 
 
-@pytest.mark.parametrize("broken", ["audio", "facts", "no audio", "other facts"])
+@pytest.mark.parametrize(
+    "broken", ["audio", "facts", "no audio", "other facts", "a pipe", "pipe of facts"]
+)
 def test_a_broken_cache_is_made_anew(
     tree, make_config, load, decoded, tmp_path, broken
 ):
@@ -416,6 +418,8 @@ def test_a_broken_cache_is_made_anew(
         path.write_bytes(path.read_bytes()[:1000])
     elif broken == "no audio":
         path.unlink()
+    elif "pipe" in broken:
+        put_pipe(path if broken == "a pipe" else path.with_suffix(".json"))
     else:
         text = '{"facts": 1}' if broken == "other facts" else '{"key":'
         path.with_suffix(".json").write_text(text)
