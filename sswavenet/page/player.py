@@ -77,6 +77,8 @@ def player(tracks: Sequence[Track], *, title: str) -> str:
     loudest = max((track.sketch.peak for track in tracks), default=0.0)
     pictures = [track.sketch.spectrogram for track in tracks]
     brightest = max((float(p.max()) for p in pictures if p is not None), default=0.0)
+    if not loudest:
+        brightest = 0.0  # else the faintest of all would be the brightest, too
     hues = _hues(tracks)
     lines = (_line(track, hue, loudest, brightest) for track, hue in zip(tracks, hues))
     return f"""\

@@ -169,7 +169,10 @@ def _facts_of(found: FileReport) -> str:
         (name, pathlib.PurePath(stem.path).name, stem.frames, stem.clipped, stem.sha256)
         for name, stem in found.stems.items()
     ]
-    summary = f"{found.sample_rate} Hz, separated in {found.seconds:.1f} s"
+    # Files in several folders may have one name.
+    summary = (
+        f"{found.path}, {found.sample_rate} Hz, separated in {found.seconds:.1f} s"
+    )
     heads = ("Stem", "File", "Samples", "Clipped", "SHA-256 of its samples")
     return _details(summary, _table(heads, rows))
 

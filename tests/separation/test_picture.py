@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html.parser
+import io
 import pathlib
 import urllib.parse
 
@@ -155,6 +156,32 @@ def test_the_page_has_the_facts_of_the_report(show, folder, session):
     assert str(checkpoint) in cells
     assert "How this was made" in page.words("summary")
     assert "--metrics" not in page.words("th"), "a flag of evaluations"
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(show, folder):
+    paths = [folder / "one/song.wav", folder / "two/song.wav"]
+    for path in paths:
+        path.parent.mkdir()
+        make_tone(path, 800)
+    page = show(folder, "--recursive")
+    assert page.words("h2") == ["song", "song"]
+    summaries = page.words("summary")
+    for path, summary in zip(paths, summaries):
+        assert summary.startswith(f"{path}, 16000 Hz, separated in ")
+
+
+def test_silence_looks_like_nothing(show, folder, require_av):
+    """Black, which a light page turns to white."""
+    import av
+
+    soundfile.write(folder / "silence.wav", [0.0] * 8000, 16000)
+    pictures = show(folder).all("img")
+    assert len(pictures) == 1 + len(STEMS)
+    for each in pictures:
+        png = base64.b64decode(each["src"].removeprefix("data:image/png;base64,"))
+        with av.open(io.BytesIO(png)) as file:
+            (frame,) = file.decode()
+        assert frame.to_ndarray(format="rgb24").max() == 0
 
 
 def test_the_mixture_plays_from_where_the_stems_begin(show, folder, session):
