@@ -17,6 +17,12 @@ from util import UserError
 logger = logging.getLogger(__name__)
 
 FIRST = "multi-instrument-fast"  # the best of those that ship at real music
+# What to take those that ship for, by the ends of their names (sessions/README.md).
+PURPOSES = {
+    "-fast": "real songs, quick",
+    "-rendered": "rendered songs, speech",
+    "": "songs of any kind, slow",
+}
 
 
 class Sessions:
@@ -34,7 +40,7 @@ class Sessions:
             name: shipped.config_path(name) for name in (*paths, *_shipped())
         }
         self.labels = {
-            f"{name}: {', '.join(read_config(path).task.stems)}": name
+            f"{name}: {', '.join(read_config(path).task.stems)}{_purpose(name)}": name
             for name, path in self._configs.items()
         }
         self._lock = threading.Lock()
@@ -60,6 +66,14 @@ class Sessions:
             session.separate(np.zeros(session.sample_rate, np.float32), 16000)
         except (UserError, OSError, MemoryError) as error:
             logger.warning("%s", error)  # and again when somebody asks for it
+
+
+def _purpose(name: str) -> str:
+    """What to take a session for, where that is known."""
+    if name not in shipped.session_names():
+        return ""
+    text = next(text for end, text in PURPOSES.items() if name.endswith(end))
+    return f" ({text})"
 
 
 def _shipped() -> list[str]:

@@ -223,6 +223,24 @@ def test_what_turns_out_to_be_too_long_is_stopped(visits, session):
     assert job.paths() == {}
 
 
+def test_a_visitor_reads_what_each_session_is_for(session):
+    labels = {name: label for label, name in Sessions([session]).labels.items()}
+    assert labels.pop(session) == f"{session}: vocals, drums, bass, other"
+    assert next(iter(labels)) == "multi-instrument-fast"
+    assert labels == {
+        f"{task}{end}": f"{task}{end}: {stems} ({purpose})"
+        for task, stems in (
+            ("multi-instrument", "vocals, drums, bass, other"),
+            ("singing-voice", "vocals, accompaniment"),
+        )
+        for end, purpose in (
+            ("", "songs of any kind, slow"),
+            ("-fast", "real songs, quick"),
+            ("-rendered", "rendered songs, speech"),
+        )
+    }
+
+
 def test_a_session_that_is_not_offered_is_refused(visits, session):
     visits.begin("key")
     visit = visits.get("key")
