@@ -173,9 +173,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _warn(args: argparse.Namespace) -> None:
     """Say who can reach a page that is not on this machine's own address."""
-    who = "whoever has the password" if args.password else "everybody"
+    who = "whoever has the password and" if args.password else "everybody who"
     logger.warning(
-        "%s who reaches %s can bring songs here and use this machine's time%s; what "
+        "%s reaches %s can bring songs here and use this machine's time%s; what "
         "goes there and back can be read on the way (no HTTPS)",
         who,
         args.host,

@@ -153,7 +153,7 @@ async def receive(
         shutil.rmtree(folder, ignore_errors=True)
         if not isinstance(error, (MultiPartException, KeyError, ValueError)):
             raise
-        return PlainTextResponse("expected one file", status_code=400)
+        return PlainTextResponse("expected one file at a time", status_code=400)
     return fastapi.responses.JSONResponse([str(path)])
 
 

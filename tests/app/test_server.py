@@ -179,7 +179,8 @@ def test_whoever_lets_others_in_is_warned_and_a_password_keeps_them_out(start_se
         return {"Authorization": f"Basic {word}"}
 
     server = start_server("--host", "0.0.0.0", "--password", "süß:en")
-    assert "warning: whoever has the password" in server.log.read_text()
+    text = "warning: whoever has the password and reaches 0.0.0.0"
+    assert text in server.log.read_text()
     server.url = server.url.replace("0.0.0.0", "127.0.0.1")
     for path in ("/", "/config", "/stems/x/y.wav", "/gradio_api/heartbeat/x"):
         assert server.get(path)[0] == 401
