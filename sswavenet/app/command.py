@@ -123,17 +123,19 @@ def serve(args: argparse.Namespace) -> int:
 
         sessions = Sessions(args.session)
         visits = stack.enter_context(Visits(folder))
+        max_bytes = 1000000 * args.max_megabytes
         page = Page(
             visits,
             sessions,
             max_seconds=60 * args.max_minutes,
+            max_bytes=max_bytes,
             concurrency=args.concurrency,
         )
         is_ours = server.is_loopback(args.host)
         application = server.build(
             page.blocks,
             visits,
-            max_bytes=1000000 * args.max_megabytes,
+            max_bytes=max_bytes,
             guard=server.Guard(
                 ("localhost", "127.0.0.1", "::1", args.host) if is_ours else (),
                 args.password,

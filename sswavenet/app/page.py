@@ -56,6 +56,7 @@ class Page:
         visits: who has it open.
         sessions: what there is to choose from.
         max_seconds: how long a song may be.
+        max_bytes: how large its file may be, as the page tells.
         concurrency: how many songs are separated at a time; others wait.
     """
 
@@ -65,16 +66,21 @@ class Page:
         sessions: Sessions,
         *,
         max_seconds: float,
+        max_bytes: int,
         concurrency: int = 1,
     ):
         self._visits, self._sessions = visits, sessions
         self._max_seconds = max_seconds
         self._examples = song_names(AUDIO / "references")
-        self.blocks = self._build(concurrency)
+        self.blocks = self._build(concurrency, max_bytes)
         self.blocks.queue(default_concurrency_limit=8, max_size=64, api_open=False)
 
-    def _build(self, concurrency: int) -> gr.Blocks:
+    def _build(self, concurrency: int, max_bytes: int) -> gr.Blocks:
         labels = [(label, name) for label, name in self._sessions.labels.items()]
+        asked = (
+            f"Song or video, at most {self._max_seconds / 60:g} minutes and "
+            f"{max_bytes / 1e6:g} MB"
+        )
         with gr.Blocks(title="Take a song apart", analytics_enabled=False) as blocks:
             _html(
                 "intro",
@@ -84,9 +90,7 @@ class Page:
             )
             with gr.Tabs():
                 with gr.Tab("A file"):
-                    file = gr.File(
-                        label="Song or video", height=150, elem_classes="drop"
-                    )
+                    file = gr.File(label=asked, height=150, elem_classes="drop")
                 with gr.Tab("Record"):
                     microphone = gr.Audio(
                         sources=["microphone"],
@@ -154,11 +158,7 @@ class Page:
         self._visits.leave(request.session_hash)
 
     def _take_upload(
-        self,
-        path: str | None,
-        session: str,
-        form: str,
-        request: gr.Request,
+        self, path: str | None, session: str, form: str, request: gr.Request
     ) -> tuple[str, str, str]:
         """A file or a recording came."""
         visit, name = self._visits.get(request.session_hash), None

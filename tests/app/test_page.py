@@ -155,6 +155,7 @@ def test_what_is_no_audio_is_refused(visitor, tmp_path, song):
 
 
 def test_what_is_too_large_is_refused(visitor, tmp_path):
+    visitor.page.get_by_text("Song or video, at most 2 minutes and 20 MB").wait_for()
     path = tmp_path / "large.wav"
     path.write_bytes(bytes(21 * 10**6))
     visitor.page.set_input_files("input[type=file]", path)
