@@ -10,3 +10,9 @@ document.addEventListener("click", async (event) => {
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   } catch { /* Ctrl-C does it */ }
 });
+
+// Gradio opens a list again at every key but Escape, also at those that leave it.
+document.addEventListener("keydown", (event) => {
+  const leaves = ["Tab", "Shift"].includes(event.key);
+  if (leaves && event.target.closest(".choices")) event.stopPropagation();
+}, true);

@@ -401,6 +401,18 @@ def test_the_keyboard_is_enough(visitor):
         keyboard.press("Enter")
 
 
+@pytest.mark.parametrize("key", ["Tab", "Shift+Tab"])
+def test_a_list_that_the_keyboard_leaves_is_closed(key, visitor):
+    options = visitor.page.get_by_role("option")
+    for label in ("Session", "Format"):
+        visitor.page.get_by_label(label, exact=True).focus()
+        options.first.wait_for()
+        visitor.page.keyboard.press(key)
+        visitor.button("Separate").focus()
+        time.sleep(0.5)  # in which it would come back
+        assert options.count() == 0, "it would hide what is below it"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [None, PHONE])
 def test_axe_finds_nothing_serious(scheme, viewport, open_page, server, axe):
