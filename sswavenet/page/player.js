@@ -79,9 +79,10 @@
       return clock ? Math.max(0, clock.currentTime - startOf(clock)) : 0;
     }
     async play() {
-      await Promise.all(this.usable.map((audio) => audio.play()));
-      clearInterval(this.watch);
-      this.watch = setInterval(() => this.align(), 100);
+      const turn = this.turn = {};
+      this.wanted = true;
+      await Promise.all(this.usable.map((audio) => audio.play().catch(onInterrupted)));
+      if (turn === this.turn) this.watch = setInterval(() => this.align(), 100);
     }
     align() {
       const time = this.time;
@@ -94,22 +95,31 @@
       }
     }
     pause() {
+      this.wanted = false;
+      this.hold();
+    }
+    hold() {
       clearInterval(this.watch);
       for (const audio of this.usable) audio.pause();
+      return this.turn = {};
     }
+    // All are held until the last is there; of several calls the last one goes on.
     async seek(time) {
+      const turn = this.hold();
       await Promise.all(this.usable.map((audio) => new Promise((done) => {
         const at = time + startOf(audio);
         if (Math.abs(audio.currentTime - at) < 1e-3) { done(); return; }
         audio.addEventListener("seeked", done, { once: true });
         audio.currentTime = at;
       })));
+      if (this.wanted && turn === this.turn) await this.play();
     }
     setGain(k, value) { this.audios[k].volume = value; }
     gain(k) { return this.audios[k].volume; }
     close() { this.pause(); }
   }
 
+  const onInterrupted = (error) => { if (error.name !== "AbortError") throw error; };
   const startOf = (audio) => Number(audio.dataset.start || 0);
 
   const clock = (seconds) => {

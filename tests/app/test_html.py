@@ -71,6 +71,13 @@ def ask(page, expression):
     )
 
 
+def spread(times):
+    """How far the stems are apart, and the mixture, which is heard half a second in."""
+    mixture, *stems = times
+    late = [time - times[1] for time in (mixture - 0.5, *stems)]
+    return max(map(abs, late))
+
+
 def test_it_plays_in_sync_and_one_track_alone(written, open_file):
     page = open_file(written)
     page.get_by_role("button", name="Play").click()
@@ -84,9 +91,30 @@ def test_it_plays_in_sync_and_one_track_alone(written, open_file):
     if ask(page, "player.engineName") == "Elements":
         page.get_by_role("button", name="Pause").click()
         times = ask(page, "player.engine.audios.map(audio => audio.currentTime)")
-        # The song is heard from half a second on, the stems begin there.
-        late = [time - times[1] - (0 if k else 0.5) for k, time in enumerate(times)]
-        assert max(map(abs, late)) < 0.15
+        assert spread(times) < 0.15
+
+
+# Finds its place half a second after it was told.
+SLOW = """
+  const media = HTMLMediaElement.prototype;
+  const place = Object.getOwnPropertyDescriptor(media, "currentTime");
+  Object.defineProperty(player.engine.audios[2], "currentTime", {
+    get() { return place.get.call(this); },
+    set(value) { setTimeout(() => place.set.call(this, value), 500); },
+  });
+"""
+
+
+@pytest.mark.parametrize("written", ["linked"], indirect=True)
+def test_after_a_change_of_place_all_go_on_with_the_last(written, open_file):
+    page = open_file(written)
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('stem-player').time > 0.2")
+    ask(page, f"{{ {SLOW} }}")
+    page.get_by_label("Position").fill("1.5")
+    page.wait_for_function("document.querySelector('stem-player').time > 1.7")
+    times = ask(page, "player.engine.audios.map(audio => audio.currentTime)")
+    assert spread(times) < 0.15
 
 
 def test_the_keyboard_is_enough(written, open_file):
