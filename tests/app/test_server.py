@@ -133,6 +133,16 @@ def test_what_is_no_upload_is_refused(body, server):
     assert set(server.files) == before
 
 
+def test_two_files_in_one_upload_are_refused(server):
+    part = 'Content-Disposition: form-data; name="files"; filename="x.wav"'
+    body = 2 * f"--frontier\r\n{part}\r\n\r\nsong\r\n" + "--frontier--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=frontier"}
+    before = set(server.files)
+    answer = post(server, "/gradio_api/upload", body, kind)
+    assert answer == (400, "expected one file at a time")
+    assert set(server.files) == before
+
+
 def test_a_path_that_was_not_uploaded_is_not_read(server):
     session = "stranger"
     config = json.loads(server.get("/config")[1])
