@@ -83,7 +83,7 @@ class FileBar:
         if self._bar is not None:
             self._bar.close()
         if kind is None:
-            self._all.update(self._start + self._size - self._all.n)
+            self._show(1.0)
 
     def begin(self, num_samples: int) -> None:
         """Begin, perhaps anew, with a file of so many samples."""
@@ -91,7 +91,8 @@ class FileBar:
             self._bar.close()
         self._bar = make_bar(
             desc=self._name,
-            total=num_samples / self._rate,
+            total=num_samples,
+            unit_scale=1 / self._rate,  # seconds of samples, which add up exactly
             bar_format=FILE_FORMAT,
             disable=None,
             leave=None,  # where it is the only bar
@@ -100,6 +101,10 @@ class FileBar:
     def __call__(self, samples: int) -> None:
         """Advance, from any thread."""
         with self._lock:
-            self._bar.update(samples / self._rate)
-            done = min(1.0, self._bar.n / max(self._bar.total, 1e-9))
-            self._all.update(self._start + done * self._size - self._all.n)
+            self._bar.update(samples)
+            self._show(min(1.0, self._bar.n / max(self._bar.total, 1)))
+
+    def _show(self, done: float) -> None:
+        """Let the bar of all files stand where this share of the file is done."""
+        self._all.n = self._start + done * self._size
+        self._all.update(0)

@@ -102,7 +102,7 @@ def test_both_bars_advance_within_a_file():
                             assert bars._bar.n == pytest.approx(
                                 before + size * done / 5
                             )
-                            assert bar._bar.n == pytest.approx(done)
+                            assert bar._bar.n == 1000 * done
                 assert bars._bar.n == before + size
         shown = all_of(screen)
         assert "a.wav:   0%" in shown
@@ -137,6 +137,24 @@ def test_a_single_file_has_one_bar():
         shown = all_of(screen)
         assert "a.wav: 100%" in shown
         assert "all files" not in shown
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_many_small_steps_do_not_go_beyond_the_end(count):
+    # 0.1 + 0.1 + 0.1 > 0.3, of which tqdm would warn.
+    with terminal() as screen:
+        with Bars([7] * count, 10) as bars:
+            for _ in range(count):
+                with bars.next_file("a.wav", 7) as bar:
+                    bar.begin(3)
+                    for _ in range(3):
+                        bar(1)
+                        bar._bar.refresh()
+                        bars._bar.refresh()
+        assert bars._bar.n == 7 * count
+        shown = all_of(screen)
+        assert "a.wav: 100%" in shown
+        assert "0.3/0.3 s of audio" in shown
 
 
 def test_a_file_that_fails_counts_as_done():
