@@ -137,13 +137,16 @@ class _SndfileWriter:
             name = "RF64"
         elif name == "WAV" and channels > 2:
             name = "WAVEX"  # says which channel is which
+        # Not by its name, of which libsndfile takes 1023 bytes.
+        place = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         self._file = soundfile.SoundFile(
-            os.fsencode(path),
+            place,
             "w",
             sample_rate,
             channels=channels,
             subtype=self.subtype,
             format=name,
+            closefd=True,
             **({"compression_level": VORBIS_LOSS} if form == "ogg" else {}),
         )
         for key, text in tags.texts().items():

@@ -122,6 +122,16 @@ def test_what_is_left_out_of_a_folder_is_said(
     assert entries == [{"path": place, "reason": why} for place, why in expected]
 
 
+@pytest.mark.parametrize("form", ["wav", "flac", "ogg"])
+def test_a_path_may_be_longer_than_libsndfile_takes(form, infer, folder, tmp_path):
+    place = folder.joinpath(*["d" * 200] * 6)
+    place.mkdir(parents=True)
+    make_tone(tmp_path / "song.wav", 500)
+    (tmp_path / "song.wav").rename(place / "song.wav")
+    assert infer(folder, "--recursive", f"--format={form}") == (0, [])
+    assert len(list((tmp_path / "out").rglob(f"*.{form}"))) == 4
+
+
 def test_folders_of_any_depth_are_looked_into(tmp_path):
     """Deeper than Python's own recursion goes."""
     place = tmp_path / "/".join("d" * 1200)
