@@ -39,9 +39,10 @@ def build_library(source: pathlib.Path, *flags: str) -> pathlib.Path:
     compiler = next(filter(None, map(shutil.which, names)), None)
     version = "*" if compiler is None else _digest(_version(compiler).encode())
     for path in folder.glob(f"{source.stem}-{key}-{version}-*.so"):
-        if path.stem.endswith(_digest(path.read_bytes())):
-            return path
-        path.unlink()
+        if path.is_file():  # to open a pipe takes for ever
+            if path.stem.endswith(_digest(path.read_bytes())):
+                return path
+            path.unlink()
     if compiler is None:
         raise OSError("there is no C++ compiler (c++, or CXX in the environment)")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:

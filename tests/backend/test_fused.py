@@ -385,6 +385,15 @@ def test_a_library_that_was_cut_short_is_made_anew(size, afresh, quick_compiler)
     assert list(afresh.iterdir()) == [library]
 
 
+def test_a_pipe_in_the_place_of_a_library_is_not_opened(afresh, quick_compiler):
+    library = fused._library()
+    content = library.read_bytes()
+    library.unlink()
+    os.mkfifo(library)
+    assert fused._library() == library
+    assert library.read_bytes() == content
+
+
 @pytest.mark.parametrize("whose", ["writable", "another's"])
 def test_nothing_is_loaded_from_a_folder_that_others_write_into(
     whose, afresh, quick_compiler, monkeypatch, caplog
