@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from sswavenet.console import packages
 from sswavenet.sound.formats import FORMATS, SAMPLE_BITS, Format
 from sswavenet.sound.tags import Tags, add_cover
 from util import UserError
@@ -194,6 +195,7 @@ def _import_encoder(form: Format) -> Any:
         from sswavenet.sound.encoder import FfmpegWriter
     except ImportError:
         raise UserError(
-            f"--format {form.name} needs the package av: pip install av, or take flac"
+            f"--format {form.name} needs the package av: "
+            f"{packages.how_to_install('av')}; or take flac"
         ) from None
     return FfmpegWriter

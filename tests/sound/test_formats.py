@@ -2,6 +2,7 @@
 
 import resource
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -178,6 +179,14 @@ def test_a_full_disk_is_an_error_of_the_system(form, tmp_path, rng, require_av):
             write(tmp_path / f"a.{form}", audio, 48000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_without_pyav_a_line_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "sswavenet.sound.encoder", raising=False)
+    with pytest.raises(UserError, match=r"the package av: make \.venv, then .* flac$"):
+        AudioWriter(tmp_path / "a.mp3", sample_rate=44100, frames=9, form="mp3")
 
 
 def test_what_cannot_be_opened_is_an_error_of_the_system(tmp_path, require_av):
