@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import importlib.util
 import json
 import re
 import signal
@@ -237,7 +238,8 @@ def test_a_port_that_is_taken_takes_one_line(server):
         pass
 
 
-def test_a_host_that_is_none_takes_one_line():
+def test_a_host_that_is_none_takes_one_line(require):
+    require(importlib.util.find_spec("gradio"), "Gradio")
     done = run("app", "--host", "no.such.host.invalid")
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot listen on no.such.host.invalid port")
