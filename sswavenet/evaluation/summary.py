@@ -271,6 +271,8 @@ def draw_scores(
         axes.set_title(name)
         axes.grid(axis="y", alpha=0.4)
         if panel == 1:
-            axes.legend()
+            # A fixed place: a search for the best one takes long with many boxes, and
+            # matplotlib then warns.
+            axes.legend(loc="upper right")
     with util.replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)

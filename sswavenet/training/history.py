@@ -173,7 +173,7 @@ class SessionLog:
         epochs = [row["epoch"] for row in self.rows]
         for name, label in (("loss", "training"), ("val_loss", "validation")):
             axes.plot(epochs, [row[name] for row in self.rows], ".-", label=label)
-        axes.legend()
+        axes.legend(loc="upper right")
         axes.grid(alpha=0.3)
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=100)

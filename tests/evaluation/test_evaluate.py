@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import functools
+import itertools
 import json
 import math
 import os
@@ -961,6 +962,20 @@ def test_names_that_are_no_text_are_reported(tmp_path):
     written = (tmp_path / "summary.md").read_text("utf-8")
     assert r"tracks of music\udce9" in written
     assert r"song\udcff: cut short" in written
+
+
+def test_scores_are_drawn_without_a_warning_however_slow_the_machine(
+    tmp_path, monkeypatch
+):
+    # Where a second passes from one reading of the clock to the next.
+    monkeypatch.setattr(time, "perf_counter", itertools.count(step=2.0).__next__)
+    scored = {
+        name: dict.fromkeys(score_report.columns(("si_sdr",)), dB)
+        for name, dB in (("song", 1.0), ("other song", 2.0))
+    }
+    by_stem = {("model", "vocals"): scored, ("mixture", "vocals"): scored}
+    score_report.draw_scores(tmp_path / "scores.png", by_stem, ("si_sdr",))
+    assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_museval_is_had_without_ffmpeg(tmp_path):
