@@ -458,12 +458,21 @@ def test_every_control_has_a_name_of_its_own(visitor):
     assert named > 25
 
 
-def test_the_first_stems_come_within_six_seconds(start_server, open_page):
-    """What a warm page on two cores takes for 16 s of music, from click to players.
+def test_the_first_stems_come_about_as_soon_as_those_of_the_command(
+    start_server, open_page, tmp_path
+):
+    """From click to players, a warm page takes less than three runs of the command.
 
-    Others may use the machine meanwhile: the best of three counts.
+    That is 6 s for 16 s of music where the command takes 2, as on two cores. Others may
+    use the machine meanwhile: the best of three counts on both sides.
     """
     visitor = open_page(start_server())
     visitor.bring_example("Samba")
     visitor.separate()
-    assert min(visitor.separate() for _ in range(3)) < 6
+    of_page, of_command = [], []
+    for k in range(3):
+        of_page.append(visitor.separate())
+        started = time.monotonic()
+        run_as_shown(visitor.command, ROOT, tmp_path / str(k))
+        of_command.append(time.monotonic() - started)
+    assert min(of_page) < 3 * min(of_command)
