@@ -44,6 +44,20 @@ def pytest_configure(config):
         os.environ["XDG_CACHE_HOME"] = home.name
     else:
         os.environ["XDG_CACHE_HOME"] = str(cache.mkdir("home"))
+    if os.environ["KERAS_BACKEND"] == "jax":
+        _keep_what_xla_compiles(os.environ["XDG_CACHE_HOME"])
+
+
+def _keep_what_xla_compiles(home):
+    """In this process: the tests import Keras without what sees to that in a program.
+
+    Each worker has its own folder, for JAX may read what another one has half written.
+    """
+    import jax
+
+    folder = pathlib.Path(home, os.environ.get("PYTEST_XDIST_WORKER", "alone"))
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture
