@@ -127,11 +127,11 @@ def compiled_with(monkeypatch):
     """Compiles the library with more flags; skips where it has no 16-bit numbers."""
 
     def compile_with(flags):
+        needs("bfloat16")
         monkeypatch.setattr(compiling, "FLAGS", (*compiling.FLAGS, *flags))
         stream_fused._library.cache_clear()
         if stream_fused._library() is None:
             pytest.skip(f"needs a compiler that knows {flags}")
-        needs("bfloat16")
 
     yield compile_with
     monkeypatch.undo()

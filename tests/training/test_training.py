@@ -715,17 +715,16 @@ def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.keras3
-@pytest.mark.parametrize("counts", [(2, 1), (1, 2)])
-def test_a_training_goes_on_with_more_or_fewer_processes(tree, tmp_path, counts):
+def test_a_training_goes_on_with_fewer_and_more_processes(tree, tmp_path):
     """The batch is shared out anew; what is drawn and learned stays the same."""
-    one = session_config(tree, tmp_path / "one")
+    one = session_config(tree, tmp_path / "one", num_epochs=3)
     training.train(one)
     other = one.replace(session_path=str(tmp_path / "other"))
     path = tmp_path / "config.json"
-    for num_epochs, count in enumerate(counts, 1):
+    for num_epochs, count in enumerate((2, 1, 2), 1):
         path.write_text(json.dumps(to_document(other.replace(num_epochs=num_epochs))))
         assert run_processes(path, count) == [0] * count
-    assert len(history(other.session_path)) == 2
+    assert len(history(other.session_path)) == 3
     assert_same_training(one.session_path, other.session_path, one)
 
 
