@@ -7,6 +7,7 @@ minutes of songs, where the Debian packages are too.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -89,25 +90,38 @@ def command(out, cache, source, split, count, *more):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """A folder of analysed voices that the tests of this file share."""
-    return tmp_path_factory.mktemp("voices")
+def shared(tmp_path_factory):
+    """A folder that this file's tests share, in all processes that pytest runs."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def miniature(tmp_path_factory, cache):
+def cache(shared):
+    """A folder of analysed voices."""
+    return shared / "voices"
+
+
+@pytest.fixture(scope="module")
+def miniature(shared, cache):
     """The miniature corpus: one folder a source.
 
     The training songs are made in a pool of two processes, in a Python of its own.
     """
-    out = tmp_path_factory.mktemp("corpus")
-    for source, split, count in MINIATURE:
-        arguments = command(out / source, cache, source, split, count, "-j", "2")
-        if split == "train":
-            program = [sys.executable, str(DATA / "make_corpus.py"), *arguments]
-            subprocess.run(program, check=True, timeout=300)
-        else:
-            assert make_corpus.main(arguments[:-2]) == 0
+    out = shared / "corpus"
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for source, split, count in MINIATURE:
+            if len([*(out / source).glob(f"{split}/*")]) == count:
+                continue  # another process made them
+            arguments = command(out / source, cache, source, split, count, "-j", "2")
+            if split == "train":
+                program = [sys.executable, str(DATA / "make_corpus.py"), *arguments]
+                subprocess.run(program, check=True, timeout=300)
+            else:
+                assert make_corpus.main(arguments[:-2]) == 0
     return out
 
 
