@@ -506,21 +506,18 @@ def stereo_track(rng, rate):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task_name", ["multi-instrument", "singing-voice"])
-def test_tracks_are_scored_at_their_own_rate_and_channels(
-    tmp_path, rng, task_name, capsys
-):
-    rate, tree = 22050, tmp_path / "musdb"  # half of it, for BSS Eval is slow
+def test_tracks_are_scored_at_their_own_rate_and_channels(tmp_path, rng, capsys):
+    # Half of the rate and of the stems, for BSS Eval is slow.
+    rate, tree = 22050, tmp_path / "musdb"
     track = stereo_track(rng, rate)
     write_track(tree / "test" / "stereo", track, rate=rate)
-    session = copy_session(tmp_path, task_name)
+    session = copy_session(tmp_path, "singing-voice")
     assert run(session, tree, "--stem_format", "native") == 0
     assert "their own rate and channels" in capsys.readouterr().out
     folder = session / "evaluation-native"
     document = util.read_json(folder / "mixture" / "test" / "stereo.json")
-    references, mixture = track, track.sum(axis=0)
-    if task_name == "singing-voice":
-        references = np.stack([track[0], mixture - track[0]])
+    mixture = track.sum(axis=0)
+    references = np.stack([track[0], mixture - track[0]])
     # What museval itself makes of the files, with the mixture as the estimate.
     expected = museval.metrics.bss_eval(
         references,
