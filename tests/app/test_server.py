@@ -6,11 +6,14 @@ import base64
 import http.client
 import importlib.util
 import json
+import os
+import pathlib
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.parse
 
 import pytest
@@ -44,6 +47,23 @@ def upload(server, content, name="song.wav", **headers):
     kind = {"Content-Type": "multipart/form-data; boundary=frontier"}
     body = b"\r\n".join(lines)
     return post(server, "/gradio_api/upload", body, {**kind, **headers})
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_page_that_nobody_uses_leaves_the_processor_alone(server):
+    """At best of some moments, since other tests' work may just end."""
+
+    def used():
+        stat = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    found = []
+    for _ in range(5):
+        before = used()
+        time.sleep(2)
+        found.append(used() - before)
+    assert min(found) < 0.03, found
 
 
 @pytest.mark.parametrize(
