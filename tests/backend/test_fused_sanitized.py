@@ -60,7 +60,6 @@ def test_nothing_is_undefined_or_out_of_bounds(tmp_path):
             # Python and XLA free little at the end, and allocate much before.
             "ASAN_OPTIONS": "detect_leaks=0:malloc_context_size=1",
             "UBSAN_OPTIONS": "print_stacktrace=1",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
         },
         capture_output=True,
         text=True,
