@@ -1,4 +1,4 @@
-"""Imports only point down, and the lower modules stay free of Keras."""
+"""Imports only point down, lower modules stay free of Keras, and none is long."""
 
 from __future__ import annotations
 
@@ -116,6 +116,11 @@ def test_modules_do_not_import_each_other_in_a_circle():
 def test_separating_a_folder_does_not_import_models():
     imports = read_imports()
     assert "models" not in reached_from("sswavenet.separation.folder", imports)
+
+
+def test_every_module_can_be_read_in_one_sitting():
+    lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > 300} == {}
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,6 @@ class Page:
         self._examples = song_names(AUDIO / "references")
         self.blocks = self._build(concurrency, max_bytes)
         self.blocks.queue(default_concurrency_limit=8, max_size=64, api_open=False)
-        # Gradio looks for work a thousand times a second and for news of it a hundred
-        # times, which takes up to a tenth of a core for ever. As seldom as on Windows:
-        queue = self.blocks._queue
-        queue.sleep_when_free, queue.progress_update_sleep_when_free = 0.05, 0.1
 
     def _build(self, concurrency: int, max_bytes: int) -> gr.Blocks:
         labels = [(label, name) for label, name in self._sessions.labels.items()]

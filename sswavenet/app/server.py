@@ -60,6 +60,11 @@ def build(
         max_bytes: of an upload.
         guard: who may ask; given back with the application in it.
     """
+    # Gradio looks for work a thousand times a second and for news of it a hundred
+    # times, which takes up to a tenth of a core for ever. As seldom as on Windows:
+    queue = blocks._queue
+    queue.sleep_when_free, queue.progress_update_sleep_when_free = 0.05, 0.1
+
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     # Before those of Gradio, which would give an upload its user's name and put two of
