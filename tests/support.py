@@ -98,13 +98,12 @@ def correlate_same(x: np.ndarray, kernel: np.ndarray, dilation: int = 1) -> np.n
     x is (time, in), kernel (taps, in, out).
     """
     taps = len(kernel)
-    y = np.zeros((len(x), kernel.shape[2]))
-    for tap in range(taps):
-        shift = (tap - taps // 2) * dilation
-        for t in range(len(x)):
-            if 0 <= t + shift < len(x):
-                y[t] += x[t + shift] @ kernel[tap]
-    return y
+    margin = taps // 2 * dilation
+    padded = np.pad(x, [(margin, margin), (0, 0)])
+    return sum(
+        padded[tap * dilation : tap * dilation + len(x)] @ kernel[tap].astype(float)
+        for tap in range(taps)
+    )
 
 
 def oracle(
