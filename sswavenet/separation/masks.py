@@ -16,14 +16,15 @@ is the same moment. The last stem is the remainder.
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 
 from sswavenet.separation.spectra import (
     FIRST_FRAME,
     OVERLAP,
     Overlapping,
     Windows,
+    fast_length,
     hann,
+    transform,
 )
 
 # Parts of the network's rate, at 16 kHz 4 and 7.5 kHz. Above TOP resampling has left
@@ -59,7 +60,7 @@ class NativeStems:
         half = max(1, round(self._windows.length / 2 * estimates_rate / mixture_rate))
         self._window = hann(2 * half)
         # Twice as many frequencies, to interpolate between.
-        self._fft_length = fft.next_fast_len(4 * half, real=True)
+        self._fft_length = fast_length(4 * half)
         self._below, self._fraction, self._high = self._places()
         self._end = self._start = start  # of the mixture so far
         self._frame = start // self._windows.hop + FIRST_FRAME  # the next one
@@ -113,7 +114,7 @@ class NativeStems:
         """
         mixture_rate, estimates_rate = self._rates
         step = estimates_rate / self._fft_length
-        frequencies = fft.rfftfreq(self._windows.length, 1 / mixture_rate)
+        frequencies = np.fft.rfftfreq(self._windows.length, 1 / mixture_rate)
         places = frequencies[frequencies <= TOP * estimates_rate] / step
         below = places.astype(int)
         high = slice(int(HIGH_FROM * self._fft_length), int(TOP * self._fft_length) + 1)
@@ -162,7 +163,7 @@ class NativeStems:
         windows = np.lib.stride_tricks.sliding_window_view(
             self._estimates, self._window.size, axis=1
         )[:, starts]
-        magnitudes = np.abs(fft.rfft(windows * self._window, self._fft_length))
+        magnitudes = np.abs(transform(windows, self._fft_length, self._window))
         total = magnitudes.sum(axis=0)
         floor = SILENCE * total.mean(axis=-1, keepdims=True) + np.float32(1e-15)
         masks = magnitudes[:-1] / (total + floor)
