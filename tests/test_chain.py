@@ -12,12 +12,12 @@ import sys
 import pytest
 
 from main import main
+from tests.corpus.support import SPEECH, make_corpus, packages
 from tests.support import TASK_NAMES, tiny_document
-from tests.test_corpus import SPEECH, make_corpus, packages
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-import label_songs  # noqa: E402  # test_corpus makes data/ importable
+import label_songs  # noqa: E402  # tests.corpus makes data/ importable
 
 # Its vocals are the middle of the stereo picture.
 TEACHER = """
