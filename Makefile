@@ -18,9 +18,10 @@ TEACHER_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9; do \
 RUN := .venv/bin/python
 RUN_THEANO := .venv-theano/bin/python
 # What holds on every backend. Tests marked `keras3` are left out.
-THEANO_TESTS := $(wildcard $(foreach module,config util sound pcm phase choice datasets augmentation \
-	cache check track framing shapes layers models checkpoints hdf5 keras3_files find describe \
-	losses separate separator file folder training resuming load_checkpoint history devices, \
+THEANO_TESTS := $(wildcard $(foreach module,config keys util sound pcm phase choice \
+	datasets augmentation cache check track framing shapes layers models checkpoints \
+	hdf5 keras3_files find describe losses separate separator file folder training \
+	resuming load_checkpoint history devices, \
 	tests/test_$(module).py tests/*/test_$(module).py))
 # Compiled code stays in the environment. Without a BLAS to link, Theano calls NumPy's,
 # which is an OpenBLAS, so that no system library is needed.
