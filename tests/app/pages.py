@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shlex
+import subprocess
+import sys
 import time
 
+from tests.app.conftest import ROOT
+
 LONG = 60000  # milliseconds that a separation may take on a busy machine
+
+
+def run_as_shown(command, folder, out):
+    """Do what the page says does the same, in the song's folder; the stems' bytes."""
+    python, program, *words = shlex.split(command)
+    assert (python, program) == ("python", "main.py")
+    line = [sys.executable, str(ROOT / program), *words, "--output_path", str(out)]
+    subprocess.run(line, cwd=folder, check=True, capture_output=True)
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def wait_until(check, what, seconds=30):
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
 
 
 class Visitor:

@@ -16,19 +16,9 @@ import pytest
 import soundfile
 
 from tests.app.conftest import ROOT
+from tests.app.pages import run_as_shown, wait_until
 
 pytestmark = pytest.mark.slow
-
-PHONE = {"width": 390, "height": 844}
-
-
-def run_as_shown(command, folder, out):
-    """Do what the page says does the same, in the song's folder; the stems' bytes."""
-    python, program, *words = shlex.split(command)
-    assert (python, program) == ("python", "main.py")
-    line = [sys.executable, str(ROOT / program), *words, "--output_path", str(out)]
-    subprocess.run(line, cwd=folder, check=True, capture_output=True)
-    return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
 def without_clock(files):
@@ -37,13 +27,6 @@ def without_clock(files):
         name: re.sub(rb"(PEAK.{8})....", rb"\1", content, count=1, flags=re.S)
         for name, content in files.items()
     }
-
-
-def wait_until(check, what, seconds=30):
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("extension", ["wav", "mp3", "m4a", "mp4"])
@@ -175,107 +158,6 @@ def test_a_song_that_is_too_long_is_refused_with_the_flag_that_allows_it(
     )
 
 
-@pytest.mark.parametrize("concurrency", ["1", "2"])
-def test_two_upload_at_once(
-    concurrency, start_server, open_page, song, encode, tmp_path
-):
-    server = start_server("--concurrency", concurrency)
-    first, second = open_page(server), open_page(server)
-    paths = song, encode("mp3")
-    for visitor, path in zip((first, second), paths):
-        visitor.page.set_input_files("input[type=file]", path)
-    for visitor in (first, second):
-        visitor.page.locator(".song").wait_for()
-        visitor.button("Separate").click()
-    for number, (visitor, path) in enumerate(zip((first, second), paths)):
-        visitor.page.locator(".done").wait_for()
-        expected = run_as_shown(visitor.command, path.parent, tmp_path / str(number))
-        name, content = visitor.download("vocals")
-        assert content == expected[name]
-
-
-def test_the_same_file_from_two_is_two_files(server, open_page, song):
-    first, second = open_page(server), open_page(server)
-    for visitor in (first, second):
-        visitor.upload(song)
-    first.page.close()
-    second.separate()
-
-
-# Seconds in which work that was stopped ends. If it went on, a network of the paper's
-# size would take longer for `long_song`: on two cores a fifth of its length and more.
-SOON = 15
-
-
-@pytest.fixture
-def long_song(tmp_path):
-    """Two minutes, which take half a minute and more."""
-    path = tmp_path / "long.flac"
-    noise = np.random.default_rng(3).standard_normal((118 * 44100, 2))
-    soundfile.write(path, 0.1 * noise, 44100)
-    return path
-
-
-def start_long(visitor, path):
-    visitor.upload(path)
-    visitor.choose("Session", "multi-instrument: ")
-    visitor.button("Separate").click()
-    visitor.page.get_by_text("Separating").wait_for()
-
-
-def test_a_reload_in_the_middle_begins_anew(start_server, open_page, long_song, song):
-    server = start_server()
-    visitor = open_page(server)
-    start_long(visitor, long_song)
-    before = set(server.files)
-    visitor.open()
-    visitor.complaints.clear()  # of requests that the reload has broken off
-    wait_until(
-        lambda: not before & set(server.files), "the work ends, its files go", SOON
-    )
-    visitor.upload(song)
-    visitor.separate()
-
-
-def test_when_the_tab_is_closed_its_work_ends(start_server, open_page, long_song, song):
-    server = start_server()
-    visitor = open_page(server)
-    start_long(visitor, long_song)
-    visitor.page.close()
-    wait_until(lambda: not server.files, "the work ends, its files go", SOON)
-    other = open_page(server)
-    other.upload(song)
-    other.separate()
-    other.page.close()
-    wait_until(lambda: not server.files, "nothing is kept")
-
-
-def test_stop_ends_the_work(visitor, long_song, song):
-    start_long(visitor, long_song)
-    visitor.button("Stop").click()
-    visitor.page.get_by_text("stopped").wait_for()
-    visitor.button("Stop").wait_for(state="hidden")
-    assert visitor.page.locator(".results").count() == 0
-    visitor.page.get_by_label("Clear").first.click()
-    visitor.upload(song)
-    assert visitor.separate() < SOON, "the next one need not wait for it"
-
-
-def test_whoever_waits_is_told_and_may_stop(server, open_page, long_song, song):
-    first, second = open_page(server), open_page(server)
-    start_long(first, long_song)
-    second.upload(song)
-    second.button("Separate").click()
-    second.page.get_by_text("Waiting for its turn").wait_for()
-    second.button("Stop").click()
-    second.page.get_by_text("stopped").wait_for()
-    first.button("Stop").click()
-    first.page.get_by_text("stopped").wait_for()
-    time.sleep(1)
-    assert second.page.locator(".results").count() == 0, "it is not done nevertheless"
-    second.separate()
-
-
 def test_stems_of_every_format_play_in_sync_with_the_mixture(visitor):
     """The shift at which the stems' sum is most like the mixture, in samples."""
     shift = """
@@ -347,115 +229,6 @@ def test_a_name_is_text_and_no_path(visitor, song, tmp_path):
     _, content = visitor.download("vocals")
     expected = run_as_shown(visitor.command, tmp_path, tmp_path / "out")
     assert content == expected[f"{pathlib.PurePath(name).stem}_vocals.wav"]
-
-
-def test_nothing_has_to_be_scrolled_sideways_on_a_phone(open_page, server):
-    visitor = open_page(server, viewport=PHONE, has_touch=True, is_mobile=True)
-    widths = "[document.documentElement.scrollWidth, window.innerWidth]"
-    assert visitor.page.evaluate(widths) == [390, 390]
-    visitor.bring_example("Stomp")
-    visitor.separate()
-    assert visitor.page.evaluate(widths) == [390, 390]
-
-
-def test_the_keyboard_is_enough(visitor):
-    keyboard = visitor.page.keyboard
-
-    def go_to(name):
-        for _ in range(80):
-            keyboard.press("Tab")
-            seen = visitor.page.evaluate(
-                "[document.activeElement.ariaLabel, document.activeElement.innerText]"
-            )
-            if name in seen:
-                return
-        raise AssertionError(f"Tab does not lead to {name}")
-
-    go_to("Examples")
-    keyboard.press("Enter")
-    go_to("Samba")
-    keyboard.press("Enter")
-    visitor.page.locator(".song").wait_for()
-    go_to("Format")
-    visitor.page.get_by_role("option", name="wav, PCM_24").wait_for()
-    keyboard.press("ArrowDown")
-    keyboard.press("Enter")
-    visitor.page.get_by_text("--subtype PCM_24").wait_for()
-    go_to("Separate")
-    keyboard.press("Enter")
-    visitor.player.get_by_role("button", name="Play").wait_for()
-    go_to("Play")
-    keyboard.press("Enter")
-    visitor.wait_for_time(0.2)
-    go_to("Solo drums")
-    keyboard.press("Space")
-    wait_until(
-        lambda: visitor.ask_player("player.gains.filter(g => g > 0.9).length") == 1,
-        "the drums alone",
-    )
-    go_to("Volume of drums")
-    keyboard.press("ArrowLeft")
-    assert visitor.page.get_by_label("Volume of drums").input_value() == "99"
-    visitor.page.get_by_role("link", name="drums").first.focus()
-    with visitor.page.expect_download():
-        keyboard.press("Enter")
-
-
-@pytest.mark.parametrize("key", ["Tab", "Shift+Tab"])
-def test_a_list_that_the_keyboard_leaves_is_closed(key, visitor):
-    options = visitor.page.get_by_role("option")
-    for label in ("Session", "Format"):
-        visitor.page.get_by_label(label, exact=True).focus()
-        options.first.wait_for()
-        visitor.page.keyboard.press(key)
-        visitor.button("Separate").focus()
-        time.sleep(0.5)  # in which it would come back
-        assert options.count() == 0, "it would hide what is below it"
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [None, PHONE])
-def test_axe_finds_nothing_serious(scheme, viewport, open_page, server, axe):
-    options = {"viewport": viewport} if viewport else {}
-    visitor = open_page(server, color_scheme=scheme, **options)
-
-    def check():
-        visitor.page.mouse.move(0, 0)
-        time.sleep(0.4)  # until colours have changed
-        visitor.page.evaluate(axe)
-        found = visitor.page.evaluate("axe.run()")
-        assert len(found["passes"]) > 15, "axe has seen the page"
-        bad = [
-            (rule["id"], [node["html"] for node in rule["nodes"]])
-            for rule in found["violations"]
-            if rule["impact"] in ("serious", "critical")
-        ]
-        assert bad == []
-
-    check()
-    visitor.page.get_by_role("tab", name="Record").click()
-    check()
-    visitor.button("Separate").click()
-    visitor.page.get_by_text("expected a song first").wait_for()
-    check()
-    visitor.bring_example("Stomp")
-    visitor.separate()
-    check()
-
-
-def test_every_control_has_a_name_of_its_own(visitor):
-    visitor.bring_example("Samba")
-    visitor.separate()
-    tree = visitor.page.locator("body").aria_snapshot()
-    roles = ("button", "textbox", "combobox", "slider", "tab", "link")
-    named = 0
-    for line in tree.splitlines():
-        words = line.strip().removeprefix("- ").rstrip(":").split(" ", 1)
-        if words[0] in roles:
-            assert len(words) == 2, f"without a name: {line}"
-            assert words[1].startswith(('"', "/")), line
-            named += 1
-    assert named > 25
 
 
 def test_the_first_stems_come_about_as_soon_as_those_of_the_command(
