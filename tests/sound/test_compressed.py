@@ -1,79 +1,18 @@
-"""Compressed audio and videos: as FFmpeg's own program decodes them, damage told."""
+"""Compressed audio and videos, as FFmpeg's own program decodes them."""
 
-import base64
 import pathlib
 import struct
-import subprocess
 
 import numpy as np
 import pytest
 import soundfile
 
+from sswavenet.sound.reader import AudioReader, MonoReader, read_mono
+from tests.sound.conftest import RATE, SECONDS, by_ffmpeg, read, run_ffmpeg
+from util import UserError
+
 pytest.importorskip("av")
-imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
-
-from sswavenet.sound.reader import AudioReader, MonoReader, read_mono  # noqa: E402
-from util import UserError  # noqa: E402
-
-FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-RATE, SECONDS = 44100, 3
-# A picture of one pixel.
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQDJ/pLvAAAAAE"
-    "lFTkSuQmCC"
-)
-
-
-def run_ffmpeg(*arguments):
-    command = [FFMPEG, "-nostdin", "-y", "-v", "error", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True).stdout
-
-
-@pytest.fixture(scope="module")
-def song(tmp_path_factory):
-    """Three seconds in stereo, without an end that repeats its beginning."""
-    rng = np.random.default_rng(7)
-    time = np.arange(SECONDS * RATE)[:, None] / RATE
-    sweep = 0.3 * np.sin(2 * np.pi * (200 + 150 * time) * time + [[0.0, 0.7]])
-    noise = 0.05 * rng.standard_normal((len(time), 2))
-    path = tmp_path_factory.mktemp("song") / "song.wav"
-    fade = np.minimum(1, time * 20)
-    soundfile.write(path, fade * (sweep + noise), RATE, "PCM_16")
-    return path
-
-
-@pytest.fixture
-def encode(song, tmp_path):
-    """A function that makes a file of the song, with FFmpeg's arguments."""
-
-    def make(name, *arguments, video=False):
-        path = tmp_path / name
-        picture = (
-            ["-f", "lavfi", "-i", f"testsrc=size=64x48:rate=5:duration={SECONDS}"]
-            if video
-            else []
-        )
-        run_ffmpeg(*picture, "-i", song, *arguments, path)
-        return path
-
-    return make
-
-
-def by_ffmpeg(path, channels):
-    """What FFmpeg's program decodes: (frames, channels)."""
-    data = run_ffmpeg(
-        "-i", path, "-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "f32le", "-"
-    )
-    return np.frombuffer(data, "<f4").reshape(-1, channels)
-
-
-def read(path, **options):
-    with AudioReader(path, **options) as reader:
-        audio = np.concatenate(list(reader.blocks()))
-        assert reader.frames == len(audio)
-        assert audio.dtype == np.float32
-        assert audio.shape[1] == reader.channels
-        return audio, reader
+pytest.importorskip("imageio_ffmpeg")
 
 
 def lag(audio, song):
@@ -315,102 +254,7 @@ def test_nothing_of_ffmpeg_is_said_on_stderr(encode, capfd, caplog):
     assert caplog.records == []
 
 
-# Damage.
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("constant.mp3", ["-b:a", "128k"]),
-        ("variable.mp3", ["-q:a", "4"]),
-        ("a.m4a", ["-c:a", "aac", "-movflags", "+faststart"]),
-        ("a.flac", []),
-        ("a.wv", ["-c:a", "wavpack"]),
-        ("a.mka", ["-c:a", "flac"]),
-    ],
-)
-def test_a_file_that_was_cut_is_read_so_far_and_told(name, arguments, encode):
-    path = encode(name, *arguments)
-    whole, _ = read(path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    audio, reader = read(path)
-    assert 0.4 * len(whole) < len(audio) < 0.7 * len(whole)
-    count = min(len(audio), len(whole)) - 5000
-    np.testing.assert_array_equal(audio[:count], whole[:count])
-    assert reader.damage == (
-        f"damaged or cut short: {len(audio) / RATE:.2f} of {SECONDS}.00 s could be "
-        "decoded"
-    )
-    with pytest.raises(UserError, match=rf"{name}: damaged or cut short: "):
-        read(path, strict=True)
-    with MonoReader(path, sample_rate=16000) as mono:
-        list(mono.blocks())
-        assert mono.warnings == [reader.damage]
-
-
-def test_a_video_that_was_cut_is_told(encode):
-    path = encode("a.mkv", "-c:a", "aac", video=True)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    _, reader = read(path)
-    assert "damaged or cut short" in reader.damage
-
-
-def test_a_video_whose_sound_ends_before_its_pictures_is_whole(song, tmp_path):
-    path = tmp_path / "a.mkv"
-    run_ffmpeg(
-        *("-f", "lavfi", "-i", "testsrc=size=64x48:rate=5:duration=6", "-i", song),
-        *("-c:a", "aac", path),
-    )
-    audio, reader = read(path, strict=True)
-    assert reader.damage == ""
-    assert abs(len(audio) - SECONDS * RATE) < 2048
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("a.mp3", ["-b:a", "128k"]),
-        ("uncounted.mp3", ["-b:a", "128k", "-write_xing", "0"]),
-        ("a.m4a", ["-c:a", "aac"]),
-        ("a.flac", []),
-    ],
-)
-def test_what_is_spoiled_within_is_told_and_the_rest_is_read(name, arguments, encode):
-    path = encode(name, *arguments)
-    content = bytearray(path.read_bytes())
-    place = len(content) // 2
-    content[place : place + 600] = bytes(600)
-    path.write_bytes(content)
-    audio, reader = read(path)
-    assert 0.7 * SECONDS < len(audio) / RATE < 1.05 * SECONDS
-    assert "damaged or cut short" in reader.damage
-
-
-def test_a_flipped_bit_of_a_flac_is_found(encode):
-    path = encode("a.flac")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    _, reader = read(path)
-    assert "damaged or cut short" in reader.damage
-
-
-@pytest.mark.parametrize("name", ["aac.m4a", "text.mp3", "silent film.mp4"])
-def test_what_holds_no_sound_is_refused(name, encode, tmp_path):
-    path = tmp_path / name
-    if name == "text.mp3":
-        path.write_text("no music\n" * 1000)
-    elif name == "aac.m4a":
-        path = encode(name, "-c:a", "aac")
-        path.write_bytes(path.read_bytes()[:-3000])  # where its table lies
-    else:
-        run_ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:duration=1", path)
-    reason = {"aac.m4a": "moov atom not found", "silent film.mp4": "no audio in it"}
-    with pytest.raises(UserError, match=reason.get(name, "expected an audio file")):
-        read(path)
-
-
-# Pieces, and what files tell about themselves.
+# Pieces, and other files.
 
 
 @pytest.mark.parametrize("folder", ["the same", "another"])
@@ -451,33 +295,6 @@ def test_a_resampled_piece_is_that_of_the_whole(name, start, stop, encode):
     count = len(whole[start:stop])
     assert len(audio) >= count
     np.testing.assert_array_equal(audio[:count], whole[start : start + count])
-
-
-@pytest.mark.parametrize(
-    "name", ["a.mp3", "a.m4a", "a.flac", "a.ogg", "a.mkv", "a.wma"]
-)
-def test_tags_are_read(name, encode):
-    path = encode(
-        name,
-        *("-metadata", "title=Söng", "-metadata", "artist=Someone"),
-        *("-metadata", "album=All of it"),
-    )
-    with AudioReader(path) as reader:
-        tags = reader.tags
-    assert (tags.title, tags.artist, tags.album) == ("Söng", "Someone", "All of it")
-    assert tags.cover == b""
-
-
-@pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.flac"])
-def test_a_cover_is_read(name, song, tmp_path):
-    (tmp_path / "cover.png").write_bytes(PNG)
-    run_ffmpeg(
-        *("-i", song, "-i", tmp_path / "cover.png", "-map", "0", "-map", "1"),
-        *("-c:v", "copy", "-disposition:v", "attached_pic", tmp_path / name),
-    )
-    assert len(read(tmp_path / name)[0]) >= SECONDS * RATE
-    with AudioReader(tmp_path / name) as reader:
-        assert reader.tags.cover == PNG
 
 
 def test_the_examples_of_the_repository_are_read_as_by_libsndfile():
