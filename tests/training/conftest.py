@@ -11,6 +11,15 @@ from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
 from tests.support import STEMS, tiny_document
 
+# The keys of a network that the tiny one can grow into.
+BIGGER = {
+    "num_stacks": 3,
+    "filters": {
+        "depths": {"res": 6, "skip": 8, "final": [11, 9]},
+        "lengths": {"res": 3, "final": [3, 3], "skip": 1},
+    },
+}
+
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
