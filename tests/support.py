@@ -82,6 +82,13 @@ def tiny_config(task_name: str = "multi-instrument", **sections: dict) -> Config
     return parse_config(tiny_document(task_name, **sections))
 
 
+def wide_config(task_name: str, **model: object) -> Config:
+    """A config of the smallest network that can be compiled."""
+    depths = {"res": 16, "skip": 32, "final": [48, 6]}
+    filters = {"depths": depths, "lengths": {"res": 3, "final": [3, 3], "skip": 1}}
+    return parse_config(tiny_document(task_name, model={"filters": filters, **model}))
+
+
 def random_weights(
     config: Config, rng: np.random.Generator, scale: float = 0.4
 ) -> dict:
