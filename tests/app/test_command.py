@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from sswavenet.app import command
-from tests.test_docs import DOCUMENTS, plain, read_tables
+from tests.documents import DOCUMENTS, plain, read_tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 
