@@ -330,7 +330,7 @@ WITHOUT_KERAS = """
 import sys
 import main
 assert main.main(sys.argv[1:]) == 0
-print(sorted({"keras", "jax", "jaxlib"} & set(sys.modules)))
+print(sorted({"keras", "jax", "jaxlib", "scipy"} & set(sys.modules)))
 """
 
 

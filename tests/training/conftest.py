@@ -35,9 +35,11 @@ def tree(tmp_path_factory):
 
 
 def session_config(tree, session, task_name="multi-instrument", **training_keys):
+    """A training of two epochs, of few blocks: each run traces and compiles them."""
     document = tiny_document(
         task_name,
         dataset={"path": str(tree)},
+        model={"dilations": [1], "num_stacks": 2},
         training={"path": str(session), "num_epochs": 2, **training_keys},
     )
     document["optimizer"]["lr"] = 0.01
