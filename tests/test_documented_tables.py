@@ -11,9 +11,9 @@ import subprocess
 import pytest
 
 from main import build_parser
-from sswavenet.config import session as config
 from sswavenet.config.document import parse_config
 from sswavenet.config.keys import REQUIRED
+from sswavenet.config.session import DERIVED, KEYS
 from sswavenet.console import flags
 from tests.documents import (
     ARCHITECTURE,
@@ -153,12 +153,12 @@ def test_the_example_with_two_devices_trains_a_session_of_its_own():
 
 
 def test_config_md_names_every_key_in_order():
-    assert list(documented_keys()) == list(config.KEYS)
+    assert list(documented_keys()) == list(KEYS)
 
 
-@pytest.mark.parametrize("name", config.KEYS)
+@pytest.mark.parametrize("name", KEYS)
 def test_config_md_gives_a_keys_facts(name):
-    key, row = config.KEYS[name], documented_keys()[name]
+    key, row = KEYS[name], documented_keys()[name]
     assert plain(row["Value"]) == key.expected
     assert row["2018"] == ("no" if key.added else "yes")
     assert row["Meaning and effect"].startswith("Unused") == (key.field is None)
@@ -174,11 +174,11 @@ def test_config_md_gives_the_derived_keys_of_the_full_size_networks():
     tables = read_tables(CONFIG_MD)
     (table,) = [table for table in tables if "Full size" in table[0]]
     rows = {plain(row["Key"]): row["Full size"].replace(",", "") for row in table}
-    assert list(rows) == [f"model.{name}" for name in config.DERIVED]
+    assert list(rows) == [f"model.{name}" for name in DERIVED]
     for name in ("multi_instrument", "singing_voice"):
         document = json.loads((ROOT / f"config_{name}.json").read_text("utf-8"))
         full_size = parse_config(document, task_name=name.replace("_", "-"))
-        for derived in config.DERIVED:
+        for derived in DERIVED:
             shown = rows[f"model.{derived}"].split(" or ")
             assert str(getattr(full_size, derived)) in shown
         assert f"{full_size.num_params:,}" in ARCHITECTURE

@@ -13,10 +13,10 @@ from datasets import Dataset
 from sswavenet.backend import compat
 from sswavenet.config.document import parse_config, to_document
 from sswavenet.config.tasks import TASKS, OutputLoss
-from sswavenet.musdb import track as dataset_tracks
 from sswavenet.musdb.check import check_dataset
+from sswavenet.musdb.track import decode_track
 from sswavenet.training import losses
-from sswavenet.training import session as training
+from sswavenet.training.session import train
 from tests.support import TASK_NAMES, random_weights, tiny_config, tiny_document
 from util import UserError
 
@@ -93,7 +93,7 @@ def test_rows_are_the_known_stems_and_the_sum_of_the_others(
 ):
     write_tree(tmp_path / "set", ["mixture", *files.split()], LEVELS, num_tracks=1)
     folder = tmp_path / "set" / "train" / "set 0"
-    audio, facts, errors = dataset_tracks.decode_track(folder, task, 16000)
+    audio, facts, errors = decode_track(folder, task, 16000)
     assert errors == []
     assert [" ".join(row) for row in facts.rows] == rows
     levels = {**LEVELS, "accompaniment": 0.875}
@@ -113,7 +113,7 @@ def test_rows_are_the_known_stems_and_the_sum_of_the_others(
 def test_a_track_that_supervises_nothing_is_refused(tmp_path, task, files, words):
     write_tree(tmp_path / "set", ["mixture", *files.split()], LEVELS, num_tracks=1)
     folder = tmp_path / "set" / "train" / "set 0"
-    audio, facts, (error,) = dataset_tracks.decode_track(folder, task, 16000)
+    audio, facts, (error,) = decode_track(folder, task, 16000)
     assert audio is None
     assert facts is None
     assert error.startswith(f"{folder}: {words}")
@@ -327,7 +327,7 @@ def test_training_on_both_kinds(task_name, songs, rendered, tmp_path):
         path={str(songs): 1, str(rendered): 1}, augmentation={"mix": 0.5}
     )
     config = parse_config(document)
-    training.train(config)
+    train(config)
     written = json.loads((tmp_path / "session" / "config.json").read_text())
     assert written["dataset"]["path"] == document["dataset"]["path"]
     assert parse_config(written) == config

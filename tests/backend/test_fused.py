@@ -14,8 +14,8 @@ import models
 from sswavenet.backend import compat, fused
 from sswavenet.config.document import parse_config
 from sswavenet.training import losses
-from sswavenet.training import session as training
 from sswavenet.training.loop import Trainer
+from sswavenet.training.session import train
 from tests.support import TASK_NAMES, tiny_document, wide_config
 from util import UserError
 
@@ -210,7 +210,7 @@ def test_training_without_bfloat16_is_refused(monkeypatch, tmp_path):
         datasets=str(tmp_path / "none"), session_path=str(tmp_path / "session")
     )
     with pytest.raises(UserError, match="AVX512_BF16, a C"):
-        training.train(config, precision="bfloat16")
+        train(config, precision="bfloat16")
     assert not (tmp_path / "session").exists()
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sswavenet import checkpoints
-from sswavenet.training import history as session_log
+from sswavenet.training.history import check_packages
 from tests.support import ROOT, make_tone, tiny_config
 from util import UserError
 
@@ -79,5 +79,5 @@ def test_a_fault_of_the_program_is_not_hidden(infer, folder, monkeypatch):
 def test_a_missing_package_for_tensorboard_is_named_before_training(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorboardX"):
-        session_log.check_packages(tiny_config(training={"tensorboard": True}))
-    session_log.check_packages(tiny_config())
+        check_packages(tiny_config(training={"tensorboard": True}))
+    check_packages(tiny_config())

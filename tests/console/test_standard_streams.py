@@ -9,8 +9,8 @@ import time
 import pytest
 import soundfile
 
-from sswavenet.console import run as command_line
-from sswavenet.console import streams as standard_streams
+from sswavenet.console.run import run as run_command
+from sswavenet.console.streams import printable, write
 from tests.support import base_session, write_session
 from util import UserError
 
@@ -74,7 +74,7 @@ def test_a_summary_that_cannot_be_written_ends_the_run_first(arguments, tmp_path
 
 
 def test_stdout_gets_names_that_are_no_text(capsysbinary):
-    standard_streams.write("a\udcff\n")
+    write("a\udcff\n")
     assert capsysbinary.readouterr().out == b"a\\udcff\n"
 
 
@@ -175,13 +175,13 @@ sys.stdout.buffer.write(got)
     ],
 )
 def test_what_is_shown_cannot_command_a_terminal(text, expected):
-    assert standard_streams.printable(text) == expected
-    assert standard_streams.printable(text).isprintable()
+    assert printable(text) == expected
+    assert printable(text).isprintable()
 
 
 def test_the_programs_messages_are_printable(capsys):
     def fail():
         raise UserError("song\x9b2J\udc80: no audio")
 
-    assert command_line.run(fail) == 2
+    assert run_command(fail) == 2
     assert capsys.readouterr().err == "error: song\\x9b2J\\udc80: no audio\n"

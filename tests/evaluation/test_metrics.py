@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from sswavenet.evaluation import metrics as scores
+from sswavenet.evaluation.metrics import (
+    ideal_ratio_mask,
+    load_museval,
+    score_stems,
+    si_sdr,
+)
 from tests.evaluation.conftest import RATE, make_stems, reference_si_sdr
 from tests.support import ROOT, STEMS
 
-museval = scores.load_museval()
+museval = load_museval()
 
 
 @pytest.mark.parametrize("gain", [1, -0.2, 30])
@@ -21,7 +26,7 @@ def test_si_sdr_is_the_formula_whatever_the_scale(rng, gain):
     reference = rng.standard_normal(5000)
     estimate = gain * (reference + 0.3 * rng.standard_normal(5000))
     expected = reference_si_sdr(reference, estimate)
-    assert scores.si_sdr(reference, estimate) == pytest.approx(expected, abs=1e-9)
+    assert si_sdr(reference, estimate) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("snr", [-10, 0, 25])
@@ -29,15 +34,15 @@ def test_si_sdr_of_orthogonal_noise_is_the_snr(rng, snr):
     reference, noise = rng.standard_normal((2, 4000))
     noise -= reference * (noise @ reference) / (reference @ reference)
     noise *= np.sqrt((reference @ reference) / (noise @ noise)) * 10 ** (-snr / 20)
-    assert scores.si_sdr(reference, reference + noise) == pytest.approx(snr, abs=1e-9)
+    assert si_sdr(reference, reference + noise) == pytest.approx(snr, abs=1e-9)
 
 
 def test_si_sdr_at_its_limits():
     reference = np.array([1.0, -1.0, 1.0, -1.0])
-    assert scores.si_sdr(reference, 2 * reference) == math.inf
-    assert scores.si_sdr(reference, np.array([1.0, 1.0, 1.0, 1.0])) == -math.inf
-    assert scores.si_sdr(reference, np.zeros(4)) == -math.inf
-    assert math.isnan(scores.si_sdr(np.zeros(4), reference))
+    assert si_sdr(reference, 2 * reference) == math.inf
+    assert si_sdr(reference, np.array([1.0, 1.0, 1.0, 1.0])) == -math.inf
+    assert si_sdr(reference, np.zeros(4)) == -math.inf
+    assert math.isnan(si_sdr(np.zeros(4), reference))
 
 
 @pytest.mark.slow
@@ -49,7 +54,7 @@ def test_bss_eval_is_musevals_own(rng):
     expected = museval.metrics.bss_eval(
         references[:, :, None], estimates[:, :, None], window=RATE, hop=RATE
     )
-    targets = scores.score_stems(
+    targets = score_stems(
         STEMS, references, estimates, references.sum(axis=0), sample_rate=RATE
     )
     for row, target in enumerate(targets):
@@ -64,7 +69,7 @@ def test_bss_eval_is_musevals_own(rng):
 def test_bss_eval_of_a_mixture_of_two_orthogonal_stems(rng):
     # The same power in both: the mixture is 0 dB for each, and without artifacts.
     references = 0.1 * rng.standard_normal((2, 4 * RATE))
-    targets = scores.score_stems(
+    targets = score_stems(
         ("vocals", "accompaniment"),
         references,
         np.broadcast_to(references.sum(axis=0), references.shape),
@@ -87,9 +92,7 @@ def test_stereo_stems_are_scored_as_musevals_own(rng):
     estimates = 0.5 * references + 0.1 * references[::-1]
     expected = museval.metrics.bss_eval(references, estimates, window=RATE, hop=RATE)
     names, mixture = ("vocals", "accompaniment"), references.sum(axis=0)
-    targets = scores.score_stems(
-        names, references, estimates, mixture, sample_rate=RATE
-    )
+    targets = score_stems(names, references, estimates, mixture, sample_rate=RATE)
     for row, target in enumerate(targets):
         for place, metric in enumerate(("SDR", "ISR", "SIR", "SAR")):
             found = [frame["metrics"][metric] for frame in target["frames"]]
@@ -102,9 +105,9 @@ def test_the_oracle_masks_each_channel_by_itself(rng):
     references = rng.standard_normal((2, 20000, 2)).astype("float32")
     references[0] = np.cumsum(references[0], axis=0) / 50
     mixture = references.sum(axis=0)
-    both = scores.ideal_ratio_mask(references, mixture, sample_rate=44100)
+    both = ideal_ratio_mask(references, mixture, sample_rate=44100)
     for channel in range(2):
-        one = scores.ideal_ratio_mask(
+        one = ideal_ratio_mask(
             references[..., channel], mixture[..., channel], sample_rate=44100
         )
         np.testing.assert_allclose(both[..., channel], one, atol=1e-6)
@@ -114,7 +117,7 @@ def test_the_oracle_masks_each_channel_by_itself(rng):
 def test_the_level_of_an_estimate_is_told(rng, gain_db):
     references = make_stems(rng)
     references[3] = 0
-    targets = scores.score_stems(
+    targets = score_stems(
         STEMS,
         references,
         10 ** (gain_db / 20) * references,
@@ -131,7 +134,7 @@ def test_a_silent_reference_is_left_out_and_the_others_are_scored(rng):
     references = make_stems(rng)
     references[2] = 0
     estimates = references + 0.01 * rng.standard_normal(references.shape)
-    targets = scores.score_stems(
+    targets = score_stems(
         STEMS, references, estimates, references.sum(axis=0), sample_rate=RATE
     )
     reason = "silent reference"
@@ -151,13 +154,9 @@ def test_a_silent_estimate_is_scored_where_that_is_defined(rng):
     references = make_stems(rng)
     estimates = references + 0.01 * rng.standard_normal(references.shape)
     arguments = (references.sum(axis=0),)
-    whole = scores.score_stems(
-        STEMS, references, estimates, *arguments, sample_rate=RATE
-    )
+    whole = score_stems(STEMS, references, estimates, *arguments, sample_rate=RATE)
     estimates[0] = 0
-    targets = scores.score_stems(
-        STEMS, references, estimates, *arguments, sample_rate=RATE
-    )
+    targets = score_stems(STEMS, references, estimates, *arguments, sample_rate=RATE)
     assert targets[0]["left_out"] == {"bss": "silent estimate"}
     assert targets[0]["si_sdr"] == -math.inf
     assert targets[1:] == whole[1:]
@@ -166,7 +165,7 @@ def test_a_silent_estimate_is_scored_where_that_is_defined(rng):
 def test_a_track_with_one_stem_has_nothing_to_separate(rng):
     references = make_stems(rng)
     references[:3] = 0
-    targets = scores.score_stems(
+    targets = score_stems(
         STEMS, references, references, references[3], sample_rate=RATE
     )
     assert targets[3]["left_out"] == dict.fromkeys(
@@ -178,9 +177,7 @@ def test_a_short_track_has_no_window_but_an_si_sdr(rng):
     references = make_stems(rng, seconds=0.5)
     mixture = references.sum(axis=0)
     estimates = np.broadcast_to(mixture, references.shape)
-    targets = scores.score_stems(
-        STEMS, references, estimates, mixture, sample_rate=RATE
-    )
+    targets = score_stems(STEMS, references, estimates, mixture, sample_rate=RATE)
     for row, target in enumerate(targets):
         assert target["left_out"] == {"bss": "shorter than 1 s"}
         assert target["si_sdr"] == pytest.approx(
@@ -191,7 +188,7 @@ def test_a_short_track_has_no_window_but_an_si_sdr(rng):
 def test_stems_that_determine_each_other_are_left_out_of_bss_eval():
     references = np.zeros((2, 2 * RATE))
     references[:, 0] = 4  # a singular system, in floats, too
-    targets = scores.score_stems(
+    targets = score_stems(
         ("vocals", "accompaniment"),
         references,
         references,
@@ -206,7 +203,7 @@ def test_stems_that_determine_each_other_are_left_out_of_bss_eval():
 def test_the_oracles_stems_sum_to_the_mixture(rng, num_frames):
     references = rng.standard_normal((3, num_frames)).astype("float32")
     mixture = references.sum(axis=0)
-    estimates = scores.ideal_ratio_mask(references, mixture, sample_rate=RATE)
+    estimates = ideal_ratio_mask(references, mixture, sample_rate=RATE)
     assert estimates.shape == references.shape
     np.testing.assert_allclose(estimates.sum(axis=0), mixture, atol=1e-5)
 
@@ -214,11 +211,9 @@ def test_the_oracles_stems_sum_to_the_mixture(rng, num_frames):
 def test_the_oracle_separates_what_does_not_overlap():
     time = np.arange(2 * RATE) / RATE
     references = np.stack([np.sin(2 * np.pi * f * time) for f in (500, 3000)])
-    estimates = scores.ideal_ratio_mask(
-        references, references.sum(axis=0), sample_rate=RATE
-    )
+    estimates = ideal_ratio_mask(references, references.sum(axis=0), sample_rate=RATE)
     for reference, estimate in zip(references, estimates):
-        assert scores.si_sdr(reference, estimate) > 30
+        assert si_sdr(reference, estimate) > 30
 
 
 def test_the_oracle_is_that_of_sisec_2018(rng):
@@ -237,7 +232,7 @@ def test_the_oracle_is_that_of_sisec_2018(rng):
         expected[:, part] += window * np.fft.irfft(masked)
         weights[part] += window**2
     expected = (expected / np.maximum(weights, 1e-9))[:, 1024:-1024]
-    estimates = scores.ideal_ratio_mask(references, mixture, sample_rate=44100)
+    estimates = ideal_ratio_mask(references, mixture, sample_rate=44100)
     np.testing.assert_allclose(estimates, expected, atol=1e-5)
 
 

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 import util
-from sswavenet.evaluation import metrics as scores
-from sswavenet.evaluation import run as evaluate
+from sswavenet.evaluation.metrics import load_museval
+from sswavenet.evaluation.run import Settings, evaluate
 from sswavenet.separation import native
 from tests.evaluation.conftest import (
     RATE,
@@ -23,7 +23,7 @@ from tests.evaluation.conftest import (
 )
 from tests.support import STEMS, golden_config
 
-museval = scores.load_museval()
+museval = load_museval()
 
 
 @pytest.mark.slow
@@ -92,13 +92,13 @@ def test_native_stems_are_scored_as_they_would_be_written(tmp_path, rng):
     """A network that gives each stem a quarter: so do its masks."""
     config = golden_config("multi-instrument").replace(datasets=str(tmp_path / "musdb"))
     write_track(tmp_path / "musdb/test/stereo", stereo_track(rng, 44100), rate=44100)
-    settings = evaluate.Settings(tmp_path / "out", metrics=("si_sdr",), native=True)
+    settings = Settings(tmp_path / "out", metrics=("si_sdr",), native=True)
 
     def quarters(heard):
         return np.stack([heard / 4] * len(config.task.estimates))
 
     separate = functools.partial(native.separate_array, config, quarters)
-    evaluate.evaluate(config, lambda lengths: separate, "x", settings, heading=["#"])
+    evaluate(config, lambda lengths: separate, "x", settings, heading=["#"])
     rows = read_rows(tmp_path / "out")
     for stem in config.task.stems:
         improvement = float(rows["all", "model", stem]["SI-SDR improvement"])
@@ -140,14 +140,14 @@ def test_museval_reads_the_results(tmp_path, tree):
 def test_the_remainder_is_scored_like_any_stem(multi_instrument, tree):
     config = golden_config("multi-instrument")
     config = config.replace(datasets=str(tree))
-    settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
+    settings = Settings(multi_instrument / "out", metrics=("si_sdr",))
 
     def separate(mixture, rate):
         assert rate == RATE
         estimates = dict.fromkeys(config.task.estimates, 0 * mixture)
         return {**estimates, "other": mixture}
 
-    evaluate.evaluate(config, lambda lengths: separate, "x", settings, heading=["#"])
+    evaluate(config, lambda lengths: separate, "x", settings, heading=["#"])
     rows = read_rows(multi_instrument / "out")
     assert float(rows["all", "model", "other"]["SI-SDR improvement"]) == 0
     assert float(rows["all", "model", "bass"]["SI-SDR"]) == -math.inf
@@ -187,7 +187,7 @@ def test_a_track_that_changes_while_it_is_evaluated_fails_alone(
     multi_instrument, tree, rng, capsys
 ):
     config = golden_config("multi-instrument").replace(datasets=str(tree))
-    settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
+    settings = Settings(multi_instrument / "out", metrics=("si_sdr",))
     separated = []
 
     def separate(mixture, rate):
@@ -198,9 +198,7 @@ def test_a_track_that_changes_while_it_is_evaluated_fails_alone(
         return dict.fromkeys(STEMS, mixture)
 
     def run_again():
-        return evaluate.evaluate(
-            config, lambda lengths: separate, "x", settings, heading=["#"]
-        )
+        return evaluate(config, lambda lengths: separate, "x", settings, heading=["#"])
 
     summary = run_again()
     assert (summary.num_failed, len(separated)) == (1, 1)
@@ -211,8 +209,8 @@ def test_a_track_that_changes_while_it_is_evaluated_fails_alone(
 
 def test_a_network_that_diverged_is_counted(multi_instrument, tree):
     config = golden_config("multi-instrument").replace(datasets=str(tree))
-    settings = evaluate.Settings(multi_instrument / "out", metrics=("si_sdr",))
-    summary = evaluate.evaluate(
+    settings = Settings(multi_instrument / "out", metrics=("si_sdr",))
+    summary = evaluate(
         config,
         lambda lengths: lambda mixture, rate: dict.fromkeys(STEMS, mixture * math.nan),
         "x",
@@ -230,8 +228,8 @@ def test_validation_tracks_are_those_of_training(tmp_path, rng):
     config = golden_config("multi-instrument").replace(datasets=str(tmp_path))
     names = {}
     for subset in ("train", "validation"):
-        settings = evaluate.Settings(tmp_path / "out", subset, ("si_sdr",))
-        evaluate.evaluate(
+        settings = Settings(tmp_path / "out", subset, ("si_sdr",))
+        evaluate(
             config,
             lambda lengths: lambda mixture, rate: dict.fromkeys(STEMS, mixture),
             "x",

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import pkgutil
 import signal as signals
 import subprocess
 import sys
@@ -11,9 +12,6 @@ import time
 import pytest
 
 from main import main
-from sswavenet.evaluation import run as evaluate
-from sswavenet.evaluation import summary as score_report
-from sswavenet.musdb import cache as dataset_cache
 from tests.evaluation.conftest import copy_session, run
 from tests.support import ROOT
 
@@ -34,32 +32,31 @@ def test_scoring_in_several_processes_gives_the_same(tree, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signals.SIGINT, signals.SIGTERM])
 @pytest.mark.parametrize(
-    ("place", "name"),
+    ("place", "call", "before"),
     [
-        (dataset_cache, "prepare_tracks"),
-        (evaluate, "score_methods"),
-        (score_report, "write_report"),
+        ("sswavenet.musdb.cache.prepare_tracks", 1, 0),
+        ("sswavenet.evaluation.run.score_methods", 2, 1),
+        ("sswavenet.evaluation.summary.write_report", 1, 2),
     ],
 )
 def test_a_signal_ends_in_one_line_and_the_next_run_goes_on(
-    number, place, name, multi_instrument, tree, monkeypatch, capsys
+    number, place, call, before, multi_instrument, tree, monkeypatch, capsys
 ):
-    real, calls = getattr(place, name), []
+    real, calls = pkgutil.resolve_name(place), []
 
     def interrupted(*arguments, **keywords):
-        calls.append(name)
-        if name != "score_methods" or len(calls) == 2:
+        calls.append(arguments)
+        if len(calls) == call:
             os.kill(os.getpid(), number)
         return real(*arguments, **keywords)
 
     with monkeypatch.context() as patched:
-        patched.setattr(place, name, interrupted)
+        patched.setattr(place, interrupted)
         assert run(multi_instrument, tree, "--metrics", "si_sdr") == 128 + number
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == f"error: {'interrupted' if number == 2 else 'terminated'}"
     assert not any("Traceback" in line for line in said)
     assert not list(multi_instrument.rglob("summary*"))
-    before = {"prepare_tracks": 0, "score_methods": 1, "write_report": 2}[name]
     assert len(list(multi_instrument.rglob("model/test/*.json"))) == before
     assert run(multi_instrument, tree, "--metrics", "si_sdr") == 0
     assert f"2 tracks, {before} of them scored before" in capsys.readouterr().err

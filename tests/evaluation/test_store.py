@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from sswavenet.evaluation import metrics as scores
-from sswavenet.evaluation import run as evaluate
-from sswavenet.evaluation import store as score_store
+from sswavenet.evaluation.metrics import METRICS
+from sswavenet.evaluation.run import Settings, evaluate
+from sswavenet.evaluation.store import ScoreStore, state_of_files
 from tests.evaluation.conftest import make_target, run
 from tests.support import STEMS, golden_config
 
@@ -27,8 +27,8 @@ def test_scores_are_reused_until_what_they_depend_on_changes(tree):
 
     def count(weights="x", metrics=("si_sdr",), oracle=False):
         separated.clear()
-        settings = evaluate.Settings(tree / "out", metrics=metrics, oracle=oracle)
-        evaluate.evaluate(config, make_separate, weights, settings, heading=["#"])
+        settings = Settings(tree / "out", metrics=metrics, oracle=oracle)
+        evaluate(config, make_separate, weights, settings, heading=["#"])
         return len(separated)
 
     assert count() == 2
@@ -56,7 +56,7 @@ def test_scores_of_another_precision_are_made_anew(multi_instrument, tree, capsy
 
 def scored_store(folder, stems=STEMS):
     """A store with the scores of one track, all metrics, and what they are."""
-    store = score_store.ScoreStore(folder, "test", stems, scores.METRICS, {}, "x")
+    store = ScoreStore(folder, "test", stems, METRICS, {}, "x")
     targets = [make_target(name, -3.0, 1.5, [2.0, math.nan]) for name in stems]
     targets[0]["left_out"] = {"bss": "silent estimate"}
     store.write("model", "a", {}, targets)
@@ -104,4 +104,4 @@ def test_spoiled_scores_are_made_anew(spoil, tmp_path):
 def test_links_that_lead_nowhere_are_no_files_of_a_track(tmp_path):
     (tmp_path / "a.wav").touch()
     (tmp_path / "b.wav").symlink_to(tmp_path / "none.wav")
-    assert list(score_store.state_of_files(tmp_path)) == ["a.wav"]
+    assert list(state_of_files(tmp_path)) == ["a.wav"]

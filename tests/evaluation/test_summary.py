@@ -6,8 +6,14 @@ import time
 
 import pytest
 
-from sswavenet.evaluation import metrics as scores
-from sswavenet.evaluation import summary as score_report
+from sswavenet.evaluation.metrics import METRICS
+from sswavenet.evaluation.summary import (
+    columns,
+    draw_scores,
+    is_balanced,
+    summarize,
+    write_report,
+)
 from tests.evaluation.conftest import make_target
 from tests.support import STEMS
 
@@ -28,7 +34,7 @@ def test_summary_takes_medians_over_windows_then_tracks_and_counts():
             "d": [make_target("vocals", -200, nan, [0])],
         },
     }
-    rows = score_report.summarize(found, ["vocals"], scores.METRICS, num_failed=2)
+    rows = summarize(found, ["vocals"], METRICS, num_failed=2)
     row = next(r for r in rows if (r["songs"], r["method"]) == ("all", "model"))
     assert row["SDR"] == 5  # of 2, 5, 10
     assert row["SDR improvement"] == 6  # of 2 - 0, 5 + 1, 10 - 0
@@ -54,8 +60,8 @@ def test_tables_fit_a_terminal_and_say_how_each_figure_came_about(stems, tmp_pat
         method: {f"{k}": [target(name, k) for name in stems] for k in range(70)}
         for method in ("model", "mixture", "oracle")
     }
-    text = score_report.write_report(
-        tmp_path, found, stems, scores.METRICS, heading=["#"], failed={"x": "cut"}
+    text = write_report(
+        tmp_path, found, stems, METRICS, heading=["#"], failed={"x": "cut"}
     )
     lines = text.splitlines()
     assert max(len(line) for line in lines if line[:1] in "|#SB") <= 100
@@ -70,9 +76,7 @@ def test_tables_fit_a_terminal_and_say_how_each_figure_came_about(stems, tmp_pat
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [
         *("vocals", "model", "-12.34", "0.00", "69 of 71")
     ]
-    only = score_report.write_report(
-        tmp_path, found, stems, ("si_sdr",), heading=["#"], failed={}
-    )
+    only = write_report(tmp_path, found, stems, ("si_sdr",), heading=["#"], failed={})
     assert "windows" not in only
     assert "BSS" not in only
 
@@ -80,12 +84,12 @@ def test_tables_fit_a_terminal_and_say_how_each_figure_came_about(stems, tmp_pat
 def test_a_song_without_sound_is_not_balanced():
     # The level of silence in silence is 0 dB: that of the mixture.
     targets = [make_target("vocals", 0, math.nan, [0])] * 2
-    assert not score_report.is_balanced(targets)
-    assert score_report.is_balanced([make_target("vocals", 0, 3, [0])] * 2)
+    assert not is_balanced(targets)
+    assert is_balanced([make_target("vocals", 0, 3, [0])] * 2)
 
 
 def test_names_that_are_no_text_are_reported(tmp_path):
-    text = score_report.write_report(
+    text = write_report(
         tmp_path,
         {"model": {}, "mixture": {}},
         ("vocals", "accompaniment"),
@@ -105,9 +109,9 @@ def test_scores_are_drawn_without_a_warning_however_slow_the_machine(
     # Where a second passes from one reading of the clock to the next.
     monkeypatch.setattr(time, "perf_counter", itertools.count(step=2.0).__next__)
     scored = {
-        name: dict.fromkeys(score_report.columns(("si_sdr",)), dB)
+        name: dict.fromkeys(columns(("si_sdr",)), dB)
         for name, dB in (("song", 1.0), ("other song", 2.0))
     }
     by_stem = {("model", "vocals"): scored, ("mixture", "vocals"): scored}
-    score_report.draw_scores(tmp_path / "scores.png", by_stem, ("si_sdr",))
+    draw_scores(tmp_path / "scores.png", by_stem, ("si_sdr",))
     assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")

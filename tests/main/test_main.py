@@ -14,7 +14,7 @@ import soundfile
 from main import main
 from sswavenet.config.tasks import TASKS
 from sswavenet.separation import command, separator
-from sswavenet.sound import reader as sound
+from sswavenet.sound.reader import read_mono
 from tests.main.conftest import infer, make_session, one_error
 from tests.support import ROOT, TASK_NAMES, golden_checkpoint
 from util import UserError
@@ -34,11 +34,9 @@ def test_a_session_of_2018_separates_a_folder(
     assert out.splitlines()[-2] == f"stems in {folder}"
     assert out.splitlines()[-1].startswith("1 of 1 files, 0.0 s of audio in ")
     assert re.search(r" s, \d+\.\d+ x real time$", out.splitlines()[-1])
-    stems = {
-        path.name: sound.read_mono(path, sample_rate=16000) for path in folder.iterdir()
-    }
+    stems = {path.name: read_mono(path, sample_rate=16000) for path in folder.iterdir()}
     assert set(stems) == {f"song_{stem}.wav" for stem in TASKS[task_name].stems}
-    mixture = sound.read_mono(song, sample_rate=16000)
+    mixture = read_mono(song, sample_rate=16000)
     assert all(len(stem) == len(mixture) for stem in stems.values())
     np.testing.assert_allclose(sum(stems.values()), mixture, rtol=0, atol=2**-15)
     assert all(np.abs(stem).max() > 0 for stem in stems.values())

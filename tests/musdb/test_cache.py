@@ -8,9 +8,9 @@ import soundfile
 
 import util
 from datasets import Dataset
-from sswavenet.musdb import cache as dataset_cache
-from sswavenet.musdb import track as dataset_tracks
+from sswavenet.musdb.cache import default_cache_folder
 from sswavenet.musdb.check import check_dataset
+from sswavenet.musdb.track import decode_track
 from tests.musdb.conftest import (
     NUM_FRAMES,
     RATE,
@@ -42,13 +42,13 @@ def test_fragments_do_not_depend_on_where_tracks_are_kept(
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the tracks that were decoded, in some order."""
-    names, decode = [], dataset_tracks.decode_track
+    names, decode = [], decode_track
 
     def decode_and_note(folder, *arguments):
         names.append(folder.name)
         return decode(folder, *arguments)
 
-    monkeypatch.setattr(dataset_tracks, "decode_track", decode_and_note)
+    monkeypatch.setattr("sswavenet.musdb.track.decode_track", decode_and_note)
     return names
 
 
@@ -134,12 +134,12 @@ def test_an_interrupted_write_leaves_nothing(tree, make_config, monkeypatch, tmp
 
 def test_default_cache_folder(tree, make_config, monkeypatch, tmp_path):
     config = make_config(tree)
-    assert dataset_cache.default_cache_folder(config) == tree / ".cache-16000"
+    assert default_cache_folder(config) == tree / ".cache-16000"
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    elsewhere = dataset_cache.default_cache_folder(config)
+    elsewhere = default_cache_folder(config)
     assert tmp_path / "user" in elsewhere.parents
-    other = dataset_cache.default_cache_folder(make_config(tree / "train"))
+    other = default_cache_folder(make_config(tree / "train"))
     assert other != elsewhere
     Dataset(config).load(("test",))
     assert len(list(elsewhere.rglob("*.npy"))) == 2

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from sswavenet.musdb import track as dataset_tracks
+from sswavenet.musdb.track import voiced_segments
 
 
 def test_voiced_segments_are_those_of_2018(golden):
     expected = json.loads((golden / "facts.json").read_text())["singing_indices"]
-    segments = dataset_tracks.voiced_segments(np.load(golden / "singing_sequence.npy"))
+    segments = voiced_segments(np.load(golden / "singing_sequence.npy"))
     assert np.ravel(segments).tolist() == expected
 
 
@@ -31,10 +31,10 @@ def test_voiced_segments_are_those_of_2018(golden):
 )
 def test_voiced_segments_by_hand(levels, expected):
     vocals = np.repeat(np.float32(levels), 800)
-    assert dataset_tracks.voiced_segments(vocals) == expected
+    assert voiced_segments(vocals) == expected
 
 
 def test_voiced_segments_of_nothing_and_of_a_short_last_chunk():
-    assert dataset_tracks.voiced_segments(np.zeros(0, np.float32)) == []
+    assert voiced_segments(np.zeros(0, np.float32)) == []
     vocals = np.r_[np.zeros(800), np.ones(800), np.zeros(3)].astype(np.float32)
-    assert dataset_tracks.voiced_segments(vocals) == [[800, 1600]]
+    assert voiced_segments(vocals) == [[800, 1600]]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from sswavenet.separation import inputs as mixtures
 from sswavenet.separation.engine import Engine
 from sswavenet.separation.folder import separate_all
+from sswavenet.separation.inputs import find_mixtures
 from sswavenet.separation.options import Options
 from tests.support import tiny_config
 
@@ -41,7 +41,7 @@ def config():
 def run(folder, config, tmp_path, build_predict=None, recursive=False, **settings):
     settings.setdefault("output_path", tmp_path / "out")
     return separate_all(
-        mixtures.find_mixtures(folder, recursive=recursive).mixtures,
+        find_mixtures(folder, recursive=recursive).mixtures,
         Engine(config, build_predict or halving(config)),
         Options(**settings),
         tmp_path / "session",

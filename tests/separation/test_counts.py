@@ -14,11 +14,11 @@ import pytest
 import soundfile
 
 import models
-from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import streaming
 from sswavenet.separation.engine import BlockEngine, Engine
 from sswavenet.separation.folder import separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_blocks
+from sswavenet.separation.inputs import find_mixtures
 from sswavenet.separation.options import Options
 from tests.support import random_weights, tiny_config
 
@@ -80,7 +80,7 @@ def folder(tmp_path, rng):
 
 def separate(folder, engine, **options):
     summary = separate_all(
-        mixtures.find_mixtures(folder / "in").mixtures,
+        find_mixtures(folder / "in").mixtures,
         engine,
         Options(output_path=folder / "out", **options),
         folder,

@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 from sswavenet.backend import memory
-from sswavenet.sound import writer as sound_writer
 from sswavenet.sound.formats import Encoding
+from sswavenet.sound.writer import AudioWriter
 from tests.separation.conftest import halving, names, run, stems_of
 from tests.support import TASK_NAMES, tiny_config
 from util import UserError
@@ -187,7 +187,7 @@ def test_a_failing_pass_ends_its_file_only(error, folder, tmp_path, config, capl
 
 def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeypatch):
     soundfile.write(folder / "a.wav", np.ones(100) / 2, 16000)
-    write, written = sound_writer.AudioWriter.write, []
+    write, written = AudioWriter.write, []
 
     def interrupted(self, audio):
         write(self, audio)
@@ -195,7 +195,7 @@ def test_an_interrupt_leaves_no_part_of_a_file(folder, tmp_path, config, monkeyp
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sound_writer.AudioWriter, "write", interrupted)
+    monkeypatch.setattr(AudioWriter, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(folder, config, tmp_path)
     assert names(tmp_path / "out") == []

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import outputs
+from sswavenet.separation.inputs import find_mixtures
 from tests.separation.conftest import halving, names, run
 from util import UserError
 
@@ -20,7 +20,7 @@ def test_a_folder_is_read_in_order_without_its_folders_and_hidden_files(
     (folder / "sub").mkdir()
     for name in ("b.WAV", "a.flac", "sub/c.wav", ".hidden.wav", "notes.txt"):
         (folder / name).write_text("")
-    found = mixtures.find_mixtures(folder).mixtures
+    found = find_mixtures(folder).mixtures
     assert [mixture.path.name for mixture in found] == ["a.flac", "b.WAV"]
 
 
@@ -75,17 +75,17 @@ def test_a_stem_never_overwrites_a_mixture(folder, tmp_path, config):
 
 def test_missing_and_empty_inputs_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="found nothing"):
-        mixtures.find_mixtures(folder / "missing")
+        find_mixtures(folder / "missing")
     (folder / "notes.txt").write_text("")
     with pytest.raises(UserError, match="at least one audio file"):
-        mixtures.find_mixtures(folder)
+        find_mixtures(folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
 def test_a_folder_that_cannot_be_listed_is_refused(folder):
     (folder / "closed").mkdir(mode=stat.S_IWUSR)
     with pytest.raises(UserError, match="cannot list"):
-        mixtures.find_mixtures(folder, recursive=True)
+        find_mixtures(folder, recursive=True)
 
 
 def test_a_stem_that_appears_during_the_run_is_not_replaced(

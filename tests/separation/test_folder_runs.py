@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 import util
-from sswavenet.separation import folder as separate
-from sswavenet.separation import inputs as mixtures
+from sswavenet.separation import inputs
+from sswavenet.separation.inputs import find_mixtures
 from tests.support import base_session, make_tone, stems_of, write_session, written
 
 
@@ -93,9 +93,9 @@ def test_what_is_left_out_of_a_folder_is_said(
     infer, folder, tmp_path, caplog, monkeypatch
 ):
     # As without PyAV.
-    monkeypatch.setattr(mixtures, "EXTENSIONS", frozenset({".wav"}))
+    monkeypatch.setattr(inputs, "EXTENSIONS", frozenset({".wav"}))
     media = {".wma", ".m4a", ".mov", ".mkv", ".mp2"}
-    monkeypatch.setattr(mixtures, "UNREADABLE", frozenset(media))
+    monkeypatch.setattr(inputs, "UNREADABLE", frozenset(media))
     make_tone(folder / "song.wav")
     for name in ("cover.jpg", ".z.wma", "list.m3u"):
         (folder / name).touch()
@@ -137,7 +137,7 @@ def test_folders_of_any_depth_are_looked_into(tmp_path):
     place = tmp_path / "/".join("d" * 1200)
     util.make_folder(place)
     (place / "song.wav").touch()
-    (mixture,) = mixtures.find_mixtures(tmp_path, recursive=True).mixtures
+    (mixture,) = find_mixtures(tmp_path, recursive=True).mixtures
     assert mixture.path == place / "song.wav"
     assert mixture.name == os.fspath(place.relative_to(tmp_path) / "song")
     # pytest itself would remove them by recursion
@@ -168,7 +168,7 @@ def test_many_files_do_not_delay_the_first(infer, folder, tmp_path, monkeypatch)
     monkeypatch.setattr(soundfile, "info", counting("open", soundfile.info))
     monkeypatch.setattr(os, "stat", counting("stat", os.stat))
     monkeypatch.setattr(os.path, "realpath", counting("realpath", os.path.realpath))
-    monkeypatch.setattr(separate, "separate_file", first)
+    monkeypatch.setattr("sswavenet.separation.folder.separate_file", first)
     with pytest.raises(First):
         infer(folder, f"--report={tmp_path / 'report.json'}")
     assert counts["open"] <= 1

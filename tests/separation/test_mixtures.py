@@ -12,11 +12,11 @@ import pytest
 import soundfile
 from hypothesis import strategies
 
-from sswavenet.separation import folder as separate
-from sswavenet.separation import inputs as mixtures
+from sswavenet.separation.folder import separate_all
+from sswavenet.separation.inputs import find_mixtures
 from sswavenet.separation.options import Options
-from sswavenet.sound import reader as sound
 from sswavenet.sound.formats import Encoding
+from sswavenet.sound.reader import AudioReader, read_mono
 from tests.support import (
     STEMS,
     as_nobody,
@@ -233,7 +233,7 @@ def test_every_format_gives_stems_that_sum_to_it(
 ):
     make_tone(folder / "song.wav", 5000, 16000, 2, format=form, subtype=subtype)
     assert infer(folder) == (0, [])
-    with sound.AudioReader(folder / "song.wav") as reader:
+    with AudioReader(folder / "song.wav") as reader:
         expected = np.concatenate(list(reader.blocks()))
     stems = stems_of(tmp_path / "out")
     assert {stem.shape for stem in stems} == {expected.shape}
@@ -309,10 +309,10 @@ def test_a_file_without_permission_fails_alone():
         make_tone(place / "song.wav")
         (place / "song.wav").chmod(0)
         with pytest.raises(UserError, match=r"song\.wav: expected an audio file"):
-            sound.read_mono(place / "song.wav", sample_rate=16000)
+            read_mono(place / "song.wav", sample_rate=16000)
         (place / "closed").mkdir(mode=0)
         with pytest.raises(UserError, match="cannot list"):
-            mixtures.find_mixtures(place, recursive=True)
+            find_mixtures(place, recursive=True)
         (place / "closed").chmod(0o700)
 
 
@@ -334,9 +334,9 @@ def test_any_length_rate_channels_and_chunks_sum_to_the_mixture(
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         place = pathlib.Path(name)
         make_tone(place / "song.wav", frames, rate, channels)
-        patch.setattr(sound, "BLOCK_FRAMES", chunk)
-        summary = separate.separate_all(
-            mixtures.find_mixtures(place / "song.wav").mixtures,
+        patch.setattr("sswavenet.sound.reader.BLOCK_FRAMES", chunk)
+        summary = separate_all(
+            find_mixtures(place / "song.wav").mixtures,
             fake_engine(config),
             Options(
                 output_path=place / "out",
@@ -355,10 +355,10 @@ def test_any_length_rate_channels_and_chunks_sum_to_the_mixture(
         if file.status == "separated":
             stems = stems_of(place / "out")
             assert {len(stem) for stem in stems} == {length - lost}
-            with sound.AudioReader(place / "song.wav") as reader:
+            with AudioReader(place / "song.wav") as reader:
                 mixture = np.concatenate(list(reader.blocks()))
             if kind != "native":
-                mixture = sound.read_mono(place / "song.wav", sample_rate=16000)
+                mixture = read_mono(place / "song.wav", sample_rate=16000)
             heard = mixture[lost // 2 :][: length - lost].reshape(stems[0].shape)
             step = 2**-22 if subtype == "FLOAT" else 2**-15
             np.testing.assert_allclose(sum(stems), heard, rtol=0, atol=step)

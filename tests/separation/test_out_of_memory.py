@@ -11,9 +11,9 @@ import pytest
 
 from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
-from sswavenet.separation import folder as separate
-from sswavenet.separation import inputs as mixtures
 from sswavenet.separation.engine import Engine
+from sswavenet.separation.folder import separate_all
+from sswavenet.separation.inputs import find_mixtures
 from sswavenet.separation.options import Options
 from tests.support import (
     ROOT,
@@ -58,9 +58,9 @@ def test_out_of_memory_halves_the_batch_then_the_field(
     for limit in (10**9, 190):
         seen, caplog_before = [], len(caplog.records)
         engine = hungry(limit, seen)(config)
-        found = mixtures.find_mixtures(folder).mixtures
+        found = find_mixtures(folder).mixtures
         out = tmp_path / f"out {limit}"
-        summary = separate.separate_all(
+        summary = separate_all(
             found,
             engine,
             Options(output_path=out, target_field_length=160, batch_size=4),

@@ -6,9 +6,9 @@ import re
 import pytest
 
 import util
-from sswavenet.separation import folder as separate
-from sswavenet.separation import inputs as mixtures
 from sswavenet.separation import outputs
+from sswavenet.separation.folder import separate_all
+from sswavenet.separation.inputs import find_mixtures
 from sswavenet.separation.options import Options
 from tests.support import (
     STEMS,
@@ -43,8 +43,8 @@ def test_a_read_only_folder_is_refused_before_computing(session, monkeypatch):
     engine = fake_engine(tiny_config())
 
     def separated(place, **flags):
-        return separate.separate_all(
-            mixtures.find_mixtures(place / "song.wav").mixtures,
+        return separate_all(
+            find_mixtures(place / "song.wav").mixtures,
             engine,
             Options(output_path=place / "out", **flags),
             session,
@@ -55,7 +55,7 @@ def test_a_read_only_folder_is_refused_before_computing(session, monkeypatch):
         (place / "out").mkdir()
         for stem in STEMS:
             make_tone(place / "out" / f"song_{stem}.wav")
-        monkeypatch.setattr(separate, "separate_file", compute)
+        monkeypatch.setattr("sswavenet.separation.folder.separate_file", compute)
         (place / "out").chmod(0o500)
         with pytest.raises(UserError, match=r"cannot write into the folder .*out: "):
             separated(place, overwrite=True)

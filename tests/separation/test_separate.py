@@ -7,10 +7,10 @@ import soundfile
 
 import models
 from sswavenet import checkpoints
-from sswavenet.separation import inputs as mixtures
 from sswavenet.separation.engine import Engine
 from sswavenet.separation.folder import separate_all
 from sswavenet.separation.framing import Framing, Network, estimate_stems
+from sswavenet.separation.inputs import find_mixtures
 from sswavenet.separation.options import Options
 from sswavenet.sound.formats import Encoding
 from tests.support import (
@@ -61,7 +61,7 @@ def test_original_framing_gives_the_stems_of_2018(
     }
     assert len(expected) in (len(config.task.stems), 2 * len(config.task.stems))
     summary = separate_all(
-        mixtures.find_mixtures(GOLDEN / "mixtures").mixtures,
+        find_mixtures(GOLDEN / "mixtures").mixtures,
         Engine(config, lambda **shape: models.build_predict(config, weights, **shape)),
         Options(
             output_path=tmp_path,
@@ -139,7 +139,7 @@ def test_stems_are_as_long_as_the_mixture_from_one_sample_on(
         soundfile.write(tmp_path / "in" / f"{length}.wav", audio, 16000)
     weights = random_weights(config, rng, 0.3)
     summary = separate_all(
-        mixtures.find_mixtures(tmp_path / "in").mixtures,
+        find_mixtures(tmp_path / "in").mixtures,
         Engine(config, lambda **shape: models.build_predict(config, weights, **shape)),
         Options(
             output_path=tmp_path / "out",

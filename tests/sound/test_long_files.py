@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from sswavenet.sound import reader as sound
+from sswavenet.sound.reader import MonoReader, read_mono
 from tests.support import make_tone, stems_of
 from util import UserError
 
@@ -61,14 +61,14 @@ def test_more_than_4_gb_are_separated_to_the_end(form, infer, folder, tmp_path):
 def test_more_than_4_gb_are_read_and_found_cut(form, tmp_path):
     path, data = tmp_path / "long.wav", 5 * 2**30
     start = make_sparse(path, form, 8, data)
-    with sound.MonoReader(path, sample_rate=16000) as reader:
+    with MonoReader(path, sample_rate=16000) as reader:
         assert reader.length == data // 64
         block = next(reader.blocks())
         assert np.abs(block[:1000]).max() > 0.05
         assert not block[1000:].any()
     os.truncate(path, start + data - 700)
     with pytest.raises(UserError, match="cut short: "):
-        sound.MonoReader(path, sample_rate=16000)
+        MonoReader(path, sample_rate=16000)
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF])
@@ -89,7 +89,7 @@ def test_a_header_promises_what_is_there(form, frames, channels):
         path = pathlib.Path(name, "a.wav")
         make_tone(path, frames, 16000, channels, format=form, subtype="PCM_24")
         size = path.stat().st_size
-        assert len(sound.read_mono(path, sample_rate=16000)) == frames
+        assert len(read_mono(path, sample_rate=16000)) == frames
         unit = {"W64": 8, "AU": 1}.get(form, 2)
         padding = -3 * frames * channels % unit
         # The size in a Wave64 may count the padding, too.
@@ -97,4 +97,4 @@ def test_a_header_promises_what_is_there(form, frames, channels):
             path, size - 3 - padding - (7 + 3 * channels if form == "W64" else 0)
         )
         with pytest.raises(UserError, match=r"cut short: |expected (an )?audio"):
-            sound.read_mono(path, sample_rate=16000)
+            read_mono(path, sample_rate=16000)

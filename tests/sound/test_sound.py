@@ -11,17 +11,17 @@ import soundfile
 from hypothesis import strategies
 from scipy import signal
 
-from sswavenet.sound import reader as sound
-from sswavenet.sound import writer as sound_writer
 from sswavenet.sound.formats import SAMPLE_BITS
+from sswavenet.sound.reader import BLOCK_FRAMES, MonoReader, read_mono, resample
+from sswavenet.sound.writer import AudioWriter, quantize
 from tests.support import GOLDEN, TASK_NAMES
 from util import UserError
 
 
 def write_audio(path, audio, *, sample_rate, subtype):
     """Write a whole file in two pieces, what is clipped included."""
-    written, _ = sound_writer.quantize(audio, subtype)
-    with sound_writer.AudioWriter(
+    written, _ = quantize(audio, subtype)
+    with AudioWriter(
         path, sample_rate=sample_rate, subtype=subtype, frames=len(audio)
     ) as writer:
         writer.write(written[:3])
@@ -47,7 +47,7 @@ def test_an_integer_k_is_written_for_the_sample_k_over_full_scale(
     write_audio(tmp_path / "a.wav", audio, sample_rate=8000, subtype=subtype)
     assert raw_integers(tmp_path / "a.wav").tolist() == integers.tolist()
     assert soundfile.info(tmp_path / "a.wav").subtype == subtype
-    read = sound.read_mono(tmp_path / "a.wav", sample_rate=8000)
+    read = read_mono(tmp_path / "a.wav", sample_rate=8000)
     assert read.tolist() == audio.tolist()
 
 
@@ -58,9 +58,9 @@ def test_an_integer_k_is_written_for_the_sample_k_over_full_scale(
 def test_as_written_foretells_what_a_file_gives_back(subtype, audio, tmp_path_factory):
     path = tmp_path_factory.mktemp("written") / "a.wav"
     audio = np.array(audio, np.float32)
-    expected, num_clipped = sound_writer.quantize(audio, subtype)
+    expected, num_clipped = quantize(audio, subtype)
     write_audio(path, audio, sample_rate=16000, subtype=subtype)
-    assert sound.read_mono(path, sample_rate=16000).tolist() == expected.tolist()
+    assert read_mono(path, sample_rate=16000).tolist() == expected.tolist()
     if subtype == "FLOAT":
         assert num_clipped == 0
         assert expected.tolist() == audio.tolist()
@@ -73,14 +73,14 @@ def test_as_written_foretells_what_a_file_gives_back(subtype, audio, tmp_path_fa
 
 def test_clipped_samples_are_counted():
     audio = np.array([1.0, -1.0, 1.5, -1.5, 0.999], np.float32)
-    written, num_clipped = sound_writer.quantize(audio, "PCM_16")
+    written, num_clipped = quantize(audio, "PCM_16")
     assert num_clipped == 3  # 1.0 is one step more than the largest integer
     assert written[:4].tolist() == [32767 / 32768, -1, 32767 / 32768, -1]
 
 
 @pytest.mark.parametrize("name", ["mono16k", "stereo44k"])
 def test_a_mixture_is_read_as_in_2018(name):
-    audio = sound.read_mono(GOLDEN / "mixtures" / f"{name}.wav", sample_rate=16000)
+    audio = read_mono(GOLDEN / "mixtures" / f"{name}.wav", sample_rate=16000)
     for task_name in TASK_NAMES:
         expected = np.load(GOLDEN / task_name / "separation.npz")
         np.testing.assert_allclose(
@@ -110,7 +110,7 @@ def test_every_format_is_the_mean_of_its_channels(
     )
     path = tmp_path / f"tone.{extension}"
     soundfile.write(path, tones, rate, subtype=subtype)
-    audio = sound.read_mono(path, sample_rate=16000)
+    audio = read_mono(path, sample_rate=16000)
     assert audio.dtype == np.float32
     assert audio.shape == (1600,)
     time = np.arange(1600) / 16000
@@ -123,11 +123,9 @@ def test_every_format_is_the_mean_of_its_channels(
 
 def test_reading_in_blocks_changes_nothing(tmp_path, rng, monkeypatch):
     soundfile.write(tmp_path / "a.wav", rng.uniform(-1, 1, (1000, 2)), 16000, "FLOAT")
-    whole = sound.read_mono(tmp_path / "a.wav", sample_rate=16000)
-    monkeypatch.setattr(sound, "BLOCK_FRAMES", 7)
-    assert sound.read_mono(tmp_path / "a.wav", sample_rate=16000).tolist() == (
-        whole.tolist()
-    )
+    whole = read_mono(tmp_path / "a.wav", sample_rate=16000)
+    monkeypatch.setattr("sswavenet.sound.reader.BLOCK_FRAMES", 7)
+    assert read_mono(tmp_path / "a.wav", sample_rate=16000).tolist() == (whole.tolist())
 
 
 @pytest.mark.parametrize("size", [1000, 2**18])
@@ -138,8 +136,8 @@ def test_an_mp3_in_blocks_is_the_same_as_at_once(size, tmp_path, rng, monkeypatc
     path = tmp_path / "a.mp3"
     soundfile.write(path, audio, 48000, bitrate_mode="VARIABLE", compression_level=0.5)
     expected, _ = soundfile.read(path, dtype="float32")  # by another library
-    monkeypatch.setattr(sound, "BLOCK_FRAMES", size)
-    found = sound.read_mono(path, sample_rate=48000)
+    monkeypatch.setattr("sswavenet.sound.reader.BLOCK_FRAMES", size)
+    found = read_mono(path, sample_rate=48000)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
@@ -150,7 +148,7 @@ def test_an_mp3_in_blocks_is_the_same_as_at_once(size, tmp_path, rng, monkeypatc
 def test_what_is_no_audio_is_refused_by_name(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: expected an audio file"):
-        sound.read_mono(tmp_path / name, sample_rate=16000)
+        read_mono(tmp_path / name, sample_rate=16000)
 
 
 @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.m4a", "a"])
@@ -158,7 +156,7 @@ def test_an_empty_file_is_called_empty(name, tmp_path):
     (tmp_path / name).touch()
     expected = rf"{name}: expected an audio file, got: an empty file \(0 bytes\); get"
     with pytest.raises(UserError, match=expected):
-        sound.read_mono(tmp_path / name, sample_rate=16000)
+        read_mono(tmp_path / name, sample_rate=16000)
 
 
 def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
@@ -166,12 +164,12 @@ def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
     (tmp_path / "link.wav").symlink_to(tmp_path / "pipe.wav")
     for name in ("pipe.wav", "link.wav"):
         with pytest.raises(UserError, match=f"{name}: expected an audio file, got: a"):
-            sound.read_mono(tmp_path / name, sample_rate=16000)
+            read_mono(tmp_path / name, sample_rate=16000)
 
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"missing\.wav"):
-        sound.read_mono(tmp_path / "missing.wav", sample_rate=16000)
+        read_mono(tmp_path / "missing.wav", sample_rate=16000)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +178,7 @@ def test_a_missing_file_is_refused(tmp_path):
 )
 def test_resampling_rounds_the_length_up(frames, from_rate, to_rate, expected):
     audio = np.ones(frames, np.float32)
-    parts = sound.resample([audio], from_rate=from_rate, to_rate=to_rate)
+    parts = resample([audio], from_rate=from_rate, to_rate=to_rate)
     resampled = np.concatenate(list(parts))
     assert resampled.shape == (expected,)
     assert resampled.dtype == np.float32
@@ -196,7 +194,7 @@ def test_resampling_in_blocks_is_resampling_at_once(from_rate, to_rate, size, rn
     divisor = np.gcd(from_rate, to_rate)
     expected = signal.resample_poly(audio, to_rate // divisor, from_rate // divisor)
     blocks = [audio[k : k + size] for k in range(0, len(audio), size)]
-    parts = list(sound.resample(blocks, from_rate=from_rate, to_rate=to_rate))
+    parts = list(resample(blocks, from_rate=from_rate, to_rate=to_rate))
     assert all(part.dtype == np.float32 for part in parts)
     np.testing.assert_allclose(np.concatenate(parts), expected, rtol=0, atol=1e-6)
 
@@ -219,9 +217,7 @@ def test_resampling_of_any_pieces_is_that_of_the_whole(
     divisor = np.gcd(from_rate, to_rate)
     expected = signal.resample_poly(audio, to_rate // divisor, from_rate // divisor)
     pieces = np.split(audio, sorted(min(cut, frames) for cut in cuts))
-    found = np.concatenate(
-        list(sound.resample(pieces, from_rate=from_rate, to_rate=to_rate))
-    )
+    found = np.concatenate(list(resample(pieces, from_rate=from_rate, to_rate=to_rate)))
     assert len(found) == -(-frames * to_rate // from_rate)
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
 
@@ -229,7 +225,7 @@ def test_resampling_of_any_pieces_is_that_of_the_whole(
 def test_files_of_4_gb_and_more_are_rf64(tmp_path):
     for frames, form in ((10, "WAV"), (2**31, "RF64")):
         path = tmp_path / f"{form}.wav"
-        with sound_writer.AudioWriter(
+        with AudioWriter(
             path, sample_rate=16000, subtype="PCM_16", frames=frames
         ) as writer:
             writer.write(np.zeros(10, np.float32))
@@ -238,7 +234,7 @@ def test_files_of_4_gb_and_more_are_rf64(tmp_path):
 
 def test_a_reader_knows_the_length_at_its_rate(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros((442, 2)), 44100)
-    with sound.MonoReader(tmp_path / "a.wav", sample_rate=16000) as reader:
+    with MonoReader(tmp_path / "a.wav", sample_rate=16000) as reader:
         assert reader.length == 161
         assert sum(map(len, reader.blocks())) == 161
 
@@ -246,7 +242,7 @@ def test_a_reader_knows_the_length_at_its_rate(tmp_path):
 @pytest.mark.parametrize(("rate", "frames"), [(1, 100), (7, 300), (8000, 10**6)])
 def test_a_block_stays_small_however_low_the_rate_is(rate, frames, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(frames, 0.5), rate)
-    with sound.MonoReader(tmp_path / "a.wav", sample_rate=16000) as reader:
+    with MonoReader(tmp_path / "a.wav", sample_rate=16000) as reader:
         sizes = [len(block) for block in reader.blocks()]
         assert sum(sizes) == reader.length == frames * 16000 // rate + (rate == 7)
-    assert max(sizes) <= 2 * sound.BLOCK_FRAMES
+    assert max(sizes) <= 2 * BLOCK_FRAMES

@@ -42,7 +42,7 @@ import util
 from sswavenet import checkpoints
 from sswavenet.checkpoints.__main__ import describe
 from sswavenet.config.document import parse_config, to_document
-from sswavenet.sound import reader as sound
+from sswavenet.sound.reader import MonoReader
 from sswavenet.sound.writer import AudioWriter
 from tests.stress.spoil import spoil_bytes, spoil_document, spoil_hdf5
 from tests.support import WRITERS, base_session, without_network, write_session
@@ -150,7 +150,7 @@ def run_reader(seed: int, number: int, folder: pathlib.Path, _run) -> tuple:
     (checkpoint,) = (session / "checkpoints").iterdir()
     try:
         if kind == "wav":
-            for block in sound.MonoReader(
+            for block in MonoReader(
                 folder / "in" / "song.wav", sample_rate=16000
             ).blocks():
                 np.isfinite(block)

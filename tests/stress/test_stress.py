@@ -11,8 +11,8 @@ import soundfile
 
 import util
 from sswavenet import checkpoints
-from sswavenet.sound import reader as sound
-from sswavenet.sound import writer as sound_writer
+from sswavenet.sound.reader import MonoReader
+from sswavenet.sound.writer import AudioWriter
 from tests.stress.fuzz import run_case
 from tests.support import ROOT, make_tone, without_network, written
 
@@ -22,9 +22,9 @@ from tests.support import ROOT, make_tone, without_network, written
     ("place", "name"),
     [
         (checkpoints, "read_checkpoint"),
-        (sound.MonoReader, "__enter__"),
-        (sound_writer.AudioWriter, "write"),
-        (sound_writer.AudioWriter, "__exit__"),
+        (MonoReader, "__enter__"),
+        (AudioWriter, "write"),
+        (AudioWriter, "__exit__"),
         (os, "link"),
     ],
 )

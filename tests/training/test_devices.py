@@ -10,7 +10,7 @@ import pytest
 
 from sswavenet import checkpoints
 from sswavenet.config.document import to_document
-from sswavenet.training import session as training
+from sswavenet.training.session import train
 from tests.support import ROOT
 from tests.training.conftest import assert_same_training, history, session_config
 
@@ -36,7 +36,7 @@ def run_training(path, code=RUN, **environment):
 @pytest.mark.keras3
 def test_two_devices_train_like_one(tree, tmp_path):
     one = session_config(tree, tmp_path / "one")
-    training.train(one)
+    train(one)
     two = session_config(tree, tmp_path / "two")
     path = tmp_path / "config.json"
     path.write_text(json.dumps(to_document(two)))
@@ -71,7 +71,7 @@ def run_processes(path, count, code=RUN):
 def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
     one = session_config(tree, tmp_path / "one", early_stopping_patience=1)
     one = one.replace(num_epochs=9, learning_rate=1e-30)  # stops early
-    training.train(one)
+    train(one)
     two = one.replace(session_path=str(tmp_path / "two"))
     path = tmp_path / "config.json"
     path.write_text(json.dumps(to_document(two)))
@@ -87,14 +87,14 @@ def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
 def test_a_training_goes_on_with_fewer_and_more_processes(tree, tmp_path):
     """The batch is shared out anew; what is drawn and learned stays the same."""
     one = session_config(tree, tmp_path / "one", num_epochs=3)
-    training.train(one)
+    train(one)
     other = one.replace(session_path=str(tmp_path / "other"))
     path = tmp_path / "config.json"
     for num_epochs, count in enumerate((2, 1, 2), 1):
         config = other.replace(num_epochs=num_epochs)
         path.write_text(json.dumps(to_document(config)))
         if count == 1:
-            training.train(config)
+            train(config)
         else:
             assert run_processes(path, count) == [0] * count
     assert len(history(other.session_path)) == 3

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from sswavenet.training import history as session_log
-from sswavenet.training import session as training
+from sswavenet.training.history import SessionLog, checkpoint_name
+from sswavenet.training.session import train
 from tests.support import GOLDEN, TASK_NAMES, golden_config, tiny_config
 from tests.training.conftest import history, session_config
 from util import UserError
@@ -16,7 +16,7 @@ from util import UserError
 def test_learning_curve_is_drawn_however_slow_the_machine(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="drawn only where matplotlib is")
     monkeypatch.setattr(time, "perf_counter", itertools.count(step=2.0).__next__)
-    log = session_log.SessionLog(tmp_path, tiny_config())
+    log = SessionLog(tmp_path, tiny_config())
     log.add_epoch(1, {"loss": 1.0, "val_loss": 2.0})
     content = (tmp_path / "learning_curve.png").read_bytes()
     assert content.startswith(b"\x89PNG")
@@ -24,7 +24,7 @@ def test_learning_curve_is_drawn_however_slow_the_machine(tmp_path, monkeypatch)
 
 def test_early_stopping_counts_epochs_without_improvement(tmp_path):
     config = tiny_config(training={"early_stopping_patience": 2})
-    log = session_log.SessionLog(tmp_path, config)
+    log = SessionLog(tmp_path, config)
     for loss, stops in [(3, False), (2, False), (2, False), (1, False), (1, False)]:
         log.rows.append({"epoch": len(log.rows) + 1, "loss": loss, "val_loss": 0})
         assert log.should_stop() == stops
@@ -34,12 +34,12 @@ def test_early_stopping_counts_epochs_without_improvement(tmp_path):
 
 def test_old_checkpoints_are_removed_but_the_best(tmp_path):
     config = tiny_config(training={"keep_checkpoints": 2})
-    log = session_log.SessionLog(tmp_path, config)
+    log = SessionLog(tmp_path, config)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for epoch, loss in enumerate([5.0, 1.0, 4.0, 3.0, 2.0], 1):
         row = {"epoch": epoch, "loss": loss, "val_loss": loss}
-        (folder / session_log.checkpoint_name(row)).touch()
+        (folder / checkpoint_name(row)).touch()
         log.add_epoch(epoch, row)
         log.remove_old_checkpoints(None)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -58,7 +58,7 @@ def test_a_history_of_2018_or_of_an_earlier_version_is_read(task_name, tmp_path)
     with golden.open(newline="") as file:
         before = list(csv.DictReader(file))
     count = len(before)
-    log = session_log.SessionLog(tmp_path, config)
+    log = SessionLog(tmp_path, config)
     log.rewind(count, {})
     assert [row["epoch"] for row in log.rows] == list(range(1, count + 1))
     row = {name: float(value) for name, value in before[0].items() if name != "epoch"}
@@ -71,7 +71,7 @@ def test_a_history_of_2018_or_of_an_earlier_version_is_read(task_name, tmp_path)
                 for kind in ("", "val_"):
                     expected = float(old[f"{kind}data_output_{output}_{name}"])
                     assert float(new[f"{kind}{stem}_{name}"]) == expected
-    again = session_log.SessionLog(tmp_path, config)
+    again = SessionLog(tmp_path, config)
     again.rewind(count, {})
     assert len(again.rows) == count
     for row, expected in zip(again.rows, log.rows):
@@ -85,13 +85,13 @@ def test_a_history_that_the_program_of_2018_went_on_with_is_read(task_name, tmp_
     (golden,) = (GOLDEN / task_name).glob("history_*.csv")
     names, first, second = golden.read_text().splitlines()
     values = list(map(float, first.split(",")[1:]))
-    log = session_log.SessionLog(tmp_path, config)
+    log = SessionLog(tmp_path, config)
     log.add_epoch(
         1, {**dict(zip(names.split(",")[1:], values)), "learning_rate": 1, "seconds": 2}
     )
     with (tmp_path / golden.name).open("a", newline="") as file:
         file.write(f"{second}\r\n")
-    again = session_log.SessionLog(tmp_path, config)
+    again = SessionLog(tmp_path, config)
     again.rewind(2, {})
     assert [row["epoch"] for row in again.rows] == [1, 2]
     expected = dict(zip(names.split(",")[1:], map(float, second.split(",")[1:])))
@@ -113,16 +113,16 @@ def test_a_history_that_the_program_of_2018_went_on_with_is_read(task_name, tmp_
 )
 def test_a_spoiled_history_is_refused(text, tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_epochs=1)
-    training.train(config)
+    train(config)
     (tmp_path / "s" / "history_multi_instrument.csv").write_text(text)
     with pytest.raises(UserError, match="expected a history"):
-        training.train(config.replace(num_epochs=2))
+        train(config.replace(num_epochs=2))
 
 
 @pytest.mark.slow
 def test_a_history_that_lacks_epochs_is_said(tree, tmp_path, caplog):
     config = session_config(tree, tmp_path / "s", num_epochs=2)
-    training.train(config)
+    train(config)
     (tmp_path / "s" / "history_multi_instrument.csv").unlink()
-    training.train(config.replace(num_epochs=3))
+    train(config.replace(num_epochs=3))
     assert "has 1 of the 2 epochs so far" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 
 from sswavenet import checkpoints
 from sswavenet.training import batches
-from sswavenet.training import session as training
+from sswavenet.training.session import Interrupted, train
 from tests.support import golden_checkpoint, golden_config
 from tests.training.conftest import (
     assert_same_training,
@@ -24,21 +24,21 @@ from util import UserError
 @pytest.mark.slow
 def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
     first = session_config(tree, tmp_path / "first")
-    training.train(first)
+    train(first)
     source = checkpoints.find_latest(tmp_path / "first")
     second = session_config(tree, tmp_path / "second", num_epochs=1)
-    training.train(second.replace(learning_rate=1e-30), load_checkpoint=str(source))
+    train(second.replace(learning_rate=1e-30), load_checkpoint=str(source))
     expected = checkpoints.read_checkpoint(source, first).weights
     got = final_weights(tmp_path / "second", second)
     assert got.epoch == 1
     for name, array in expected.items():
         np.testing.assert_allclose(got.weights[name], array, rtol=0, atol=1e-7)
     before = history(tmp_path / "second")
-    training.train(second, load_checkpoint=str(source))  # it has all its epochs
+    train(second, load_checkpoint=str(source))  # it has all its epochs
     assert history(tmp_path / "second") == before
     other = next((tmp_path / "first" / "checkpoints").glob("checkpoint.00001-*"))
     with pytest.raises(UserError, match="which did not begin with"):
-        training.train(second, load_checkpoint=str(other))
+        train(second, load_checkpoint=str(other))
 
 
 @pytest.mark.slow
@@ -46,11 +46,11 @@ def test_load_checkpoint_gives_a_new_session_its_weights(tree, tmp_path):
 def test_the_command_that_began_with_other_weights_goes_on(
     convention, tree, tmp_path, monkeypatch
 ):
-    training.train(session_config(tree, tmp_path / "first"))
+    train(session_config(tree, tmp_path / "first"))
     source = checkpoints.find_latest(tmp_path / "first")
     given = {"load_checkpoint": str(source), "kernel_convention": convention}
     whole = session_config(tree, tmp_path / "whole")
-    training.train(whole, **given)
+    train(whole, **given)
     config = session_config(tree, tmp_path / "parts")
     steps = []
 
@@ -63,9 +63,9 @@ def test_the_command_that_began_with_other_weights_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(batches, "draw", interrupt)
         for _ in range(2):
-            with pytest.raises(training.Interrupted):
-                training.train(config, **given)
-    training.train(config, **given)
+            with pytest.raises(Interrupted):
+                train(config, **given)
+    train(config, **given)
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
@@ -73,10 +73,10 @@ def test_the_command_that_began_with_other_weights_goes_on(
 def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
     session = tmp_path / "s"
     config = session_config(tree, session)
-    training.train(config)
+    train(config)
     before = history(session)
     first = next((session / "checkpoints").glob("checkpoint.00001-*"))
-    training.train(config, load_checkpoint=str(first))
+    train(config, load_checkpoint=str(first))
     after = history(session)
     assert [row["epoch"] for row in after] == ["1", "2"]
     assert float(after[1]["loss"]) == pytest.approx(float(before[1]["loss"]), abs=1e-5)
@@ -87,12 +87,12 @@ def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
 def test_going_back_leaves_no_checkpoints_of_what_came_after(keep, tree, tmp_path):
     session = tmp_path / "s"
     config = session_config(tree, session, num_epochs=4)
-    training.train(config)
+    train(config)
     folder = session / "checkpoints"
     first = next(folder.glob("checkpoint.00001-*"))
     # Other losses, so that an epoch's old checkpoint has another name than the new.
     other = config.replace(learning_rate=0.1, keep_checkpoints=keep, num_epochs=3)
-    training.train(other, load_checkpoint=str(first))
+    train(other, load_checkpoint=str(first))
     epochs = [checkpoints.epoch_of(path) for path in sorted(folder.iterdir())]
     best = json.loads((session / "best.json").read_text())["epoch"]
     # The first is what this training resumed from.
@@ -116,8 +116,8 @@ def test_a_checkpoint_that_names_no_backend_needs_the_convention(tree, tmp_path)
         learning_rate=1e-30,
     )
     with pytest.raises(UserError, match="--kernel_convention"):
-        training.train(config, load_checkpoint=str(source))
-    training.train(config, load_checkpoint=str(source), kernel_convention="theano")
+        train(config, load_checkpoint=str(source))
+    train(config, load_checkpoint=str(source), kernel_convention="theano")
     expected = checkpoints.read_checkpoint(source, config, "theano").weights
     for name, array in final_weights(tmp_path / "s", config).weights.items():
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-7)

@@ -12,8 +12,8 @@ import pytest
 from sswavenet import checkpoints
 from sswavenet.config.document import to_document
 from sswavenet.training import batches
-from sswavenet.training import history as session_log
-from sswavenet.training import session as training
+from sswavenet.training.history import SessionLog
+from sswavenet.training.session import Interrupted, train
 from tests.support import ROOT, golden_checkpoint, golden_config, random_weights
 from tests.training.conftest import assert_same_training, history, session_config
 from util import UserError
@@ -22,11 +22,11 @@ from util import UserError
 @pytest.mark.slow
 def test_more_epochs_continue_a_session(tree, tmp_path, caplog):
     whole = session_config(tree, tmp_path / "whole")
-    training.train(whole)
+    train(whole)
     parts = session_config(tree, tmp_path / "parts")
-    training.train(parts.replace(num_epochs=1))
+    train(parts.replace(num_epochs=1))
     caplog.set_level("INFO")
-    training.train(parts)
+    train(parts)
     assert "epoch 1, step 0, optimizer state restored" in caplog.text
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
@@ -37,7 +37,7 @@ def test_a_signal_finishes_the_step_and_training_goes_on(
     number, tree, tmp_path, monkeypatch
 ):
     whole = session_config(tree, tmp_path / "whole")
-    training.train(whole)
+    train(whole)
     config = session_config(tree, tmp_path / "parts")
     steps = []
 
@@ -49,14 +49,14 @@ def test_a_signal_finishes_the_step_and_training_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(batches, "draw", interrupt)
-        with pytest.raises(training.Interrupted) as stopped:
-            training.train(config)
+        with pytest.raises(Interrupted) as stopped:
+            train(config)
     assert stopped.value.exit_status == 128 + number
     # The 2018 program takes what lies in checkpoints/ for its newest, and dies of it.
     assert (tmp_path / "parts" / "interrupted.hdf5").is_file()
     names = {path.name[:16] for path in (tmp_path / "parts" / "checkpoints").iterdir()}
     assert names == {"checkpoint.00001"}
-    training.train(config)
+    train(config)
     assert not (tmp_path / "parts" / "interrupted.hdf5").exists()
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
@@ -80,7 +80,7 @@ training.train(parse_config(json.loads(pathlib.Path(sys.argv[1]).read_text())))
 @pytest.mark.slow
 def test_training_goes_on_after_sigkill(tree, tmp_path):
     whole = session_config(tree, tmp_path / "whole")
-    training.train(whole)
+    train(whole)
     config = session_config(tree, tmp_path / "parts")
     path = tmp_path / "config.json"
     path.write_text(json.dumps(to_document(config)))
@@ -89,7 +89,7 @@ def test_training_goes_on_after_sigkill(tree, tmp_path):
     )
     assert done.returncode == -signal.SIGKILL
     assert len(history(tmp_path / "parts")) == 1
-    training.train(config)
+    train(config)
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
 
 
@@ -98,9 +98,9 @@ def test_a_kill_between_checkpoint_and_history_loses_no_epoch(
     tree, tmp_path, monkeypatch
 ):
     whole = session_config(tree, tmp_path / "whole")
-    training.train(whole)
+    train(whole)
     config = session_config(tree, tmp_path / "parts")
-    add_epoch = session_log.SessionLog.add_epoch
+    add_epoch = SessionLog.add_epoch
     for last in (0, 1):
 
         def killed(self, epoch, *arguments, last=last, **keywords):
@@ -109,10 +109,10 @@ def test_a_kill_between_checkpoint_and_history_loses_no_epoch(
             add_epoch(self, epoch, *arguments, **keywords)
 
         with monkeypatch.context() as patched:
-            patched.setattr(session_log.SessionLog, "add_epoch", killed)
+            patched.setattr(SessionLog, "add_epoch", killed)
             with pytest.raises(KeyboardInterrupt):
-                training.train(config)
-    training.train(config)
+                train(config)
+    train(config)
     assert_same_training(tmp_path / "whole", tmp_path / "parts", whole)
     best = [json.loads((tmp_path / name / "best.json").read_text())
             for name in ("whole", "parts")]  # fmt: skip
@@ -122,15 +122,15 @@ def test_a_kill_between_checkpoint_and_history_loses_no_epoch(
 @pytest.mark.slow
 def test_what_a_training_resumes_from_is_never_deleted(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", keep_checkpoints=1)
-    training.train(config)
+    train(config)
     folder = tmp_path / "s" / "checkpoints"
     last = next(folder.glob("checkpoint.00002-*"))
     content = last.read_bytes()
     last = last.rename(folder / "checkpoint.00002-final.hdf5")
     (tmp_path / "s" / "history_multi_instrument.csv").unlink()
-    training.train(config)  # it is finished
+    train(config)  # it is finished
     assert last.read_bytes() == content
-    training.train(config.replace(num_epochs=3))
+    train(config.replace(num_epochs=3))
     assert last.read_bytes() == content
     assert checkpoints.find_latest(tmp_path / "s").name.startswith("checkpoint.00003-")
 
@@ -143,7 +143,7 @@ def test_training_resumes_from_the_epoch_that_separation_uses(tree, tmp_path, rn
         weights = random_weights(config, rng)
         path = folder / f"checkpoint.{epoch}-a.hdf5"
         checkpoints.write_checkpoint(path, weights, state={"epoch": epoch})
-    training.train(config)
+    train(config)
     names = sorted(path.name[:16] for path in folder.iterdir())
     assert names == ["checkpoint.00011", "checkpoint.10-a.", "checkpoint.9-a.h"]
     assert [row["epoch"] for row in history(tmp_path / "s")] == ["11"]
@@ -152,11 +152,11 @@ def test_training_resumes_from_the_epoch_that_separation_uses(tree, tmp_path, rn
 @pytest.mark.slow
 def test_a_checkpoint_under_the_name_of_another_epoch_is_refused(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_epochs=1)
-    training.train(config)
+    train(config)
     path = checkpoints.find_latest(tmp_path / "s")
     path.rename(path.with_name("checkpoint.00007-a.hdf5"))
     with pytest.raises(UserError, match="epoch 1 under the name of epoch 7"):
-        training.train(config.replace(num_epochs=8))
+        train(config.replace(num_epochs=8))
 
 
 @pytest.mark.slow
@@ -170,8 +170,8 @@ def test_a_session_that_an_earlier_version_stopped_goes_on(tree, tmp_path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr(batches, "draw", interrupt)
-        with pytest.raises(training.Interrupted):
-            training.train(config)
+        with pytest.raises(Interrupted):
+            train(config)
     old = tmp_path / "s" / "checkpoints" / "interrupted.hdf5"
     old.parent.mkdir()
     (tmp_path / "s" / "interrupted.hdf5").rename(old)
@@ -188,12 +188,12 @@ def test_a_session_that_an_earlier_version_stopped_goes_on(tree, tmp_path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr(batches, "draw", stop_again)
-        with pytest.raises(training.Interrupted):
-            training.train(config)
+        with pytest.raises(Interrupted):
+            train(config)
     assert list(old.parent.iterdir()) == []
     state = checkpoints.state_of(tmp_path / "s" / "interrupted.hdf5")
     assert (state["epoch"], state["step"] > before >= 1) == (0, True)
-    training.train(config)
+    train(config)
     assert [row["epoch"] for row in history(tmp_path / "s")] == ["1"]
 
 
@@ -201,8 +201,8 @@ def test_a_session_that_an_earlier_version_stopped_goes_on(tree, tmp_path, monke
 def test_a_finished_session_says_how_it_goes_on(tree, tmp_path, caplog):
     caplog.set_level("INFO")
     config = session_config(tree, tmp_path / "s", num_epochs=1)
-    training.train(config)
-    training.train(config)
+    train(config)
+    train(config)
     said = [text for text in caplog.messages if text.startswith("finished: ")]
     expected = f"finished: 1 of 1 epochs in {tmp_path / 's'}; a higher "
     assert said == [f"{expected}training.num_epochs goes on"] * 2
@@ -223,7 +223,7 @@ def test_a_session_of_2018_goes_on_with_a_fresh_optimizer(tree, tmp_path, caplog
     folder.mkdir(parents=True)
     golden = golden_checkpoint("multi-instrument")
     (folder / golden.name).write_bytes(golden.read_bytes())
-    training.train(config)
+    train(config)
     assert "epoch 2, step 0, optimizer state not in the file" in caplog.text
     assert checkpoints.find_latest(tmp_path / "s").name.startswith("checkpoint.00003-")
 
@@ -231,6 +231,6 @@ def test_a_session_of_2018_goes_on_with_a_fresh_optimizer(tree, tmp_path, caplog
 @pytest.mark.slow
 def test_another_network_is_refused_in_a_session(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_epochs=1)
-    training.train(config)
+    train(config)
     with pytest.raises(UserError, match="describes another network"):
-        training.train(config.replace(residual_channels=5))
+        train(config.replace(residual_channels=5))

@@ -16,9 +16,9 @@ from main import main
 from sswavenet import checkpoints
 from sswavenet.backend import compat
 from sswavenet.config.document import parse_config, to_document
-from sswavenet.training import loop as trainer
 from sswavenet.training import losses
-from sswavenet.training import session as training
+from sswavenet.training.loop import Trainer, learning_rate
+from sswavenet.training.session import train
 from tests.support import (
     GOLDEN,
     STEMS,
@@ -62,20 +62,20 @@ def test_five_steps_equal_those_of_2018(task_name):
 def test_a_learning_rate_of_one_is_no_less_a_number(tree, tmp_path):
     document = to_document(session_config(tree, tmp_path / "s", num_epochs=1))
     document["optimizer"]["lr"] = 1
-    training.train(parse_config(document))
+    train(parse_config(document))
     assert float(history(tmp_path / "s")[0]["learning_rate"]) == 1
 
 
 def test_learning_rate_decays_with_the_steps():
     config = tiny_config().replace(learning_rate=0.5, decay=0.25)
-    assert trainer.learning_rate(config, 0) == 0.5
-    assert trainer.learning_rate(config, 4) == 0.25
+    assert learning_rate(config, 0) == 0.5
+    assert learning_rate(config, 4) == 0.25
 
 
 def test_cooldown_leads_to_zero_at_the_end():
     config = tiny_config(training={"num_epochs": 5, "num_steps_train": 8})
     config = config.replace(learning_rate=1.0, cooldown=0.5)  # 40 steps, 20 of them
-    rates = [trainer.learning_rate(config, step) for step in (0, 19, 20, 30, 39, 40)]
+    rates = [learning_rate(config, step) for step in (0, 19, 20, 30, 39, 40)]
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.05, 0.0]
 
 
@@ -84,7 +84,7 @@ def test_cooldown_leads_to_zero_at_the_end():
 def test_a_session_has_what_2018_wrote(task_name, tree, tmp_path):
     session = tmp_path / "session"
     config = session_config(tree, session, task_name)
-    training.train(config)
+    train(config)
     document = json.loads((session / "config.json").read_text())
     golden = json.loads((GOLDEN / task_name / "config.json").read_text())
     assert set(golden["model"]) == set(document["model"])
@@ -121,7 +121,7 @@ def test_training_learns(tmp_path, rng):
     config = session_config(
         tmp_path / "musdb", tmp_path / "s", num_epochs=3, num_steps_train=60
     )
-    training.train(config)
+    train(config)
     rows = history(tmp_path / "s")
     silence = 2000 / 32768  # mean |vocals|, the loss of putting out nothing
     assert float(rows[-1]["val_loss"]) < 0.6 * silence
@@ -133,7 +133,7 @@ def test_training_stops_early(tree, tmp_path, monkeypatch, caplog):
     config = session_config(
         tree, tmp_path / "s", num_epochs=9, early_stopping_patience=1
     ).replace(learning_rate=1e-30)
-    training.train(config)
+    train(config)
     assert len(history(tmp_path / "s")) < 9
     assert "has not improved for 1 epochs" in caplog.text
 
@@ -141,27 +141,27 @@ def test_training_stops_early(tree, tmp_path, monkeypatch, caplog):
 def test_a_broken_set_is_refused_before_any_compute(tmp_path):
     config = session_config(tmp_path / "none", tmp_path / "s")
     with pytest.raises(UserError, match="none"):
-        training.train(config)
+        train(config)
     assert not (tmp_path / "s").exists()
 
 
 def test_a_loss_that_explodes_ends_training(tree, tmp_path):
     config = session_config(tree, tmp_path / "s", num_steps_train=40)
     with pytest.raises(UserError, match="not finite any more"):
-        training.train(config.replace(learning_rate=1e30))
+        train(config.replace(learning_rate=1e30))
 
 
 def test_a_session_that_cannot_be_written_is_refused_first(tmp_path):
     (tmp_path / "file").touch()
     config = session_config(tmp_path / "no data", tmp_path / "file" / "s")
     with pytest.raises(UserError, match="to be a folder that can be written"):
-        training.train(config)
+        train(config)
 
 
 @pytest.mark.slow
 def test_a_validation_loss_that_is_not_finite_is_not_kept(tree, tmp_path, monkeypatch):
     config = session_config(tree, tmp_path / "s", num_epochs=2)
-    training.train(config.replace(num_epochs=1))
+    train(config.replace(num_epochs=1))
     before = sorted((tmp_path / "s" / "checkpoints").iterdir())
 
     def diverged(*arguments, real=compat.test_on_batch):
@@ -170,10 +170,10 @@ def test_a_validation_loss_that_is_not_finite_is_not_kept(tree, tmp_path, monkey
     with monkeypatch.context() as patched:
         patched.setattr(compat, "test_on_batch", diverged)
         with pytest.raises(UserError, match="validation loss is not finite"):
-            training.train(config)
+            train(config)
     assert sorted((tmp_path / "s" / "checkpoints").iterdir()) == before
     assert len(history(tmp_path / "s")) == 1
-    training.train(config)
+    train(config)
     assert len(history(tmp_path / "s")) == 2
 
 
@@ -183,14 +183,14 @@ def test_two_trainings_never_share_a_session(tree, tmp_path):
         util.locked(tmp_path / "s", what="a training"),
         pytest.raises(UserError, match="another process runs a training"),
     ):
-        training.train(config)
+        train(config)
     assert list((tmp_path / "s").iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(Dataset, "load"), (trainer.Trainer, "restore"), (util, "write_json")],
+    [(Dataset, "load"), (Trainer, "restore"), (util, "write_json")],
 )
 def test_a_signal_before_the_first_step_ends_in_one_line(
     number, place, name, tree, tmp_path, monkeypatch, capsys
