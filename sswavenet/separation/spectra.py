@@ -30,7 +30,10 @@ def fast_length(least: int) -> int:
 
 
 def transform(signals: np.ndarray, length: int, window: np.ndarray) -> np.ndarray:
-    """Spectra of windows of signals, (..., samples), padded to a length, in float32."""
+    """Spectra of windows of signals, (..., samples), padded to a length.
+
+    In single precision; NumPy 1, which Theano needs, has double precision only.
+    """
     # Without a scale NumPy would compute in double precision.
     return np.fft.rfft(signals * (window * np.float32(length)), length, norm="forward")
 
