@@ -42,6 +42,14 @@ def golden_checkpoint(task_name: str) -> pathlib.Path:
     return path
 
 
+def copy_golden_session(folder: pathlib.Path, task_name: str) -> pathlib.Path:
+    """A new folder with the config and the checkpoint of a golden session."""
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(GOLDEN / task_name / "config.json", folder)
+    shutil.copy(golden_checkpoint(task_name), folder / "checkpoints")
+    return folder
+
+
 def tiny_document(task_name: str = "multi-instrument", **sections: dict) -> dict:
     """A config.json of a network that runs in no time; sections override keys."""
     outputs = 3 if task_name == "multi-instrument" else 2

@@ -25,7 +25,7 @@ from tests.corpus.support import (
     read,
     songs_of,
 )
-from tests.support import GOLDEN, golden_checkpoint
+from tests.support import copy_golden_session
 
 
 @pytest.mark.slow
@@ -117,10 +117,7 @@ def test_splits_share_no_speaker_bank_or_score(miniature):
 @pytest.mark.slow
 @packages
 def test_the_test_songs_can_be_evaluated(miniature, tmp_path):
-    session = tmp_path / "session"
-    (session / "checkpoints").mkdir(parents=True)
-    shutil.copy(GOLDEN / "multi-instrument" / "config.json", session)
-    shutil.copy(golden_checkpoint("multi-instrument"), session / "checkpoints")
+    session = copy_golden_session(tmp_path / "session", "multi-instrument")
     arguments = ["--mode", "evaluation", "--config", str(session / "config.json")]
     tree = shutil.copytree(miniature / "scores", tmp_path / "tree")
     arguments += ["--dataset_path", str(tree)]

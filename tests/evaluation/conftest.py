@@ -2,7 +2,6 @@
 
 import csv
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import soundfile
 from scipy import signal
 
 from main import main
-from tests.support import GOLDEN, STEMS, golden_checkpoint
+from tests.support import STEMS, copy_golden_session
 
 RATE = 16000
 
@@ -49,11 +48,7 @@ def multi_instrument(tmp_path):
 
 
 def copy_session(tmp_path, task_name):
-    folder = tmp_path / "session"
-    (folder / "checkpoints").mkdir(parents=True)
-    shutil.copy(GOLDEN / task_name / "config.json", folder)
-    shutil.copy(golden_checkpoint(task_name), folder / "checkpoints")
-    return folder
+    return copy_golden_session(tmp_path / "session", task_name)
 
 
 def run(session, tree, *more):

@@ -9,7 +9,7 @@ import soundfile
 from main import main
 from sswavenet.separation import separator
 from sswavenet.separation.engine import Engine
-from tests.support import GOLDEN, golden_checkpoint
+from tests.support import copy_golden_session
 
 
 @pytest.fixture
@@ -19,13 +19,7 @@ def session(tmp_path):
 
 
 def make_session(tmp_path, task_name):
-    folder = tmp_path / f"session {task_name}"
-    (folder / "checkpoints").mkdir(parents=True)
-    source = golden_checkpoint(task_name)
-    (folder / "checkpoints" / source.name).write_bytes(source.read_bytes())
-    config = GOLDEN / task_name / "config.json"
-    (folder / "config.json").write_bytes(config.read_bytes())
-    return folder
+    return copy_golden_session(tmp_path / f"session {task_name}", task_name)
 
 
 @pytest.fixture

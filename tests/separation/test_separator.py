@@ -6,7 +6,7 @@ import pytest
 import sswavenet
 from sswavenet.config import shipped
 from sswavenet.separation import arrays, separator
-from tests.support import GOLDEN, TASK_NAMES, golden_checkpoint, oracle
+from tests.support import TASK_NAMES, copy_golden_session, oracle
 from util import UserError
 
 
@@ -23,13 +23,7 @@ def session(folder):
 
 def make_folder(tmp_path, task_name):
     """A session of 2018."""
-    folder = tmp_path / task_name
-    (folder / "checkpoints").mkdir(parents=True)
-    source = golden_checkpoint(task_name)
-    (folder / "checkpoints" / source.name).write_bytes(source.read_bytes())
-    config = GOLDEN / task_name / "config.json"
-    (folder / "config.json").write_bytes(config.read_bytes())
-    return folder
+    return copy_golden_session(tmp_path / task_name, task_name)
 
 
 def expected_stems(session, mixture):

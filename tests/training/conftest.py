@@ -9,7 +9,7 @@ import soundfile
 
 from sswavenet import checkpoints
 from sswavenet.config.document import parse_config
-from tests.support import STEMS, tiny_document
+from tests.support import STEMS, golden_config, tiny_document
 
 # The keys of a network that the tiny one can grow into.
 BIGGER = {
@@ -44,6 +44,18 @@ def session_config(tree, session, task_name="multi-instrument", **training_keys)
     )
     document["optimizer"]["lr"] = 0.01
     return parse_config(document)
+
+
+def golden_session_config(tree, session, **keys):
+    """A training of steps that take no time, of the network of a golden session."""
+    return golden_config("multi-instrument").replace(
+        datasets=str(tree),
+        session_path=str(session),
+        target_field_length=31,
+        num_steps_train=1,
+        num_steps_validation=1,
+        **keys,
+    )
 
 
 def history(session):

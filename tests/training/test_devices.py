@@ -32,6 +32,13 @@ def run_training(path, code=RUN, **environment):
     )
 
 
+def assert_close_losses(one, two):
+    """In each epoch that two trainings have in common."""
+    for left, right in zip(history(one.session_path), history(two.session_path)):
+        for name in ("loss", "val_loss"):
+            assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.keras3
 def test_two_devices_train_like_one(tree, tmp_path):
@@ -42,9 +49,7 @@ def test_two_devices_train_like_one(tree, tmp_path):
     path.write_text(json.dumps(to_document(two)))
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     assert run_training(path, XLA_FLAGS=flags).wait(timeout=300) == 0
-    for left, right in zip(history(one.session_path), history(two.session_path)):
-        for name in ("loss", "val_loss"):
-            assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
+    assert_close_losses(one, two)
 
 
 def free_port():
@@ -77,9 +82,7 @@ def test_two_processes_train_like_one_and_stop_together(tree, tmp_path):
     path.write_text(json.dumps(to_document(two)))
     assert run_processes(path, 2) == [0, 0]
     assert len(history(two.session_path)) == len(history(one.session_path)) < 9
-    for left, right in zip(history(one.session_path), history(two.session_path)):
-        for name in ("loss", "val_loss"):
-            assert float(left[name]) == pytest.approx(float(right[name]), abs=1e-4)
+    assert_close_losses(one, two)
 
 
 @pytest.mark.slow

@@ -11,10 +11,11 @@ import pytest
 from sswavenet import checkpoints
 from sswavenet.training import batches
 from sswavenet.training.session import Interrupted, train
-from tests.support import golden_checkpoint, golden_config
+from tests.support import golden_checkpoint
 from tests.training.conftest import (
     assert_same_training,
     final_weights,
+    golden_session_config,
     history,
     session_config,
 )
@@ -106,14 +107,8 @@ def test_a_checkpoint_that_names_no_backend_needs_the_convention(tree, tmp_path)
     source.write_bytes(golden_checkpoint("multi-instrument").read_bytes())
     with h5py.File(source, "r+") as file:
         del file.attrs["backend"], file["model_weights"].attrs["backend"]
-    config = golden_config("multi-instrument").replace(
-        datasets=str(tree),
-        session_path=str(tmp_path / "s"),
-        num_epochs=1,
-        target_field_length=31,
-        num_steps_train=1,
-        num_steps_validation=1,
-        learning_rate=1e-30,
+    config = golden_session_config(
+        tree, tmp_path / "s", num_epochs=1, learning_rate=1e-30
     )
     with pytest.raises(UserError, match="--kernel_convention"):
         train(config, load_checkpoint=str(source))

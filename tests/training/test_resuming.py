@@ -14,8 +14,13 @@ from sswavenet.config.document import to_document
 from sswavenet.training import batches
 from sswavenet.training.history import SessionLog
 from sswavenet.training.session import Interrupted, train
-from tests.support import ROOT, golden_checkpoint, golden_config, random_weights
-from tests.training.conftest import assert_same_training, history, session_config
+from tests.support import ROOT, golden_checkpoint, random_weights
+from tests.training.conftest import (
+    assert_same_training,
+    golden_session_config,
+    history,
+    session_config,
+)
 from util import UserError
 
 
@@ -211,14 +216,7 @@ def test_a_finished_session_says_how_it_goes_on(tree, tmp_path, caplog):
 @pytest.mark.slow
 def test_a_session_of_2018_goes_on_with_a_fresh_optimizer(tree, tmp_path, caplog):
     caplog.set_level("INFO")
-    config = golden_config("multi-instrument").replace(
-        datasets=str(tree),
-        session_path=str(tmp_path / "s"),
-        num_epochs=3,
-        target_field_length=31,
-        num_steps_train=1,
-        num_steps_validation=1,
-    )
+    config = golden_session_config(tree, tmp_path / "s", num_epochs=3)
     folder = tmp_path / "s" / "checkpoints"
     folder.mkdir(parents=True)
     golden = golden_checkpoint("multi-instrument")
