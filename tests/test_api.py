@@ -71,6 +71,7 @@ def test_the_documents_links_lead_somewhere():
         assert (ROOT / "docs" / link).exists(), link
 
 
+@pytest.mark.slow
 def test_the_documented_examples_run_elsewhere(tmp_path, rng):
     song = rng.uniform(-0.5, 0.5, (8000, 2)).astype("float32")
     soundfile.write(tmp_path / "song.wav", song, 44100, subtype="FLOAT")
@@ -129,6 +130,7 @@ def test_stems_are_the_same_on_another_backend(backend, tmp_path):
     np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 def test_a_backend_that_runs_already_is_kept(tmp_path):
     code = (

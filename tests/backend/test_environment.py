@@ -57,6 +57,7 @@ DOCUMENT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", [DOCUMENT, []])
 @pytest.mark.parametrize("home", ["HOME", "KERAS_HOME"])
 def test_nothing_that_was_set_for_other_programs_counts(document, home, tmp_path):
@@ -94,6 +95,7 @@ def test_a_variable_that_is_kept_and_cannot_be_used_is_refused(name, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_written_for_keras(tmp_path):
     places = {"HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": ""}
     assert run("", **places) == ("", [])

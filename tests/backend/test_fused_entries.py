@@ -226,6 +226,7 @@ except jax.errors.JaxRuntimeError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of address space")
 def test_a_lack_of_memory_is_an_error_and_not_the_end():
     ended = subprocess.run(

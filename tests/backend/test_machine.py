@@ -31,6 +31,7 @@ def start(session, folder, tmp_path, **environment):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 def test_a_missing_gpu_is_said_in_one_line(session, folder, tmp_path):
     make_tone(folder / "song.wav")

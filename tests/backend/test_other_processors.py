@@ -71,6 +71,7 @@ def compiler_for(machine):
     return command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(
     "machine",

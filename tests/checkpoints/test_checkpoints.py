@@ -68,6 +68,7 @@ def test_written_files_have_the_layout_of_2018(tmp_path):
             assert group[name.split("/")[0]][name].shape == shape
 
 
+@pytest.mark.slow
 def test_a_thousand_blocks_are_written_and_read(tmp_path, rng):
     config = tiny_config(model={"num_stacks": 600})
     weights = random_weights(config, rng)

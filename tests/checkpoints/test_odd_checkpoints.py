@@ -46,6 +46,7 @@ def test_slots_that_nothing_uses_are_not_read(session):
     assert {name.split("/")[0] for name in slots} == {"momentum"}
 
 
+@pytest.mark.slow
 def test_a_network_of_many_layers_is_no_circle(tmp_path, rng):
     config = tiny_config().replace(num_stacks=500, dilations=[1, 1])
     weights = random_weights(config, rng)
@@ -60,6 +61,7 @@ def test_a_network_of_many_layers_is_no_circle(tmp_path, rng):
     assert len(checkpoint.slots) == 2 * len(weights)
 
 
+@pytest.mark.slow
 def test_a_network_of_any_depth_is_described(tmp_path, rng):
     config = tiny_config().replace(num_stacks=1000, dilations=[1, 1, 1])
     weights = random_weights(config, rng)

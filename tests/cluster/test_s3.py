@@ -122,6 +122,7 @@ def stems_in(bucket):
 ARGUMENTS = ("s3://archive/songs", "--recursive", "--output_path", "s3://archive/stems")
 
 
+@pytest.mark.slow
 def test_stems_are_those_of_a_folder(run, songs, bucket, tmp_path):
     words = ["--recursive", *SAME_ROUNDING]
     assert run(songs, *words, "--output_path", tmp_path / "out") == 0
@@ -130,6 +131,7 @@ def test_stems_are_those_of_a_folder(run, songs, bucket, tmp_path):
     assert run(*ARGUMENTS, "--skip_existing") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "part"), [("GET", "c d.wav"), ("PUT", "a_drums"), ("HEAD", "b_other")]
 )

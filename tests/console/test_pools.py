@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 # The second process does its work and dies before it is known to who waits for it.
 LATE = """
 import multiprocessing.context, os, time
@@ -31,6 +33,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_while_it_begins_is_noticed(tmp_path):
     path = tmp_path / "late.py"
     path.write_text(LATE)

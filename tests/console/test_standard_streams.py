@@ -49,6 +49,7 @@ def run(arguments, redirections, program=("-c", RUN), **environment):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_stdout_is_named(arguments, tmp_path):
     done = run([*arguments, f"--mixture_input_path={tmp_path}"], ">/dev/full")

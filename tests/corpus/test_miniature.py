@@ -27,9 +27,9 @@ from tests.corpus.support import (
 )
 from tests.support import copy_golden_session
 
+pytestmark = [pytest.mark.slow, packages]  # to make it takes half a minute
 
-@pytest.mark.slow
-@packages
+
 def test_layout_is_musdbs(miniature):
     for source, split, count in MINIATURE:
         folders = list((miniature / source / split).iterdir())
@@ -44,7 +44,6 @@ def test_layout_is_musdbs(miniature):
                 assert (info.subtype, info.frames) == ("PCM_16", SECONDS * RATE)
 
 
-@packages
 def test_mixture_is_the_exact_sum_without_clipping(miniature):
     for source in ("scores", "music"):
         for _, song in songs_of(miniature / source):
@@ -54,7 +53,6 @@ def test_mixture_is_the_exact_sum_without_clipping(miniature):
             assert np.abs(mixture).max() < 32767
 
 
-@packages
 def test_stems_play_and_have_no_offset(miniature):
     for record, song in songs_of(miniature / "scores"):
         waves = read(song)
@@ -63,7 +61,6 @@ def test_stems_play_and_have_no_offset(miniature):
             assert abs(waves[stem].mean()) < 0.01 * waves[stem].std()
 
 
-@packages
 def test_of_produced_music_only_vocals_and_accompaniment_are_known(miniature):
     for record, song in songs_of(miniature / "music"):
         waves = read(song)
@@ -73,7 +70,6 @@ def test_of_produced_music_only_vocals_and_accompaniment_are_known(miniature):
         assert np.abs(waves["vocals"]).max() > 100
 
 
-@packages
 def test_manifest_has_the_levels_of_the_files(miniature):
     for record, song in songs_of(miniature / "scores"):
         waves = read(song)
@@ -85,7 +81,6 @@ def test_manifest_has_the_levels_of_the_files(miniature):
             assert all(-12 <= level <= 3 for level in record["levels_db"].values())
 
 
-@packages
 def test_song_is_the_same_alone_in_another_order_and_in_a_pool(miniature, cache):
     written = {
         r["seed"]: s for r, s in songs_of(miniature / "scores") if "train" in str(s)
@@ -98,7 +93,6 @@ def test_song_is_the_same_alone_in_another_order_and_in_a_pool(miniature, cache)
             np.testing.assert_array_equal(wave, waves[stem])
 
 
-@packages
 def test_splits_share_no_speaker_bank_or_score(miniature):
     used: dict = {split: set() for split in corpus_sources.SPLITS}
     banks: dict = {True: set(), False: set()}
@@ -114,8 +108,6 @@ def test_splits_share_no_speaker_bank_or_score(miniature):
     assert not banks[True] & banks[False]
 
 
-@pytest.mark.slow
-@packages
 def test_the_test_songs_can_be_evaluated(miniature, tmp_path):
     session = copy_golden_session(tmp_path / "session", "multi-instrument")
     arguments = ["--mode", "evaluation", "--config", str(session / "config.json")]
@@ -134,7 +126,6 @@ def test_the_test_songs_can_be_evaluated(miniature, tmp_path):
     assert all(f"oracle,{stem}" in table for stem in STEMS)
 
 
-@packages
 def test_real_songs_hold_recorded_speech_over_kept_out_tracks(miniature):
     real = [r for r, _ in songs_of(miniature / "music") if r["split"] == "real"]
     for record in real:
@@ -143,7 +134,6 @@ def test_real_songs_hold_recorded_speech_over_kept_out_tracks(miniature):
         assert record["score"] in corpus_sources.REAL_TRACKS
 
 
-@packages
 def test_finished_songs_are_kept_and_missing_ones_made(miniature, cache, tmp_path):
     out = tmp_path / "corpus"
     shutil.copytree(miniature / "scores", out)

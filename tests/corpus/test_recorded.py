@@ -84,6 +84,7 @@ def test_a_melody_has_one_note_at_a_time():
     ]
 
 
+@pytest.mark.slow
 @packages
 def test_only_training_songs_have_recorded_instruments(instruments, cache, monkeypatch):
     for share in ("BASS_SHARE", "GUITAR_SHARE", "PERCUSSION_SHARE"):

@@ -59,6 +59,7 @@ def test_command_scores_what_separation_writes(tmp_path, tree, task_name, capsys
         assert float(rows["all", "oracle", stem]["SI-SDR improvement"]) > 0
 
 
+@pytest.mark.slow
 def test_jobs_that_change_nothing_are_named(multi_instrument, tree, capsys):
     arguments = ["--mode=evaluation", f"--config={multi_instrument / 'config.json'}"]
     arguments += [f"--dataset_path={tree}", "--metrics=si_sdr"]

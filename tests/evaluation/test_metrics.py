@@ -85,6 +85,7 @@ def test_bss_eval_of_a_mixture_of_two_orthogonal_stems(rng):
             assert not frame["metrics"]["SAR"] < 60
 
 
+@pytest.mark.slow
 def test_stereo_stems_are_scored_as_musevals_own(rng):
     shape = (2, round(2.4 * RATE), 2)
     references = 0.1 * rng.standard_normal(shape)
@@ -130,6 +131,7 @@ def test_the_level_of_an_estimate_is_told(rng, gain_db):
     assert math.isnan(targets[3]["gain_db"])
 
 
+@pytest.mark.slow
 def test_a_silent_reference_is_left_out_and_the_others_are_scored(rng):
     references = make_stems(rng)
     references[2] = 0
@@ -150,6 +152,7 @@ def test_a_silent_reference_is_left_out_and_the_others_are_scored(rng):
         np.testing.assert_allclose(found, sdr, atol=0.51e-5)
 
 
+@pytest.mark.slow
 def test_a_silent_estimate_is_scored_where_that_is_defined(rng):
     references = make_stems(rng)
     estimates = references + 0.01 * rng.standard_normal(references.shape)
@@ -236,6 +239,7 @@ def test_the_oracle_is_that_of_sisec_2018(rng):
     np.testing.assert_allclose(estimates, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_museval_is_had_without_ffmpeg(tmp_path):
     script = (
         "import numpy as np; from sswavenet.evaluation import metrics as scores;"

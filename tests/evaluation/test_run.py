@@ -108,6 +108,7 @@ def test_native_stems_are_scored_as_they_would_be_written(tmp_path, rng):
         assert level == pytest.approx(mixture - 12.04, abs=0.05)
 
 
+@pytest.mark.slow
 def test_files_of_a_track_that_differ_are_told(tmp_path, rng, capsys):
     stems = stereo_track(rng, 44100)
     folder = tmp_path / "musdb" / "test" / "odd"
@@ -119,6 +120,7 @@ def test_files_of_a_track_that_differ_are_told(tmp_path, rng, capsys):
     assert "odd: bass.wav: expected rate, frames and channels of the mixture" in said
 
 
+@pytest.mark.slow
 def test_museval_reads_the_results(tmp_path, tree):
     session = copy_session(tmp_path, "singing-voice")
     assert run(session, tree, "--oracle") == 0

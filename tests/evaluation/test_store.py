@@ -45,6 +45,7 @@ def test_scores_are_reused_until_what_they_depend_on_changes(tree):
     assert count(weights="y") == 1
 
 
+@pytest.mark.slow
 def test_scores_of_another_precision_are_made_anew(multi_instrument, tree, capsys):
     for precision, before in (("float32", 0), ("highest", 0), ("highest", 2)):
         flags = ("--metrics", "si_sdr", "--precision", precision)

@@ -47,6 +47,7 @@ def test_help_comes_at_once():
     assert min(took) < 0.5
 
 
+@pytest.mark.slow
 def test_a_run_on_one_machine_imports_nothing_of_clusters(session, folder, tmp_path):
     make_tone(folder / "song.wav")
     words = ["--mode=inference", f"--config={session / 'config.json'}", str(folder)]
@@ -63,6 +64,7 @@ def test_a_run_on_one_machine_imports_nothing_of_clusters(session, folder, tmp_p
     assert not any(name.startswith("sswavenet.cluster") for name in modules)
 
 
+@pytest.mark.slow
 def test_mixtures_and_their_page_do_without_pyav(session, song, tmp_path):
     code = (
         "import sys; sys.modules['av'] = None\n"
@@ -81,6 +83,7 @@ def test_mixtures_and_their_page_do_without_pyav(session, song, tmp_path):
     assert "data:image/png" in page.read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 def test_keras_comes_without_what_only_its_other_parts_need():
     code = (

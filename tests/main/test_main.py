@@ -180,6 +180,7 @@ def test_an_interrupt_gives_status_130(session, song, quick, capsys, monkeypatch
     assert "interrupted" in one_error(capsys)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly(session, song):
     read, write = os.pipe()
     os.close(read)

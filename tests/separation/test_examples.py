@@ -83,6 +83,7 @@ def test_four_flac_stems_of_an_album(run, tmp_path):
             assert abs(length(path) - 1) < 0.01
 
 
+@pytest.mark.slow
 def test_half_a_minute_of_a_song(run, tmp_path):
     encode(tmp_path / "song.mp3", 100)
     for path in run("--start").iterdir():

@@ -316,6 +316,7 @@ def test_a_file_without_permission_fails_alone():
         (place / "closed").chmod(0o700)
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=60)
 @hypothesis.given(
     frames=strategies.integers(1, 700),

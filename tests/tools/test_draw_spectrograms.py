@@ -16,6 +16,7 @@ def drawn(out, arguments):
     return draw_spectrograms.main(list(map(str, [out, *arguments])))
 
 
+@pytest.mark.slow
 def test_spectrograms_stand_beside_their_references_in_the_order_of_the_stems(rng):
     mixture, *stems = rng.normal(size=(5, 4000))
     pairs = dict.fromkeys(("vocals", "bass"), (stems[0], stems[1]))
