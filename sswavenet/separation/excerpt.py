@@ -1,8 +1,7 @@
 """A part of a mixture, separated as the whole would be.
 
 What is beside the part is read and separated, too, as far as the network hears it, and
-then cut off. The gain of what is quiet (see `gain`) follows from no more of the past:
-in a soft passage it may be another one than in the whole.
+then cut off. What lies some seconds before is read for its level (see `gain`).
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from sswavenet.config.session import Config
+from sswavenet.separation import gain
 from sswavenet.separation.source import ModelSource, NativeSource
 from util import UserError
 
@@ -33,22 +34,32 @@ class Excerpt:
         wanted = available if self.duration is None else round(self.duration * rate)
         return max(0, min(available, wanted))
 
-    def select(self, source: ModelSource | NativeSource, margin: int) -> int:
+    def select(
+        self, source: ModelSource | NativeSource, config: Config
+    ) -> tuple[int, int]:
         """Let a source read the part and what its stems depend on on either side.
 
-        The network is to hear `margin` samples there. Returns how many of the stems'
-        samples come before the part; raises UserError where it begins behind the end.
+        Returns how many of the stems' samples come before the part, and how many
+        samples the network need not hear, for only their level counts. Raises UserError
+        where the part begins behind the end.
         """
         if self.is_whole:
-            return 0
+            return 0, 0
         first = round(self.start * source.sample_rate)
         stop = None
         if self.duration is not None:
             stop = first + round(self.duration * source.sample_rate)
-        before = source.select(first, stop, margin)
+        rate = config.sample_rate
+        before, unheard = source.select_part(
+            first,
+            stop,
+            margin=config.context_length,
+            lead=gain.MEMORY * rate,
+            step=gain.piece_length(rate),
+        )
         if source.length <= before:
             raise self._nothing()
-        return before
+        return before, unheard
 
     def cut(
         self,

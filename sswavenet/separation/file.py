@@ -64,14 +64,15 @@ def separate_file(
         )
         stack.enter_context(source)
         rate = source.sample_rate
-        before = excerpt.select(source, margin=config.context_length)
-        network = networks(source.heard_length)
+        before, unheard = excerpt.select(source, config)
+        heard_length = source.heard_length - unheard
+        network = networks(heard_length)
         tags = source.source.tags
         # All files are whole before the first one gets its name.
         written = util.replacing_all(list(paths.values()), old=old)
         temporaries = dict(zip(paths, stack.enter_context(written)))
         expected = excerpt.length(source.length - before, rate)
-        bar.begin(source.heard_length - network.framing.lost)
+        bar.begin(heard_length - network.framing.lost)
         with contextlib.ExitStack() as files:
             writers = {
                 name: files.enter_context(
@@ -95,6 +96,7 @@ def separate_file(
                 network,
                 num_estimates=len(config.task.estimates),
                 progress=bar,
+                unheard=unheard,
             )
             parts = source.parts(files.enter_context(prefetch(estimated)))
             frames = 0

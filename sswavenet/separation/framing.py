@@ -44,7 +44,7 @@ class Framing:
     input_length: int  # one fragment
     lead: int  # zeros before the mixture
     lost: int  # how much shorter the stems are than the mixture, half on each side
-    # Sample rate at which quiet passages are amplified for the network (see `gain`);
+    # Sample rate at which quiet mixtures are amplified for the network (see `gain`);
     # None where everything is left at its level
     amplified: int | None
 
@@ -101,12 +101,14 @@ def estimate_blocks(
     *,
     num_estimates: int,
     progress: Progress | None = None,
+    unheard: int = 0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run the network over a mixture in pieces of shape (frames,), batch by batch.
 
     Yields the next part of the mixture that the framing leaves, and its estimates:
     shapes (frames',) and (estimates, frames'). `progress` is told while the network
-    runs, not only between its passes.
+    runs, not only between its passes. From the first `unheard` samples only the gain
+    follows; their estimates are zero.
     """
     framing = network.framing
     if framing.amplified is None:
@@ -121,8 +123,16 @@ def estimate_blocks(
             yield gain.amplify(block)
         yield gain.finish()
 
-    parts = _run_batches(amplified(), network, num_estimates, progress)
-    for _, estimates in parts:
+    def heard() -> Iterator[np.ndarray]:
+        place = 0
+        for samples in amplified():
+            yield samples[max(0, unheard - place) :]
+            place += len(samples)
+
+    parts = _run_batches(heard(), network, num_estimates, progress)
+    for number, (_, estimates) in enumerate(parts):
+        if number == 0:
+            estimates = np.pad(estimates, ((0, 0), (unheard, 0)))
         mixture, count = np.concatenate(waiting), estimates.shape[1]
         waiting[:] = [mixture[count:]]
         yield mixture[:count], gain.take_back(estimates)

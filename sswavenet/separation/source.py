@@ -4,8 +4,8 @@ A source gives the mixture twice. `heard` is mono at the model's rate and goes t
 network; `parts` is what comes back, with the rate and the channels that the stems are
 to have. Both are read from one pass through the file.
 
-Conventions: audio is float32; `sample_rate`, `channels`, `length` and the samples of
-`select` are those of the stems.
+Conventions: audio is float32; `sample_rate`, `channels`, `length`, `start` and `stop`
+are those of the stems, `margin`, `lead` and `step` what `MonoReader.select` takes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,19 @@ class ModelSource(MonoReader):
 
     @property
     def heard_length(self) -> int:
-        """Samples that the network hears; exact once all was read."""
+        """Samples at the model's rate to be read; exact once all was read."""
         return self.length
+
+    def select_part(
+        self, start: int, stop: int | None, margin: int, lead: int, step: int
+    ) -> tuple[int, int]:
+        """Read no more than a part and what is beside it.
+
+        The part goes from the sample `start` to `stop`, or to the end. Returns how many
+        samples are read before it, and how many of these the network need not hear.
+        """
+        before = self.select(start, stop, margin, lead, step)
+        return before, max(0, before - margin)
 
     def mixture(self) -> Iterator[np.ndarray]:
         """The mixture that the stems sum to, in pieces of shape (frames,)."""
@@ -64,20 +75,18 @@ class NativeSource:
         """Close the file."""
         self._reader.__exit__(*error)
 
-    def select(self, start: int, stop: int | None, margin: int) -> int:
-        """Read no more than the frames from `start` to `stop` and what is beside them.
-
-        `stop` is None for all to the end. The network is to hear `margin` samples, at
-        its own rate, on either side. Returns how many frames are read before `start`.
-        """
+    def select_part(
+        self, start: int, stop: int | None, margin: int, lead: int, step: int
+    ) -> tuple[int, int]:
+        """As `ModelSource` does it: frames before the part, samples not to be heard."""
         rate = self._config.sample_rate
         first = start * rate // self.sample_rate
         last = None if stop is None else -(-stop * rate // self.sample_rate)
         margin += margin_of_parts(self._config, self.sample_rate)
-        before = self._reader.select(first, last, margin)
+        before = self._reader.select(first, last, margin, lead, step)
         # The samples of both rates fall together there.
         self._start = (first - before) * self.sample_rate // rate
-        return start - self._start
+        return start - self._start, max(0, before - margin)
 
     @property
     def length(self) -> int:
@@ -86,7 +95,7 @@ class NativeSource:
 
     @property
     def heard_length(self) -> int:
-        """Samples that the network hears; exact once all was read."""
+        """Samples at the model's rate to be read; exact once all was read."""
         return self._reader.length
 
     @property

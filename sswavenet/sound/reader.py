@@ -188,21 +188,25 @@ class MonoReader:
         """Close the file."""
         self.source.__exit__(*error)
 
-    def select(self, start: int, stop: int | None, margin: int) -> int:
+    def select(
+        self, start: int, stop: int | None, margin: int, lead: int = 0, step: int = 1
+    ) -> int:
         """Read no more than a piece and what is beside it, which is resampled as ever.
 
         The piece goes from the sample `start` up to `stop`, at the wanted rate, or to
-        the end; `margin` samples are wanted on either side. Returns how many samples
-        are read before `start`.
+        the end; `margin` samples are wanted on either side, and before those `lead`
+        more, from a multiple of `step` on. Returns how many samples are read before
+        `start`.
         """
         divisor = math.gcd(self.source_rate, self.sample_rate)
         up, down = self.sample_rate // divisor, self.source_rate // divisor
         margin += FILTER_REACH * -(-max(up, down) // down)
         # There the samples of both rates fall together.
-        first = max(0, start - margin) // up
+        step = math.lcm(up, step)
+        first = max(0, start - margin - lead) // step * step
         last = None if stop is None else -(-(stop + margin) // up) * down
-        self.source.select(first * down, last)
-        return start - first * up
+        self.source.select(first // up * down, last)
+        return start - first
 
     @property
     def source_rate(self) -> int:
