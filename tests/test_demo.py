@@ -40,6 +40,7 @@ def demo_config(folder, **changes):
     return parse_config(document, "config_demo.json").replace(**changes)
 
 
+@pytest.mark.slow
 def test_demo_set_passes_the_check(demo, tmp_path):
     config = demo_config(demo)
     report = check_dataset(
@@ -54,6 +55,7 @@ def test_demo_set_passes_the_check(demo, tmp_path):
         assert facts.segments  # voiced fragments can be drawn
 
 
+@pytest.mark.slow
 def test_demo_set_is_drawn_for_both_tasks(demo, tmp_path):
     for task_name, count in (("multi-instrument", 3), ("singing-voice", 2)):
         config = demo_config(demo, task_name=task_name)

@@ -107,6 +107,7 @@ def test_longer_filters_equal_the_formulas(rng):
     np.testing.assert_allclose(outputs[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("multi_instrument", 3_277_763), ("singing_voice", 3_277_249)],

@@ -49,6 +49,7 @@ def test_summary_takes_medians_over_windows_then_tracks_and_counts():
     assert (row["SI-SDR tracks"], row["SI-SDR left out"]) == (2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stems", [STEMS, ("vocals", "accompaniment")])
 def test_tables_fit_a_terminal_and_say_how_each_figure_came_about(stems, tmp_path):
     def target(name, number):

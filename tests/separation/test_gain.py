@@ -247,6 +247,7 @@ def test_quiet_is_separated_like_loud(level, rng):
     assert rms(got - expected[:, :160]) < rms(expected[:, :160]) - 40
 
 
+@pytest.mark.slow
 @pytest.mark.keras3
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_the_shipped_sessions_separate_quiet_music_as_well(task_name):

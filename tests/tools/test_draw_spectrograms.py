@@ -39,6 +39,7 @@ def test_stems_to_draw_are_in_the_order_of_a_session(separated):
     assert list(found) == ["vocals", "drums", "bass", "other"]
 
 
+@pytest.mark.slow
 def test_spectrograms_are_written(separated, tmp_path):
     out = tmp_path / "out.png"
     assert drawn(out, separated) == 0

@@ -80,6 +80,7 @@ def test_a_song_that_makes_no_mixture_leaves_nothing(
     assert not out.parent.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["song.flac", "references/song_vocals.flac"])
 def test_a_mixture_that_cannot_be_written_leaves_nothing(place, song, tmp_path, capsys):
     audio = tmp_path / "audio"
