@@ -202,7 +202,7 @@ class MonoReader:
         up, down = self.sample_rate // divisor, self.source_rate // divisor
         margin += FILTER_REACH * -(-max(up, down) // down)
         # There the samples of both rates fall together.
-        step = math.lcm(up, step)
+        step *= up // math.gcd(up, step)
         first = max(0, start - margin - lead) // step * step
         last = None if stop is None else -(-(stop + margin) // up) * down
         self.source.select(first // up * down, last)
