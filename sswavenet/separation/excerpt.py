@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from sswavenet.config.session import Config
-from sswavenet.separation import gain
 from sswavenet.separation.source import ModelSource, NativeSource
 from util import UserError
 
@@ -35,13 +33,14 @@ class Excerpt:
         return max(0, min(available, wanted))
 
     def select(
-        self, source: ModelSource | NativeSource, config: Config
+        self, source: ModelSource | NativeSource, margin: int
     ) -> tuple[int, int]:
         """Let a source read the part and what its stems depend on on either side.
 
-        Returns how many of the stems' samples come before the part, and how many
-        samples the network need not hear, for only their level counts. Raises UserError
-        where the part begins behind the end.
+        The network is to hear `margin` samples there. Returns how many of the stems'
+        samples come before the part, and how many samples the network need not hear,
+        for only their level counts. Raises UserError where the part begins behind the
+        end.
         """
         if self.is_whole:
             return 0, 0
@@ -49,14 +48,7 @@ class Excerpt:
         stop = None
         if self.duration is not None:
             stop = first + round(self.duration * source.sample_rate)
-        rate = config.sample_rate
-        before, unheard = source.select_part(
-            first,
-            stop,
-            margin=config.context_length,
-            lead=gain.MEMORY * rate,
-            step=gain.piece_length(rate),
-        )
+        before, unheard = source.select_part(first, stop, margin)
         if source.length <= before:
             raise self._nothing()
         return before, unheard

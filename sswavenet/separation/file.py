@@ -64,7 +64,7 @@ def separate_file(
         )
         stack.enter_context(source)
         rate = source.sample_rate
-        before, unheard = excerpt.select(source, config)
+        before, unheard = excerpt.select(source, margin=config.context_length)
         heard_length = source.heard_length - unheard
         network = networks(heard_length)
         tags = source.source.tags

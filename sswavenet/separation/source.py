@@ -4,8 +4,8 @@ A source gives the mixture twice. `heard` is mono at the model's rate and goes t
 network; `parts` is what comes back, with the rate and the channels that the stems are
 to have. Both are read from one pass through the file.
 
-Conventions: audio is float32; `sample_rate`, `channels`, `length`, `start` and `stop`
-are those of the stems, `margin`, `lead` and `step` what `MonoReader.select` takes.
+Conventions: audio is float32; `sample_rate`, `channels`, `length` and the samples of
+`select_part` are those of the stems, but for what the network hears.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from sswavenet.config.session import Config
+from sswavenet.separation import gain
 from sswavenet.separation.native import NativeMixture, margin_of_parts
 from sswavenet.sound.reader import MonoReader
 
@@ -32,14 +33,15 @@ class ModelSource(MonoReader):
         """Samples at the model's rate to be read; exact once all was read."""
         return self.length
 
-    def select_part(
-        self, start: int, stop: int | None, margin: int, lead: int, step: int
-    ) -> tuple[int, int]:
-        """Read no more than a part and what is beside it.
+    def select_part(self, start: int, stop: int | None, margin: int) -> tuple[int, int]:
+        """Read no more than a part, what is beside it, and what it has its gain from.
 
-        The part goes from the sample `start` to `stop`, or to the end. Returns how many
-        samples are read before it, and how many of these the network need not hear.
+        The part goes from the sample `start` to `stop`, or to the end; the network is
+        to hear `margin` samples on either side. Returns how many samples are read
+        before it, and how many of these the network need not hear.
         """
+        rate = self.sample_rate
+        lead, step = gain.MEMORY * rate, gain.piece_length(rate)
         before = self.select(start, stop, margin, lead, step)
         return before, max(0, before - margin)
 
@@ -59,7 +61,7 @@ class ModelSource(MonoReader):
 class NativeSource:
     """Stems have the mixture's own rate and channels; nothing was read of its file."""
 
-    def __init__(self, reader: MonoReader, config: Config):
+    def __init__(self, reader: ModelSource, config: Config):
         self.source = reader.source
         self.sample_rate = reader.source_rate
         self.channels = reader.source.channels
@@ -75,18 +77,16 @@ class NativeSource:
         """Close the file."""
         self._reader.__exit__(*error)
 
-    def select_part(
-        self, start: int, stop: int | None, margin: int, lead: int, step: int
-    ) -> tuple[int, int]:
+    def select_part(self, start: int, stop: int | None, margin: int) -> tuple[int, int]:
         """As `ModelSource` does it: frames before the part, samples not to be heard."""
         rate = self._config.sample_rate
         first = start * rate // self.sample_rate
         last = None if stop is None else -(-stop * rate // self.sample_rate)
         margin += margin_of_parts(self._config, self.sample_rate)
-        before = self._reader.select(first, last, margin, lead, step)
+        before, unheard = self._reader.select_part(first, last, margin)
         # The samples of both rates fall together there.
         self._start = (first - before) * self.sample_rate // rate
-        return start - self._start, max(0, before - margin)
+        return start - self._start, unheard
 
     @property
     def length(self) -> int:
