@@ -140,10 +140,10 @@ def build_parser() -> parser.Parser:
     separation("--complement", text, **flag)
     separation(
         "--stem_format",
-        "native: stems with the mixture's rate and channels; model: mono at the "
-        "session's rate (default: native; model with --original_framing and in an "
-        "evaluation)",
-        choices=["native", "model"],
+        "native: stems with the mixture's rate and channels; masks: the same, by masks "
+        "even of a mixture that is mono at the session's rate; model: mono at that "
+        "rate (default: native; model with --original_framing and in an evaluation)",
+        choices=["native", "masks", "model"],
     )
     separation("--overwrite", "replace stems that are there", **flag)
     text = "leave out mixtures whose stems are all there"

@@ -124,10 +124,15 @@ def use_session(args: argparse.Namespace) -> None:
     config = shipped.config_path(args.session)
     args.config = str(config)
     if args.output_path is None and args.mixture_input_path != "-":
-        is_native = args.mode == "evaluation" and args.stem_format == "native"
-        folder = SEPARATED if args.mode == "inference" else pathlib.Path("evaluation")
-        folder = pathlib.Path("evaluation-native") if is_native else folder
+        inference = args.mode == "inference"
+        folder = SEPARATED if inference else evaluation_folder(args.stem_format)
         args.output_path = folder / config.resolve().parent.name
+
+
+def evaluation_folder(stem_format: str | None) -> pathlib.Path:
+    """Where results go, by `--stem_format`, so that those of one replace no other's."""
+    is_model = stem_format in (None, "model")
+    return pathlib.Path("evaluation" if is_model else f"evaluation-{stem_format}")
 
 
 def is_at_scale(args: argparse.Namespace) -> bool:

@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 
-from sswavenet.console import streams
+from sswavenet.console import flags, streams
 from sswavenet.evaluation.run import Settings, Spread, evaluate
 from sswavenet.evaluation.store import fingerprint
 from sswavenet.separation.command import load_session
@@ -29,19 +29,20 @@ def evaluate_session(args: argparse.Namespace, spread: Spread | None = None) -> 
         config = config.replace(datasets=args.dataset_path)
     if args.print_model_summary:
         session.print_summary()
-    options = Options(
-        target_field_length=args.target_field_length, batch_size=args.batch_size
-    )
-    make_separate = functools.partial(session.separator, options=options)
-
     # Published scores are of the tracks as they are; this project's own, of its
     # sessions, of what the network hears.
-    is_native = args.stem_format == "native"
-    form = (
-        "their own rate and channels"
-        if is_native
-        else f"mono at {config.sample_rate} Hz"
+    stem_format = args.stem_format or "model"
+    options = Options(
+        target_field_length=args.target_field_length,
+        batch_size=args.batch_size,
+        stem_format=stem_format,
     )
+    make_separate = functools.partial(session.separator, options=options)
+    form = {
+        "model": f"mono at {config.sample_rate} Hz",
+        "native": "their own rate and channels",
+        "masks": "their own rate and channels, by masks",
+    }[stem_format]
     name = streams.printable(session.folder.resolve().name)
     results = evaluate(
         config,
@@ -51,12 +52,12 @@ def evaluate_session(args: argparse.Namespace, spread: Spread | None = None) -> 
         + ("" if args.precision == "float32" else f" in {args.precision}"),
         Settings(
             output_path=args.output_path
-            or session.folder / ("evaluation-native" if is_native else "evaluation"),
+            or session.folder / flags.evaluation_folder(args.stem_format),
             subset=args.subset,
             metrics=args.metrics,
             oracle=args.oracle,
             jobs=args.jobs or os.cpu_count() or 1,
-            native=is_native,
+            stem_format=stem_format,
         ),
         heading=[
             f"# Evaluation of the session {name}, task {config.task_name}",

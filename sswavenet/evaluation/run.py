@@ -48,9 +48,14 @@ class Settings:
     metrics: Sequence[str] = METRICS  # of `metrics.METRICS`; defaults to all
     oracle: bool = False  # whether to score the ideal ratio mask, too
     jobs: int = 1  # processes that compute BSS Eval
-    # Whether to score at the tracks' own rate and channels instead of in mono at the
-    # model's rate
-    native: bool = False
+    # "model": in mono at the model's rate; "native", "masks": at the tracks' own rate
+    # and channels, with the stems of `separation.options.Options`
+    stem_format: str = "model"
+
+    @property
+    def native(self) -> bool:
+        """Whether tracks are scored at their own rate and channels."""
+        return self.stem_format != "model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +95,9 @@ def evaluate(
         settings.metrics,
         {
             "task": config.task_name,
-            "sample_rate": "native" if settings.native else config.sample_rate,
+            "sample_rate": (
+                settings.stem_format if settings.native else config.sample_rate
+            ),
         },
         weights_hash,
     )

@@ -85,16 +85,16 @@ def make_options(args: argparse.Namespace) -> Options:
             "--original_framing depends on where the fragments begin, so that no part "
             "comes out as in the whole: expected it without --start and --duration"
         )
-    if args.original_framing and args.stem_format == "native":
+    if args.original_framing and args.stem_format in ("native", "masks"):
         raise UserError(
             "--original_framing gives stems at the model's rate: expected it without "
-            "--stem_format native"
+            f"--stem_format {args.stem_format}"
         )
     return Options(
         output_path=None if places.is_url(args.output_path) else args.output_path,
         stems=args.stems,
         complements=args.complement,
-        native=args.stem_format != "model",
+        stem_format=args.stem_format or "native",
         encoding=encoding,
         excerpt=excerpt,
         strict=args.strict,

@@ -59,7 +59,7 @@ def separate_file(
         source = open_source(
             mixture.path,
             config,
-            native=options.native and not options.original_framing,
+            "model" if options.original_framing else options.stem_format,
             strict=options.strict,
         )
         stack.enter_context(source)

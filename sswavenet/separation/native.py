@@ -95,16 +95,20 @@ def separate_array(
     estimate: Callable[[np.ndarray], np.ndarray],
     mixture: np.ndarray,
     sample_rate: int,
+    *,
+    masks: bool = False,
 ) -> dict[str, np.ndarray]:
     """Separate a mixture in memory, float32, (frames, channels) or (frames,).
 
     `estimate` runs the network, from what it hears, mono at the model's rate,
     (frames,), to (estimates, frames). Returns each stem by name, remainder included, in
     the same shape and at the same rate; they sum to the mixture. Those of a mono
-    mixture at the model's rate are the network's own.
+    mixture at the model's rate are the network's own, unless it is to be shared out by
+    `masks`, too.
     """
     channels = mixture.reshape(len(mixture), -1)
-    if sample_rate == config.sample_rate and channels.shape[1] == 1:
+    form = (sample_rate, channels.shape[1])
+    if form == (config.sample_rate, 1) and not masks:
         estimates = estimate(channels[:, 0])[..., np.newaxis]
     else:
         native = NativeMixture(

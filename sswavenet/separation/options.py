@@ -18,9 +18,10 @@ class Options:
     output_path: pathlib.Path | None = None
     stems: Sequence[str] | None = None  # names of those to write; defaults to all
     complements: bool = False  # write the mixture without each of them, too
-    # Write stems with the mixture's rate and channels, and not the model's, if the
-    # framing is not the original's; defaults to True
-    native: bool = True
+    # "native": stems with the mixture's rate and channels, by masks where these are not
+    # the model's; "masks": by masks in any case; "model": the network's own, as in the
+    # original framing. Defaults to "native"
+    stem_format: str = "native"
     # How the stems are stored; defaults to WAV files, `PCM_16`
     encoding: Encoding = Encoding()  # noqa: RUF009 (it is frozen)
     # Which part of each mixture to separate; defaults to all

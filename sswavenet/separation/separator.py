@@ -64,7 +64,7 @@ class Session:
         self.precision = precision
         self._has_started = False
         self._engine: Engine | None = None
-        self._separators: dict[int, Separate] = {}
+        self._separators: dict[int, Callable[..., dict[str, np.ndarray]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What other processes get: what is compiled and chosen, they make anew."""
@@ -82,7 +82,7 @@ class Session:
         return self.config.sample_rate
 
     def separate(
-        self, audio: ArrayLike, sample_rate: int
+        self, audio: ArrayLike, sample_rate: int, *, masks: bool = False
     ) -> dict[str, NDArray[np.float32]]:
         """Separate a mixture.
 
@@ -90,12 +90,14 @@ class Session:
             audio: floating-point samples, shape (frames,) or (frames, channels), full
                 scale 1.0.
             sample_rate: of the mixture, Hz.
+            masks: whether estimates share out one channel at the network's rate like
+                every other mixture. Defaults to False.
 
         Returns:
             Each stem by its name, in the shape of the mixture, float32. Together they
             sum to the mixture. The network hears the mean of the channels at its own
             rate, and its estimates share out every channel over the whole band; of one
-            channel at that rate they are the stems.
+            channel at that rate they are the stems, unless with `masks`.
 
         Raises:
             UserError: the audio or the rate cannot be used, or the memory is too
@@ -107,7 +109,7 @@ class Session:
         )  # samples
         if heard not in self._separators:
             self._separators[heard] = self.separator([heard])
-        stems = self._separators[heard](mixture, rate)
+        stems = self._separators[heard](mixture, rate, masks=masks)
         if not all(np.isfinite(stem).all() for stem in stems.values()):
             raise UserError("the network's output has NaN or infinity")
         return stems
@@ -137,7 +139,8 @@ class Session:
         """A function that separates arrays, framed seamlessly: `native.separate_array`.
 
         It is made for mixtures of these lengths, samples at `sample_rate`; longer ones
-        work, too. Of the options the target field's length and the batch size are used.
+        work, too. Of the options the target field's length, the batch size and whether
+        `stem_format` is "masks" are used.
         Raises UserError where what was given does not fit into the memory.
         """
         if self._engine is None:
@@ -153,7 +156,8 @@ class Session:
                 )
             )
 
-        return functools.partial(separate_array, self.config, estimate)
+        masks = options.stem_format == "masks"
+        return functools.partial(separate_array, self.config, estimate, masks=masks)
 
     def start(self, *, whole: bool = False) -> None:
         """Choose the backend, and log what runs: it, the weights, and the notice.

@@ -135,15 +135,14 @@ class NativeSource:
 
 
 def open_source(
-    path: os.PathLike, config: Config, *, native: bool, strict: bool = False
+    path: os.PathLike, config: Config, stem_format: str, *, strict: bool = False
 ) -> ModelSource | NativeSource:
     """Open a mixture's file; a context manager. A UserError if it cannot be read.
 
-    Native stems have its own rate and channels; those of a mono file at the model's
-    rate are the network's own in any case. A damaged file is refused if strict.
+    `stem_format` is that of `Options`: native stems of a mono file at the model's rate
+    are the network's own. A damaged file is refused if strict.
     """
     reader = ModelSource(path, sample_rate=config.sample_rate, strict=strict)
     form = (reader.source_rate, reader.source.channels)
-    if native and form != (config.sample_rate, 1):
-        return NativeSource(reader, config)
-    return reader
+    own = stem_format == "native" and form == (config.sample_rate, 1)
+    return reader if own or stem_format == "model" else NativeSource(reader, config)

@@ -81,7 +81,12 @@ def test_a_minus_alone_is_a_stream():
 
 
 @pytest.mark.parametrize(
-    ("form", "folder"), [("model", "evaluation"), ("native", "evaluation-native")]
+    ("form", "folder"),
+    [
+        ("model", "evaluation"),
+        ("native", "evaluation-native"),
+        ("masks", "evaluation-masks"),
+    ],
 )
 def test_an_evaluation_of_a_session_with_a_name_goes_to_the_current_folder(
     form, folder

@@ -88,11 +88,32 @@ def test_tracks_are_scored_at_their_own_rate_and_channels(tmp_path, rng, capsys)
     assert all(len(target["frames"]) == 2 for target in model["targets"])
 
 
+def test_masks_are_scored_of_tracks_that_are_mono_at_the_models_rate(tmp_path, rng):
+    """A network that puts out noise: masks of that leave some of the mixture."""
+    config = golden_config("multi-instrument").replace(datasets=str(tmp_path / "musdb"))
+    write_track(tmp_path / "musdb/test/mono", make_stems(rng, seconds=1.5))
+
+    def noise(heard):
+        return rng.standard_normal((3, len(heard))).astype("float32")
+
+    improvements = {}
+    for form in ("native", "masks"):
+        separate = functools.partial(
+            native.separate_array, config, noise, masks=form == "masks"
+        )
+        settings = Settings(tmp_path / form, metrics=("si_sdr",), stem_format=form)
+        evaluate(config, lambda lengths: separate, "x", settings, heading=["#"])  # noqa: B023
+        row = read_rows(tmp_path / form)["all", "model", "vocals"]
+        improvements[form] = float(row["SI-SDR improvement"])
+    assert improvements["native"] < -15
+    assert improvements["masks"] > -10
+
+
 def test_native_stems_are_scored_as_they_would_be_written(tmp_path, rng):
     """A network that gives each stem a quarter: so do its masks."""
     config = golden_config("multi-instrument").replace(datasets=str(tmp_path / "musdb"))
     write_track(tmp_path / "musdb/test/stereo", stereo_track(rng, 44100), rate=44100)
-    settings = Settings(tmp_path / "out", metrics=("si_sdr",), native=True)
+    settings = Settings(tmp_path / "out", metrics=("si_sdr",), stem_format="native")
 
     def quarters(heard):
         return np.stack([heard / 4] * len(config.task.estimates))

@@ -91,24 +91,25 @@ def separate():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("form", ["model", "native", "masks"])
 @pytest.mark.parametrize("rate", [16000, 44100, 8000])
 @pytest.mark.parametrize(
     ("start", "duration"), [(0.0, 0.013), (0.02, 0.01), (0.0313, None), (0.05, 60)]
 )
 def test_a_part_has_the_samples_of_the_whole(
-    native, rate, start, duration, separate, tmp_path, rng
+    form, rate, start, duration, separate, tmp_path, rng
 ):
     path = tmp_path / "song.wav"
-    soundfile.write(path, rng.uniform(-1, 1, (rate // 16, 2)), rate, "FLOAT")
-    _, whole = separate(path, tmp_path / "whole", native=native)
+    channels = 1 if form == "masks" else 2
+    soundfile.write(path, rng.uniform(-1, 1, (rate // 16, channels)), rate, "FLOAT")
+    _, whole = separate(path, tmp_path / "whole", stem_format=form)
     summary, part = separate(
         path,
         tmp_path / "part",
         excerpt=Excerpt(start, duration),
-        native=native,
+        stem_format=form,
     )
-    rate = rate if native else RATE
+    rate = RATE if form == "model" else rate
     first = round(start * rate)
     stop = None if duration is None else first + round(duration * rate)
     for stem, samples in part.items():

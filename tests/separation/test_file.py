@@ -117,7 +117,7 @@ def test_an_unknown_stem_is_refused(folder, tmp_path, config):
 @pytest.mark.parametrize("rate", [8000, 44100, 192000])
 def test_stems_have_the_models_rate_where_asked_for(rate, folder, tmp_path, config):
     soundfile.write(folder / "a.wav", np.zeros((rate // 10 + 1, 3)), rate)
-    run(folder, config, tmp_path, native=False)
+    run(folder, config, tmp_path, stem_format="model")
     file = soundfile.info(tmp_path / "out" / "a_bass.wav")
     assert (file.samplerate, file.channels) == (16000, 1)
     assert file.frames == -(-(rate // 10 + 1) * 16000 // rate)

@@ -168,7 +168,8 @@ def test_a_set_that_failed_leaves_nothing_in_any_format(
         (["--output_name=../{stem}"], "within the output folder"),
         (["--output_name={x}_{stem}"], "got {x}"),
         (["--start=1", "--original_framing"], "without --start and --duration"),
-        (["--original_framing", "--stem_format=native"], "without --stem_format"),
+        (["--original_framing", "--stem_format=native"], "without --stem_format nat"),
+        (["--original_framing", "--stem_format=masks"], "without --stem_format masks"),
     ],
 )
 def test_flags_of_formats_names_and_times_that_make_no_sense_are_refused(
@@ -342,7 +343,7 @@ def test_any_length_rate_channels_and_chunks_sum_to_the_mixture(
             Options(
                 output_path=place / "out",
                 encoding=Encoding(subtype=subtype),
-                native=kind == "native",
+                stem_format="model" if kind == "model" else "native",
                 original_framing=kind == "original",
                 target_field_length=field,
                 batch_size=batch_size,

@@ -89,6 +89,16 @@ def test_channels_that_hold_the_same_share_the_stems_of_one(session, rng):
         np.testing.assert_allclose(both[name][:, 1], stem, rtol=0, atol=1e-5)
 
 
+def test_masks_share_out_one_channel_like_each_of_two(session, rng):
+    mono = rng.uniform(-0.5, 0.5, 4000).astype("float32")
+    both = session.separate(np.stack([mono, mono], axis=1), session.sample_rate)
+    own = session.separate(mono, session.sample_rate)
+    masked = session.separate(mono, session.sample_rate, masks=True)
+    for name, stem in masked.items():
+        np.testing.assert_allclose(stem, both[name][:, 0], rtol=0, atol=1e-6)
+        assert np.abs(stem - own[name]).max() > 1e-3
+
+
 def test_a_stream_gives_the_same_stems(session, rng):
     mixture = rng.uniform(-0.5, 0.5, 300)
     stream = session.stream()
@@ -107,7 +117,7 @@ def test_similar_lengths_share_a_network(folder, monkeypatch):
 
     def make(session, lengths):
         made.extend(lengths)
-        return lambda mixture, rate: dict.fromkeys(session.stems, mixture / 4)
+        return lambda mixture, rate, masks: dict.fromkeys(session.stems, mixture / 4)
 
     monkeypatch.setattr(separator.Session, "separator", make)
     session = separator.load_session(folder)
@@ -150,7 +160,9 @@ def test_rates_that_cannot_be_used_are_refused(rate, session):
 
 def test_output_that_is_not_finite_is_refused(folder, monkeypatch):
     def make(session, lengths):
-        return lambda mixture, rate: dict.fromkeys(session.stems, mixture * np.inf)
+        return lambda mixture, rate, masks: dict.fromkeys(
+            session.stems, mixture * np.inf
+        )
 
     monkeypatch.setattr(separator.Session, "separator", make)
     with pytest.raises(UserError, match="network's output"):

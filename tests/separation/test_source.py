@@ -103,13 +103,24 @@ def test_field_and_batch_change_nothing(run, song):
 def test_a_mono_mixture_at_the_models_rate_gets_the_networks_own(run, song):
     mono = song[:, 0]
     _, native, _ = run(mono, CONFIG.sample_rate)
-    _, model, _ = run(mono, CONFIG.sample_rate, native=False)
+    _, model, _ = run(mono, CONFIG.sample_rate, stem_format="model")
     for name, stem in native.items():
         np.testing.assert_array_equal(stem, model[name])
 
 
+def test_masks_share_out_a_mono_mixture_like_each_of_two_channels(run, song):
+    mono = song[:, 0]
+    _, own, _ = run(mono, CONFIG.sample_rate)
+    _, masked, _ = run(mono, CONFIG.sample_rate, stem_format="masks")
+    _, both, _ = run(np.stack([mono, mono], axis=1), CONFIG.sample_rate)
+    for name, stem in masked.items():
+        np.testing.assert_allclose(stem, both[name][:, 1], rtol=0, atol=1e-6)
+        assert np.abs(stem - own[name]).max() > 1e-3
+    np.testing.assert_allclose(sum(masked.values()), mono, rtol=0, atol=1e-6)
+
+
 def test_the_networks_own_stems_are_mono_at_its_rate(run, song):
-    _, stems, rate = run(song, native=False)
+    _, stems, rate = run(song, stem_format="model")
     assert rate == CONFIG.sample_rate
     assert {stem.ndim for stem in stems.values()} == {1}
 
@@ -143,13 +154,13 @@ def test_channels_out_of_phase_are_heard_and_told(run, song, caplog):
 # Complements.
 
 
-@pytest.mark.parametrize("native", [True, False])
-def test_a_stem_and_the_mixture_without_it_sum_to_the_mixture(run, song, native):
-    rate = RATE if native else CONFIG.sample_rate
+@pytest.mark.parametrize("form", ["native", "model"])
+def test_a_stem_and_the_mixture_without_it_sum_to_the_mixture(run, song, form):
+    rate = RATE if form == "native" else CONFIG.sample_rate
     audio = np.rint(song / np.abs(song).max() * 2**12) / 2**15  # of 16 bits
-    if not native:
+    if form == "model":
         audio = audio[:, 0]
-    settings = {"stems": ("vocals", "bass"), "complements": True, "native": native}
+    settings = {"stems": ("vocals", "bass"), "complements": True, "stem_format": form}
     _, stems, _ = run(audio, rate, "PCM_16", encoding=Encoding(), **settings)
     assert list(stems) == ["vocals", "bass", "no_vocals", "no_bass"]
     for stem in ("vocals", "bass"):
@@ -203,17 +214,19 @@ def test_no_name_of_a_stem_is_told_which_there_are(text, infer, folder):
 
 
 @pytest.mark.parametrize(
-    ("rate", "channels", "native", "kind"),
+    ("rate", "channels", "stem_format", "kind"),
     [
-        (16000, 1, True, ModelSource),
-        (16000, 2, True, NativeSource),
-        (44100, 1, True, NativeSource),
-        (44100, 2, False, ModelSource),
+        (16000, 1, "native", ModelSource),
+        (16000, 1, "masks", NativeSource),
+        (16000, 2, "native", NativeSource),
+        (44100, 1, "native", NativeSource),
+        (44100, 2, "masks", NativeSource),
+        (44100, 2, "model", ModelSource),
     ],
 )
-def test_which_source_a_file_is(rate, channels, native, kind, tmp_path):
+def test_which_source_a_file_is(rate, channels, stem_format, kind, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros((100, channels)), rate)
-    with open_source(tmp_path / "a.wav", CONFIG, native=native) as source:
+    with open_source(tmp_path / "a.wav", CONFIG, stem_format) as source:
         assert type(source) is kind
         expected = (rate, channels) if kind is NativeSource else (16000, 1)
         assert (source.sample_rate, source.channels) == expected
@@ -221,10 +234,10 @@ def test_which_source_a_file_is(rate, channels, native, kind, tmp_path):
 
 def test_a_native_source_hears_what_a_mono_one_reads(tmp_path, song):
     soundfile.write(tmp_path / "a.wav", song, RATE, "FLOAT")
-    with open_source(tmp_path / "a.wav", CONFIG, native=False) as source:
+    with open_source(tmp_path / "a.wav", CONFIG, "model") as source:
         expected = np.concatenate(list(source.heard()))
         assert source.heard_length == len(expected)
-    with open_source(tmp_path / "a.wav", CONFIG, native=True) as source:
+    with open_source(tmp_path / "a.wav", CONFIG, "native") as source:
         heard = np.concatenate(list(source.heard()))
         assert source.heard_length == len(heard)
         assert source.length == len(song)
