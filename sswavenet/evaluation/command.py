@@ -52,7 +52,7 @@ def evaluate_session(args: argparse.Namespace, spread: Spread | None = None) -> 
         + ("" if args.precision == "float32" else f" in {args.precision}"),
         Settings(
             output_path=args.output_path
-            or session.folder / flags.evaluation_folder(args.stem_format),
+            or session.folder / flags.evaluation_folder(stem_format),
             subset=args.subset,
             metrics=args.metrics,
             oracle=args.oracle,
