@@ -194,7 +194,7 @@ class Separator:
         paths = mixture.stem_paths(output, self._stems)
         length, _ = read_header(mixture.path, self._config.sample_rate)
         longest = LONGEST * self._config.sample_rate
-        networks = self._networks(min(rounded_up(max(1, length)), longest))
+        networks = self._networks(min(rounded_up(length), longest))
         found = attempt(mixture, paths, output, networks, options, Silent())
         if self._store and found.status == SEPARATED:
             self._store.put_all({names[stem]: paths[stem] for stem in self._stems})

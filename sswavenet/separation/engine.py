@@ -29,6 +29,9 @@ BLOCKWISE_LEAST = 80000
 BLOCKWISE_CONTEXTS = 16  # that long is its target field, beyond the least
 MEMORY_BUDGET = 2 * 2**30
 
+# As long as any mixture may be, where it is not known how long they are.
+ANY_LENGTH = 10**9
+
 Frame = Callable[[int], Framing]  # the framing for a target field of so many samples
 Result = TypeVar("Result")
 
@@ -139,8 +142,9 @@ class BlockEngine(Engine):
 class Networks:
     """Gives the network for each mixture, a smaller one after the memory ran out.
 
-    Networks are built for mixtures of these lengths, in samples, and for longer ones.
-    Raises UserError where what was given does not fit into the memory.
+    Networks are built for mixtures of these lengths, in samples, 0 where one is not
+    known; longer ones work, too. Raises UserError where what was given does not fit
+    into the memory.
     """
 
     def __init__(
@@ -161,7 +165,10 @@ class Networks:
             # As in the original: what is not given comes from the config.
             field = field or self.config.target_field_length
             batch_size = batch_size or self.config.batch_size
-        longest = max([1, *mixture_lengths])
+        # Less than its context would save little, and cost much if a mixture is longer.
+        longest = max([2 * self.config.context_length, *mixture_lengths])
+        if not all(mixture_lengths):
+            longest = ANY_LENGTH
         framing, batch_size = engine.choose(self._frame, longest, field, batch_size)
         self._check_memory(framing, batch_size)
         self._build(framing, batch_size)

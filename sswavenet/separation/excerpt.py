@@ -32,6 +32,17 @@ class Excerpt:
         wanted = available if self.duration is None else round(self.duration * rate)
         return max(0, min(available, wanted))
 
+    def heard_length(self, length: int, rate: int, margin: int) -> int:
+        """Samples that are estimated of a mixture of so many, 0 where nobody knows.
+
+        `length` is 0 where that of the mixture is not known; `margin` is what the
+        network hears on either side of the part.
+        """
+        available = length - round(self.start * rate)
+        if self.is_whole or available <= 0:
+            return max(0, available)
+        return min(length, self.length(available, rate) + 2 * margin)
+
     def select(
         self, source: ModelSource | NativeSource, margin: int
     ) -> tuple[int, int]:

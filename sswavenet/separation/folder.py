@@ -62,7 +62,7 @@ def separate_all(
     mixtures, done = to_do(mixtures, options, stems)
     waiting = [mixture for mixture in mixtures if mixture not in done]
     lengths = [
-        options.excerpt.length(length - round(options.excerpt.start * rate), rate)
+        options.excerpt.heard_length(length, rate, engine.config.context_length)
         for length in some_lengths(waiting, rate)
     ]
     networks = Networks(engine, lengths, options)

@@ -36,13 +36,32 @@ def test_what_is_given_is_taken(make):
 
 @pytest.mark.parametrize("longest", [1, 2, 15999, 16000, 16001, 32001, 10**9])
 def test_a_chosen_field_is_no_longer_than_needed(longest):
-    network = Networks(WHOLE, [1, longest, 0])(longest)
+    network = Networks(WHOLE, [1, longest])(longest)
     shape = network.framing
+    longest = max(longest, 2 * CONTEXT)  # what the context alone takes
     assert network.batch_size == 1
     assert shape.target_field_length <= engine.PASS_LENGTH
     rounds = shape.num_fragments(longest)
     assert 0 <= rounds * shape.target_field_length - longest < rounds
     assert rounds == -(-longest // engine.PASS_LENGTH)
+
+
+@pytest.mark.parametrize("blockwise", [False, True])
+@pytest.mark.parametrize("lengths", [[0], [100, 0], [0, 10**5]])
+def test_an_unknown_length_may_be_any(lengths, blockwise):
+    """Else a song that does not say its length went through sample by sample."""
+    chosen = BlockEngine(CONFIG, build_predict, 1600, 2) if blockwise else WHOLE
+    most = engine.BLOCKWISE_LEAST if blockwise else engine.PASS_LENGTH
+    network = Networks(chosen, lengths)(10**6)
+    assert 0.9 * most < network.framing.target_field_length <= most
+
+
+@pytest.mark.parametrize("longest", [1, 100])
+def test_a_field_is_no_shorter_than_what_is_around_it(longest):
+    """A length that a header says too short then costs a constant, and no more."""
+    config = CONFIG.replace(dilations=9, num_stacks=4)
+    framing = Networks(Engine(config, build_predict), [longest])(10**6).framing
+    assert framing.target_field_length >= framing.input_length / 3
 
 
 def test_the_batch_size_is_chosen_for_a_given_field():

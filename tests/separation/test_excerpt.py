@@ -30,6 +30,17 @@ def test_lengths():
     assert not Excerpt(start=1).is_whole
 
 
+def test_what_is_heard_of_a_part_has_a_margin_and_may_be_unknown():
+    assert Excerpt().heard_length(1000, RATE, 50) == 1000
+    assert Excerpt(duration=0.05).heard_length(10000, RATE, 50) == 900
+    assert Excerpt(start=0.05).heard_length(1000, RATE, 50) == 300
+    assert Excerpt(duration=0.05).heard_length(850, RATE, 50) == 850
+    for excerpt in (Excerpt(), Excerpt(duration=1), Excerpt(start=1)):
+        assert excerpt.heard_length(0, RATE, 50) == 0
+    # The largest file may end before the part begins, and others not.
+    assert Excerpt(start=1).heard_length(RATE, RATE, 50) == 0
+
+
 @pytest.mark.parametrize("size", [1, 7, 100])
 @pytest.mark.parametrize(
     ("before", "seconds", "expected"),

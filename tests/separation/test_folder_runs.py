@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 import util
-from sswavenet.separation import inputs
+from sswavenet.separation import engine, inputs
 from sswavenet.separation.inputs import find_mixtures
 from tests.support import base_session, make_tone, stems_of, write_session, written
 
@@ -44,6 +44,63 @@ def test_a_run_into_the_input_folder_can_go_on(flags, infer, folder):
     assert [len(stem) for stem in stems_of(folder, "new")] == [70] * 4
     assert len(written(folder)) == 10
     assert before.items() <= times().items()
+
+
+@pytest.fixture
+def lengths(monkeypatch):
+    """What the network of a run is chosen for."""
+    found = []
+
+    class Noted(engine.Networks):
+        def __init__(self, network, mixture_lengths, options):
+            found.extend(mixture_lengths)
+            super().__init__(network, mixture_lengths, options)
+
+    monkeypatch.setattr("sswavenet.separation.folder.Networks", Noted)
+    return found
+
+
+def test_what_cannot_be_read_says_no_length_for_the_others(
+    infer, folder, tmp_path, lengths
+):
+    (folder / "junk.wav").write_bytes(bytes(5000))
+    make_tone(folder / "song.wav")
+    status, (line,) = infer(folder)
+    assert (status, lengths) == (1, [0])
+    assert "junk.wav" in line
+    assert [len(stem) for stem in stems_of(tmp_path / "out")] == [100] * 4
+
+
+def test_a_file_that_ends_before_a_part_says_no_length_for_the_others(
+    infer, folder, tmp_path, lengths
+):
+    make_tone(folder / "short.wav", 1600, channels=8)
+    make_tone(folder / "song.wav", 6400)
+    status, (line,) = infer(folder, "--start=0.1")
+    assert (status, lengths) == (1, [0])
+    assert "short.wav" in line
+    assert [len(stem) for stem in stems_of(tmp_path / "out")] == [4800] * 4
+
+
+def test_a_part_is_chosen_for_with_what_is_heard_beside_it(infer, folder, lengths):
+    make_tone(folder / "song.wav", 6400)
+    assert infer(folder, "--start=0.1", "--duration=0.1") == (0, [])
+    (length,) = lengths
+    assert 1600 < length < 1700
+
+
+def test_a_file_that_does_not_say_its_length_is_separated_to_the_end(
+    infer, folder, tmp_path, lengths, require_av
+):
+    path = folder / "song.flac"
+    make_tone(path, 6400)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # 36 bits of STREAMINFO, as a writer to a pipe leaves them
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    assert infer(folder) == (0, [])
+    assert lengths == [0]
+    assert [len(stem) for stem in stems_of(tmp_path / "out")] == [6400] * 4
 
 
 def test_a_run_for_fewer_stems_knows_all_of_an_earlier_one(infer, folder):
