@@ -15,11 +15,7 @@ MAX_CHANNELS = 64  # who gives more has probably given (channels, frames)
 
 def as_mixture(audio: ArrayLike) -> np.ndarray:
     """Audio (frames,) or (frames, channels) as float32, refused where it is none."""
-    samples = np.asarray(audio)
-    if not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(
-            f"expected floating-point samples, full scale 1.0, got {samples.dtype}"
-        )
+    samples = _as_samples(audio)
     if samples.ndim not in (1, 2) or not samples.size:
         raise UserError(
             "expected audio of shape (frames,) or (frames, channels), got "
@@ -29,6 +25,27 @@ def as_mixture(audio: ArrayLike) -> np.ndarray:
         raise UserError(
             f"expected audio of shape (frames, channels) with at most {MAX_CHANNELS} "
             f"channels, got {samples.shape}; audio.T turns (channels, frames) over"
+        )
+    return samples
+
+
+def as_piece(audio: ArrayLike) -> np.ndarray:
+    """A piece (frames,) of a stream as float32, perhaps empty, refused as a mixture."""
+    samples = _as_samples(audio)
+    if samples.ndim != 1:
+        raise UserError(f"expected samples of shape (frames,), got {samples.shape}")
+    return samples
+
+
+def _as_samples(audio: ArrayLike) -> np.ndarray:
+    """Finite samples of any shape as float32."""
+    try:
+        samples = np.asarray(audio)
+    except ValueError:
+        raise UserError("expected an array of samples, got none of one shape") from None
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise UserError(
+            f"expected floating-point samples, full scale 1.0, got {samples.dtype}"
         )
     with np.errstate(over="ignore"):  # infinity is refused below
         samples = samples.astype(np.float32)

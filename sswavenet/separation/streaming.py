@@ -16,6 +16,7 @@ from sswavenet.backend import cores
 from sswavenet.backend.choice import is_jax_on_processor
 from sswavenet.config.session import Config
 from sswavenet.separation import stream_fused
+from sswavenet.separation.arrays import as_piece
 from sswavenet.separation.framing import Progress
 from sswavenet.separation.gain import GainControl
 from util import UserError
@@ -173,9 +174,10 @@ class StreamingSeparator:
         """Add samples, any number of shape (frames,), full scale 1.0.
 
         Returns the stem samples that are finished now, in the order of `Task.stems`:
-        shape (stems, frames'), float32; frames' may be 0.
+        shape (stems, frames'), float32; frames' may be 0. Raises UserError where what
+        was given is no such samples, and goes on as if it had not been.
         """
-        samples = np.asarray(samples, np.float32)
+        samples = as_piece(samples)
         self._mixture = np.concatenate([self._mixture, samples])
         return self._advance(self._gain.amplify(samples))
 

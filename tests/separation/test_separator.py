@@ -144,6 +144,7 @@ def test_similar_lengths_share_a_network(folder, monkeypatch):
         (np.zeros((2, 1000)), "audio.T"),
         ([0.1, np.nan], "NaN or infinity"),
         ([1e300], "NaN or infinity"),
+        ([[0.1], [0.2, 0.3]], "samples"),
     ],
 )
 def test_audio_that_cannot_be_used_is_refused(audio, message, session):

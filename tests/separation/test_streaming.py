@@ -119,6 +119,36 @@ def test_latency_is_the_context_plus_the_block_plus_two_pieces_of_10_ms(rng):
         assert k - done <= separator.latency
 
 
+@pytest.mark.parametrize(
+    ("piece", "message"),
+    [
+        (np.zeros(10, np.int16), "floating-point samples"),
+        (np.zeros(10, complex), "floating-point samples"),
+        (None, "floating-point samples"),
+        (0.5, r"\(frames,\), got \(\)"),
+        (np.zeros((10, 1)), r"\(frames,\), got \(10, 1\)"),
+        ([[0.1], [0.2, 0.3]], "none of one shape"),
+        ([0.1, np.nan], "NaN or infinity"),
+        ([1e300], "NaN or infinity"),
+    ],
+)
+def test_pieces_that_cannot_be_used_are_refused_and_the_rest_goes_on(
+    piece, message, rng
+):
+    config = tiny_config("singing-voice")
+    weights, mixture = random_weights(config, rng), rng.standard_normal(50) / 10
+    found = []
+    for bad in ((), (piece,)):
+        separator = streaming.StreamingSeparator(config, weights, 8)
+        parts = [separator.push(mixture[:20])]
+        for each in bad:
+            with pytest.raises(UserError, match=message):
+                separator.push(each)
+        found.append([*parts, separator.push(mixture[20:]), separator.finish()])
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_an_empty_stream_has_empty_stems(rng):
     config = tiny_config("singing-voice")
     separator = streaming.StreamingSeparator(config, random_weights(config, rng), 8)
