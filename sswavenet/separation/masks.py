@@ -141,8 +141,8 @@ class NativeStems:
             first = self._first()
             part = slice(max(0, self._start - first), max(0, self._end - first))
             mixture = self._mixture[: count * hop][part]
-            spectra = self._windows.spectra(self._mixture, count)
             with np.errstate(over="ignore", invalid="ignore"):  # whoever writes checks
+                spectra = self._windows.spectra(self._mixture, count)
                 masked = self._overlapping.add(self._masks(count) * spectra)
             masked = masked[..., part].transpose(0, 2, 1)
             remainder = mixture - masked.sum(axis=0)

@@ -159,6 +159,12 @@ def test_rates_that_cannot_be_used_are_refused(rate, session):
         session.separate([0.5], rate)
 
 
+@pytest.mark.parametrize("shape", [(1000,), (1000, 2)])
+def test_samples_near_the_end_of_float32_are_refused_without_a_warning(shape, session):
+    with pytest.raises(UserError, match="NaN or infinity"):
+        session.separate(np.full(shape, 3e38), 16000, masks=True)
+
+
 def test_output_that_is_not_finite_is_refused(folder, monkeypatch):
     def make(session, lengths):
         return lambda mixture, rate, masks: dict.fromkeys(
