@@ -33,7 +33,7 @@ from util import UserError
 
 logger = logging.getLogger(__name__)
 
-Separate = Callable[[np.ndarray, int], "dict[str, np.ndarray]"]
+Separate = Callable[..., "dict[str, np.ndarray]"]  # as `native.separate_array`
 PRECISIONS = ("float32", "bfloat16", "highest")
 
 
@@ -64,7 +64,7 @@ class Session:
         self.precision = precision
         self._has_started = False
         self._engine: Engine | None = None
-        self._separators: dict[int, Callable[..., dict[str, np.ndarray]]] = {}
+        self._separators: dict[int, Separate] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What other processes get: what is compiled and chosen, they make anew."""
@@ -139,9 +139,9 @@ class Session:
         """A function that separates arrays, framed seamlessly: `native.separate_array`.
 
         It is made for mixtures of these lengths, samples at `sample_rate`; longer ones
-        work, too. Of the options the target field's length, the batch size and whether
-        `stem_format` is "masks" are used.
-        Raises UserError where what was given does not fit into the memory.
+        work, too. Of the options those of the framing are used, and whether
+        `stem_format` is "masks". Raises UserError where what was given does not fit
+        into the memory.
         """
         if self._engine is None:
             self._engine = self.engine()
