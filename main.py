@@ -105,7 +105,8 @@ def build_parser() -> parser.Parser:
         "--output_path",
         "where the stems go (default: separated/<name of the session>; with --config a "
         "new <session>/samples/samples_N) or the results of an evaluation (default: "
-        "evaluation/<name of the session>; with --config <session>/evaluation)",
+        "evaluation/<name of the session>; with --config <session>/evaluation; "
+        "evaluation-native, evaluation-masks with such a --stem_format)",
         type=parser.place,
         metavar="FOLDER",
     )
