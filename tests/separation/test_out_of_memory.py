@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sswavenet import checkpoints
+from sswavenet.backend import cores
 from sswavenet.config.document import parse_config
 from sswavenet.separation.engine import Engine
 from sswavenet.separation.folder import separate_all
@@ -108,6 +109,7 @@ sys.exit(main.main(sys.argv[1:]))
 @pytest.mark.slow
 @pytest.mark.keras3
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+@pytest.mark.skipif(cores.num_cores() < 2, reason="XLA aborts then, on one core")
 def test_a_process_with_little_memory_gets_the_same_stems(folder, tmp_path):
     """JAX itself fails to allocate: the head of this network is wide."""
     document = tiny_document()
