@@ -192,9 +192,10 @@ class Separator:
             mixture = dataclasses.replace(mixture, path=file, origin=job.place)
         output = folder / "stems" if isinstance(self._place, str) else self._place
         paths = mixture.stem_paths(output, self._stems)
-        length, _ = read_header(mixture.path, self._config.sample_rate)
-        longest = LONGEST * self._config.sample_rate
-        networks = self._networks(min(rounded_up(length), longest))
+        rate = self._config.sample_rate
+        length, _ = read_header(mixture.path, rate)
+        heard = options.excerpt.heard_length(length, rate, self._config.context_length)
+        networks = self._networks(min(rounded_up(heard), LONGEST * rate))
         found = attempt(mixture, paths, output, networks, options, Silent())
         if self._store and found.status == SEPARATED:
             self._store.put_all({names[stem]: paths[stem] for stem in self._stems})

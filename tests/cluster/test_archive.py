@@ -70,6 +70,22 @@ def test_a_store_and_folders_go_together(run, songs, memory, tmp_path):
     )
 
 
+def test_a_part_is_chosen_for_and_not_the_whole(run, songs, memory, monkeypatch):
+    chosen = []
+
+    class Noted(archive.Networks):
+        def __init__(self, engine, lengths, options):
+            chosen.extend(lengths)
+            super().__init__(engine, lengths, options)
+
+    monkeypatch.setattr(archive, "Networks", Noted)
+    words = ["memory://songs/a.wav", "--output_path", "memory://stems"]
+    assert run(*words) == 0
+    assert run(*words, "--start", "0.01", "--duration", "0.01", "--overwrite") == 0
+    whole, part = chosen
+    assert 160 < part < whole
+
+
 def test_a_single_object_is_separated(run, memory):
     url = "memory://songs/more/c d.wav"
     assert run(url, "--output_path", "memory://stems", "--format", "flac") == 0
