@@ -166,9 +166,9 @@ class Networks:
             field = field or self.config.target_field_length
             batch_size = batch_size or self.config.batch_size
         # Less than its context would save little, and cost much if a mixture is longer.
-        longest = max([2 * self.config.context_length, *mixture_lengths])
-        if not all(mixture_lengths):
-            longest = ANY_LENGTH
+        least = 2 * self.config.context_length
+        is_known = all(mixture_lengths)
+        longest = max([least, *mixture_lengths]) if is_known else ANY_LENGTH
         framing, batch_size = engine.choose(self._frame, longest, field, batch_size)
         self._check_memory(framing, batch_size)
         self._build(framing, batch_size)
