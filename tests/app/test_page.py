@@ -123,21 +123,18 @@ def test_what_plays_is_what_was_separated(visitor, song):
 def test_what_is_no_audio_is_refused(visitor, tmp_path, song):
     path = tmp_path / "notes.mp3"
     path.write_text("No song at all.\n" * 100)
-    before = set(visitor.server.files)  # what other tests brought and no page asked for
+
+    def uploads():
+        files = visitor.server.files
+        return {path for path in files if path.parent.name == "uploads"}
+
+    before = uploads()  # what other tests brought and no page asked for
     visitor.upload(path)
     assert visitor.problem.startswith("notes.mp3: expected an audio file")
     assert str(visitor.server.temporary) not in visitor.problem
     visitor.button("Separate").click()
     visitor.page.get_by_text("expected a song first").wait_for()
-    wait_until(
-        lambda: (
-            not any(
-                path.parent.name == "uploads"
-                for path in {*visitor.server.files} - before
-            )
-        ),
-        "the file is gone",
-    )
+    wait_until(lambda: uploads() <= before, "the file is gone")
     visitor.page.get_by_label("Clear").first.click()
     visitor.upload(song)
     visitor.separate()
