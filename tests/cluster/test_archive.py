@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sswavenet.cluster import archive, command
 from sswavenet.cluster.archive import Job
 from sswavenet.cluster.storage import Store
+from sswavenet.separation.engine import Networks
 from sswavenet.separation.report import SEPARATED, FileReport
 from tests.cluster.conftest import SAME_ROUNDING, STEMS, contents, report
 from util import UserError
@@ -73,7 +74,7 @@ def test_a_store_and_folders_go_together(run, songs, memory, tmp_path):
 def test_a_part_is_chosen_for_and_not_the_whole(run, songs, memory, monkeypatch):
     chosen = []
 
-    class Noted(archive.Networks):
+    class Noted(Networks):
         def __init__(self, engine, lengths, options):
             chosen.extend(lengths)
             super().__init__(engine, lengths, options)
