@@ -40,11 +40,16 @@ help: ## list the targets
 
 .venv: .venv/installed ## the environment of the main backend (Python >= 3.11)
 
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.txt
 	@if [ -z "$(PYTHON)" ]; then echo "make: needs Python 3.11 or newer as python3," \
 		"python3.11, ... or PYTHON=/path/to/python" >&2; exit 1; fi
 	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	$(RUN) -m pip install --quiet -r requirements.txt
+	touch $@
+
+# What the checks need on top.
+.venv/dev-installed: .venv/installed requirements-dev.txt
+	$(RUN) -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
 .venv-theano: .venv-theano/installed ## the environment of the Theano backend
@@ -74,14 +79,14 @@ app: .venv/app-installed ## a page in the browser: drop a song, listen to its st
 	touch $@
 
 # What --cluster and URLs of stores need, and a store to test them with.
-.venv/cluster-installed: .venv/installed requirements-cluster.txt \
+.venv/cluster-installed: .venv/dev-installed requirements-cluster.txt \
 		requirements-cluster-test.txt
 	$(RUN) -m pip install --quiet -r requirements-cluster.txt \
 		-r requirements-cluster-test.txt
 	touch $@
 
 # Jupyter's kernel and what runs notebooks in it, for the test of examples/.
-.venv/notebook-installed: .venv/installed requirements-notebook.txt
+.venv/notebook-installed: .venv/dev-installed requirements-notebook.txt
 	$(RUN) -m pip install --quiet -r requirements-notebook.txt
 	touch $@
 
@@ -89,7 +94,7 @@ app: .venv/app-installed ## a page in the browser: drop a song, listen to its st
 test-app: .venv/app-tests-installed ## the page's tests, in a browser
 	$(RUN) -m pytest --require_browser tests/app
 
-.venv/app-tests-installed: .venv/app-installed requirements-app-test.txt
+.venv/app-tests-installed: .venv/dev-installed .venv/app-installed requirements-app-test.txt
 	command -v chromium >/dev/null || { $(SUDO) apt-get update && \
 		$(SUDO) apt-get install --yes --no-install-recommends chromium; }
 	$(RUN) -m pip install --quiet -r requirements-app-test.txt
@@ -99,13 +104,13 @@ test-app: .venv/app-tests-installed ## the page's tests, in a browser
 # One process a core; each takes over what another has not begun.
 PYTEST := $(RUN) -m pytest --numprocesses auto --dist worksteal
 
-test: .venv ## lint, format, types and tests
+test: .venv/dev-installed ## lint, format, types and tests
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 	$(PYTEST)
 
-test-quick: .venv ## the tests that are not marked slow
+test-quick: .venv/dev-installed ## the tests that are not marked slow
 	$(PYTEST) -m "not slow"
 
 test-theano: .venv-theano ## the backend-independent tests on Keras 2.3.1 and Theano
