@@ -81,14 +81,17 @@ constexpr int64_t kTerms = Half ? 2 : 1;
 
 template <bool Half>
 INLINE Vec AddProduct(Vec sum, float value, Vec row) {
+  // For their intrinsics GCC 12 moves each sum to and fro.
 #if defined(FLOAT16)
-  if constexpr (Half) {  // for the intrinsic GCC 12 moves each sum to and fro
+  if constexpr (Half) {
     asm("vfmadd231ph %1, %2, %0" : "+v"(sum) : "v"(row), "v"(_mm512_set1_ps(value)));
     return sum;
   }
 #elif defined(__AVX512BF16__)
-  if constexpr (Half)
-    return _mm512_dpbf16_ps(sum, (__m512bh)row, (__m512bh)_mm512_set1_ps(value));
+  if constexpr (Half) {
+    asm("vdpbf16ps %1, %2, %0" : "+v"(sum) : "v"(row), "v"(_mm512_set1_ps(value)));
+    return sum;
+  }
 #endif
   return sum + value * row;
 }
