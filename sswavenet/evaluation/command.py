@@ -47,9 +47,10 @@ def evaluate_session(args: argparse.Namespace, spread: Spread | None = None) -> 
     results = evaluate(
         config,
         make_separate,
-        # Never reuse scores computed at another precision.
+        # Never reuse scores computed at another precision, or of other stems.
         fingerprint(checkpoint.weights)
-        + ("" if args.precision == "float32" else f" in {args.precision}"),
+        + ("" if args.precision == "float32" else f" in {args.precision}")
+        + (" by masks" if stem_format == "masks" else ""),
         Settings(
             output_path=args.output_path
             or session.folder / flags.evaluation_folder(stem_format),
@@ -57,7 +58,7 @@ def evaluate_session(args: argparse.Namespace, spread: Spread | None = None) -> 
             metrics=args.metrics,
             oracle=args.oracle,
             jobs=args.jobs or os.cpu_count() or 1,
-            stem_format=stem_format,
+            native=stem_format != "model",
         ),
         heading=[
             f"# Evaluation of the session {name}, task {config.task_name}",

@@ -48,14 +48,7 @@ class Settings:
     metrics: Sequence[str] = METRICS  # of `metrics.METRICS`; defaults to all
     oracle: bool = False  # whether to score the ideal ratio mask, too
     jobs: int = 1  # processes that compute BSS Eval
-    # "model": in mono at the model's rate; "native", "masks": at the tracks' own rate
-    # and channels, with the stems of `separation.options.Options`
-    stem_format: str = "model"
-
-    @property
-    def native(self) -> bool:
-        """Whether tracks are scored at their own rate and channels."""
-        return self.stem_format != "model"
+    native: bool = False  # at the tracks' own rate and channels; or mono at the model's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Results:
 def evaluate(
     config: Config,
     make_separate: Callable[[Sequence[int]], Separate],
-    weights_hash: str,
+    made_by: str,
     settings: Settings,
     *,
     heading: Sequence[str],
@@ -80,9 +73,9 @@ def evaluate(
 
     A track that cannot be used is logged as an error and listed in the summary, below
     the paragraphs of `heading`. `make_separate` makes the separating function for
-    tracks of given lengths; it is not called where all scores are there. `weights_hash`
-    is the `fingerprint` of the weights. With `spread` tracks are scored where it takes
-    them, each by a `scorer.TrackScorer`. Raises UserError where nothing can be
+    tracks of given lengths; it is not called where all scores are there. `made_by`
+    tells what it makes from what others make. With `spread` tracks are scored where it
+    takes them, each by a `scorer.TrackScorer`. Raises UserError where nothing can be
     evaluated with these settings.
     """
     _check(settings)
@@ -95,11 +88,9 @@ def evaluate(
         settings.metrics,
         {
             "task": config.task_name,
-            "sample_rate": (
-                settings.stem_format if settings.native else config.sample_rate
-            ),
+            "sample_rate": "native" if settings.native else config.sample_rate,
         },
-        weights_hash,
+        made_by,
     )
     found: dict[str, dict[str, Any]] = {method: {} for method in methods}
     files = {track.name: track.files for track in tracks}

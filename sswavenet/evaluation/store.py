@@ -47,8 +47,8 @@ class ScoreStore:
     metrics: Sequence[str]  # of `metrics.METRICS`
     # What the scores depend on, of every track and method (task, rate)
     facts: dict[str, Any]
-    # `fingerprint` of the weights, on which the method `model` alone depends
-    weights_hash: str
+    # Tells one network and what it does from others: for the method `model` alone
+    made_by: str
 
     def path(self, method: str, track: str) -> pathlib.Path:
         """Where the scores of a track lie."""
@@ -58,7 +58,7 @@ class ScoreStore:
         return {
             "version": SCORES_VERSION,
             "files": files,
-            "weights": self.weights_hash if method == "model" else None,
+            "weights": self.made_by if method == "model" else None,
             **self.facts,
         }
 

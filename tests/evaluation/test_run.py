@@ -101,7 +101,7 @@ def test_masks_are_scored_of_tracks_that_are_mono_at_the_models_rate(tmp_path, r
         masks = form == "masks"
         separate = functools.partial(native.separate_array, config, noise, masks=masks)
         make = functools.partial(lambda separate, lengths: separate, separate)
-        settings = Settings(tmp_path / form, metrics=("si_sdr",), stem_format=form)
+        settings = Settings(tmp_path / form, metrics=("si_sdr",), native=True)
         evaluate(config, make, "x", settings, heading=["#"])
         row = read_rows(tmp_path / form)["all", "model", "vocals"]
         improvements[form] = float(row["SI-SDR improvement"])
@@ -113,7 +113,7 @@ def test_native_stems_are_scored_as_they_would_be_written(tmp_path, rng):
     """A network that gives each stem a quarter: so do its masks."""
     config = golden_config("multi-instrument").replace(datasets=str(tmp_path / "musdb"))
     write_track(tmp_path / "musdb/test/stereo", stereo_track(rng, 44100), rate=44100)
-    settings = Settings(tmp_path / "out", metrics=("si_sdr",), stem_format="native")
+    settings = Settings(tmp_path / "out", metrics=("si_sdr",), native=True)
 
     def quarters(heard):
         return np.stack([heard / 4] * len(config.task.estimates))

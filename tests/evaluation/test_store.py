@@ -55,6 +55,23 @@ def test_scores_of_another_precision_are_made_anew(multi_instrument, tree, capsy
         assert f"computed in {precision}." in shown.out
 
 
+@pytest.mark.slow
+def test_stems_of_another_form_are_scored_and_the_mixture_is_not_again(
+    multi_instrument, tree, tmp_path
+):
+    def states(form):
+        flags = ("--metrics", "si_sdr", "--output_path", str(tmp_path / "out"))
+        assert run(multi_instrument, tree, *flags, "--stem_format", form) == 0
+        return {
+            method: (tmp_path / "out" / method / "test" / "first.json").stat().st_ino
+            for method in ("model", "mixture")
+        }
+
+    native, masks = states("native"), states("masks")
+    assert native["mixture"] == masks["mixture"]
+    assert native["model"] != masks["model"]
+
+
 def scored_store(folder, stems=STEMS):
     """A store with the scores of one track, all metrics, and what they are."""
     store = ScoreStore(folder, "test", stems, METRICS, {}, "x")
