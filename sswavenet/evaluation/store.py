@@ -19,6 +19,7 @@ import util
 from sswavenet.evaluation.metrics import BSS_METRICS, METRICS
 
 SCORES_VERSION = 3
+SCORES = {"bss": "frames", "si_sdr": "si_sdr"}  # where a target holds a metric's scores
 
 
 def fingerprint(weights: dict[str, np.ndarray]) -> str:
@@ -70,25 +71,32 @@ class ScoreStore:
         `files` is the `state_of_files` of the track. None where there are no targets,
         where a metric is missing in them, or where the file is spoiled.
         """
+        targets, metrics = self._found(method, track, files)
+        return targets if set(self.metrics) <= metrics else None
+
+    def _found(
+        self, method: str, track: str, files: dict[str, list[int]]
+    ) -> tuple[list[dict[str, Any]], set[str]]:
+        """Targets that still hold, and the metrics in them; both empty without."""
         try:
             document = util.read_json(self.path(method, track))
-            missing = set(self.metrics) - set(document["metrics"])
-            if missing or document["made_from"] != self._made_from(method, files):
-                return None
-            self._check(document["targets"])
+            targets, metrics = document["targets"], set(document["metrics"])
+            if document["made_from"] == self._made_from(method, files):
+                self._check(targets, metrics)
+                return targets, metrics
         except (AttributeError, LookupError, TypeError, ValueError):
-            return None
-        return document["targets"]
+            pass
+        return [], set()
 
-    def _check(self, targets: Any) -> None:
+    def _check(self, targets: Any, metrics: set[str]) -> None:
         """See that targets are what `metrics.score_stems` makes; else some error."""
         if [target["name"] for target in targets] != list(self.stems):
             raise ValueError
         for target in targets:
             numbers = [target["level_db"]]
-            if "si_sdr" in self.metrics:
+            if "si_sdr" in metrics:
                 numbers.append(target["si_sdr"])
-            if "bss" in self.metrics:
+            if "bss" in metrics:
                 windows = [frame["metrics"] for frame in target["frames"]]
                 numbers += [window[m] for window in windows for m in BSS_METRICS]
             reasons = target["left_out"]
@@ -106,12 +114,27 @@ class ScoreStore:
         files: dict[str, list[int]],
         targets: list[dict[str, Any]],
     ) -> None:
-        """Write a track's targets; a UserError where the folder cannot be written."""
+        """Write a track's targets, and keep other metrics' scores that still hold.
+
+        Raises UserError where the folder cannot be written.
+        """
+        old, there = self._found(method, track, files)
+        kept = there & set(METRICS) - set(self.metrics)
+        metrics = kept | set(self.metrics)
+        if kept:
+            targets = [
+                {
+                    **target,
+                    **{SCORES[metric]: before[SCORES[metric]] for metric in kept},
+                    "left_out": {**before["left_out"], **target["left_out"]},
+                }
+                for target, before in zip(targets, old)
+            ]
         document: dict[str, Any] = {
             "targets": targets,
-            "metrics": sorted(self.metrics),
+            "metrics": sorted(metrics),
             "made_from": self._made_from(method, files),
         }
-        if "bss" in self.metrics:
+        if "bss" in metrics:
             document["museval_version"] = importlib.metadata.version("museval")
         util.write_json(self.path(method, track), document)

@@ -137,7 +137,7 @@ def summarize(
     return rows
 
 
-def left_out_lines(found: Found) -> list[str]:
+def left_out_lines(found: Found, metrics: Sequence[str]) -> list[str]:
     """What does not count and why, a line for each metric, stem and reason."""
     names = {"bss": "BSS Eval", "si_sdr": "SI-SDR"}
     methods: dict[tuple[str, str, str], list[str]] = {}
@@ -145,6 +145,8 @@ def left_out_lines(found: Found) -> list[str]:
         for track, targets in tracks.items():
             for target in targets:
                 for metric, reason in target["left_out"].items():
+                    if metric not in metrics:
+                        continue
                     what = f"{names[metric]} of {target['name']}"
                     methods.setdefault((what, reason, track), []).append(method)
     places: dict[str, list[str]] = {}
@@ -208,7 +210,7 @@ def write_report(
     }
     rows = summarize(found, stems, metrics, len(failed))
     paragraphs = [*heading, *_paragraphs(rows, found[BASELINE], metrics, len(failed))]
-    left_out = left_out_lines(found)
+    left_out = left_out_lines(found, metrics)
     left_out += [f"- no scores, {track}: {reason}" for track, reason in failed.items()]
     if left_out:
         paragraphs += ["Left out:", "\n".join(left_out)]

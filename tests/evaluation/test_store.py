@@ -88,6 +88,29 @@ def test_scores_are_read_back(tmp_path):
     assert json.dumps(found, sort_keys=True) == json.dumps(targets, sort_keys=True)
 
 
+def test_scores_of_one_metric_stay_where_another_is_scored(tmp_path):
+    def store(*metrics):
+        return ScoreStore(tmp_path, "test", ["drums"], metrics, {}, "x")
+
+    def target(level_db, **scores):
+        return {"name": "drums", "level_db": level_db, "gain_db": 0.0, **scores}
+
+    window = {"metrics": dict.fromkeys(("SDR", "ISR", "SIR", "SAR"), 2.0)}
+    frames = target(-3.0, frames=[window], left_out={"bss": "silent estimate"})
+    single = target(-3.0, frames=[], left_out={"si_sdr": "no"}, si_sdr=math.nan)
+    store("bss").write("model", "a", {}, [frames])
+    assert store("si_sdr").read("model", "a", {}) is None
+    store("si_sdr").write("model", "a", {}, [single])
+    (found,) = store("si_sdr", "bss").read("model", "a", {})
+    assert found["frames"] == [window]
+    assert math.isnan(found["si_sdr"])
+    assert found["left_out"] == {"bss": "silent estimate", "si_sdr": "no"}
+    # Not those that were made from other things.
+    other = ScoreStore(tmp_path, "test", ["drums"], ("si_sdr",), {}, "y")
+    other.write("model", "a", {}, [single])
+    assert store("bss").read("model", "a", {}) is None
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -89,6 +89,15 @@ def test_a_song_without_sound_is_not_balanced():
     assert is_balanced([make_target("vocals", 0, 3, [0])] * 2)
 
 
+def test_what_was_left_out_of_a_metric_that_is_not_asked_for_is_not_told(tmp_path):
+    targets = [make_target("vocals", -3.0, 2.0, [math.nan])]
+    targets[0]["left_out"] = {"bss": "silent estimate"}
+    found = {method: {"song": targets} for method in ("model", "mixture")}
+    for metrics, told in ((("si_sdr",), False), (("si_sdr", "bss"), True)):
+        text = write_report(tmp_path, found, ("vocals",), metrics, heading=["#"])
+        assert ("silent estimate" in text) is told
+
+
 def test_names_that_are_no_text_are_reported(tmp_path):
     text = write_report(
         tmp_path,
