@@ -26,10 +26,17 @@ from sswavenet.musdb.augmentation import Track
 from sswavenet.musdb.check import check_dataset, part_of
 from util import UserError
 
+try:
+    import resource
+except ImportError:  # not a Unix
+    resource = None  # type: ignore[assignment]
+
 logger = logging.getLogger(__name__)
 
 # How often a place is drawn again whose rows do not fit what a mixed fragment has.
 MAX_TRIES = 100
+# Open files besides those of the tracks that are not in memory.
+OTHER_FILES = 200
 
 Part = tuple[Track, int, int]  # track, row, and where in it the fragment starts
 
@@ -106,6 +113,7 @@ class Dataset:
         order = np.random.default_rng(self.config.seed).permutation(count)
         num_in_memory = round(self.config.in_memory_percentage * count)
         in_memory = set(order[:num_in_memory].tolist())
+        _allow_files(count - num_in_memory + OTHER_FILES)
         number = 0
         for subset, sets in places.items():
             opened: list[Track] = []
@@ -219,3 +227,14 @@ class Dataset:
                 missing = [stem for stem in missing if stem not in stems]
             tries -= 1
         return [] if missing else parts
+
+
+def _allow_files(count: int) -> None:
+    """Let this process have so many files open, as far as the system allows it."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        count = min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

@@ -1,5 +1,8 @@
 """The draw of fragments."""
 
+import pathlib
+import resource
+
 import numpy as np
 import pytest
 import soundfile
@@ -159,3 +162,18 @@ def test_vocals_without_a_segment_are_drawn_as_a_whole(
     starts = fragment_starts(config, targets[2])
     assert starts.min() < 400
     assert starts.max() > NUM_FRAMES - config.input_length - 400
+
+
+def test_more_tracks_than_files_may_be_open_are_drawn_from(make_config, load, tmp_path):
+    length = tiny_config().input_length
+    folder = write_same(tmp_path / "set", gated_stems([], length), num_tracks=90)
+    config = make_config(folder, in_memory_percentage=0.0)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(list(pathlib.Path("/dev/fd").iterdir())) + 60
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        dataset = load(config, subsets=("train", "validation"))
+        inputs, _ = draw_many(dataset, 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert inputs.shape == (10, length)
