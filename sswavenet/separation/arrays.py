@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sswavenet.sound.choice import MAX_RATE
+from sswavenet.sound.loudness import check_samples
 from util import UserError
 
 MAX_CHANNELS = 64  # who gives more has probably given (channels, frames)
@@ -49,8 +50,7 @@ def _as_samples(audio: ArrayLike) -> np.ndarray:
         )
     with np.errstate(over="ignore"):  # infinity is refused below
         samples = samples.astype(np.float32)
-    if not np.isfinite(samples).all():
-        raise UserError("expected finite samples, got NaN or infinity")
+    check_samples(samples)
     return samples
 
 

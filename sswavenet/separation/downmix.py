@@ -70,20 +70,19 @@ class Downmix:
         channels = [channel[:, np.newaxis] for channel in audio.T]
         total = np.zeros((WINDOWS_OF_PART, self._windows.num_bins), np.complex64)
         powers = np.zeros(total.shape, np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever hears it checks
+        for channel in channels:
+            (spectra,) = self._windows.spectra(channel, WINDOWS_OF_PART)
+            powers += _power(spectra)
+            total += spectra
+        lost = _power(total) < LOST * powers
+        change = np.zeros_like(total)
+        if powers[lost].sum() > CANCELLED * powers.sum():
             for channel in channels:
                 (spectra,) = self._windows.spectra(channel, WINDOWS_OF_PART)
-                powers += _power(spectra)
-                total += spectra
-            lost = _power(total) < LOST * powers
-            change = np.zeros_like(total)
-            if powers[lost].sum() > CANCELLED * powers.sum():
-                for channel in channels:
-                    (spectra,) = self._windows.spectra(channel, WINDOWS_OF_PART)
-                    against = (change * spectra.conj()).real < 0
-                    change += np.where(against, -spectra, spectra)
-                change = (change - total) / np.float32(audio.shape[1])
-                self.turned_length += wanted.stop - wanted.start
+                against = (change * spectra.conj()).real < 0
+                change += np.where(against, -spectra, spectra)
+            change = (change - total) / np.float32(audio.shape[1])
+            self.turned_length += wanted.stop - wanted.start
         return to_mono(audio[wanted]) + overlapping.add(change)[wanted]
 
 

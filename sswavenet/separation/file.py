@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 import pathlib
-from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Sequence
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def separate_file(
                 for name, path in temporaries.items()
             }
             # While one part is written the next is computed, and the one after read.
-            blocks = files.enter_context(prefetch(_finite(source.heard()), PREFETCHED))
+            blocks = files.enter_context(prefetch(source.heard(), PREFETCHED))
             estimated = estimate_blocks(
                 blocks,
                 network,
@@ -150,13 +150,6 @@ def prefetch(items: Iterable, count: int = 1) -> contextlib.closing[Generator]:
                     future.cancel()
 
     return contextlib.closing(run())
-
-
-def _finite(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    for block in blocks:
-        if not np.isfinite(block).all():
-            raise UserError("expected finite samples, got NaN or infinity")
-        yield block
 
 
 def _written(

@@ -19,6 +19,7 @@ from sswavenet.separation import stream_fused
 from sswavenet.separation.arrays import as_piece
 from sswavenet.separation.framing import Progress
 from sswavenet.separation.gain import GainControl
+from sswavenet.sound.loudness import check_samples
 from util import UserError
 
 # Samples of a block: few enough for a layer's channels to stay in the cache of one
@@ -229,8 +230,7 @@ def pipe(
         whole = len(data) // 4 * 4
         data, rest = data[:whole], data[whole:]
         samples = np.frombuffer(data, np.float32)
-        if not np.isfinite(samples).all():
-            raise UserError("expected finite samples on stdin, got NaN or infinity")
+        check_samples(samples, "stdin: ")
         put_out(separator.push(samples))
     if rest:
         raise UserError(

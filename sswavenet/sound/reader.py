@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sswavenet.sound.choice import open_decoder
+from sswavenet.sound.loudness import check_samples
 from sswavenet.sound.pcm import UnreadableError
 from sswavenet.sound.phase import Cancellation
 from sswavenet.sound.resampling import FILTER_REACH, rate_problem, resample, to_mono
@@ -122,6 +123,7 @@ class AudioReader:
                 break
             piece = piece[: None if wanted is None else wanted - got]
             got += len(piece)
+            check_samples(piece, f"{self.path}: ")
             if self.channels > 1:
                 self._cancellation.add(piece)
             yield piece

@@ -77,6 +77,10 @@ def put_nan(path):
     soundfile.write(str(path), audio, rate, "FLOAT")
 
 
+def put_loud(path):
+    soundfile.write(str(path), np.full(12000, 1e20), 16000, "FLOAT")
+
+
 def put_shorter(path):
     audio, rate = soundfile.read(str(path), dtype="float32")
     soundfile.write(str(path), audio[:-7], rate, "FLOAT")
@@ -95,9 +99,10 @@ def put_empty(path):
         (put_empty, "expected an audio file"),
         (put_pipe, "got: a folder, a pipe or a device"),
         (put_nan, "NaN"),
+        (put_loud, "samples of at most 1e"),
         (put_shorter, "11993 samples at 16000 Hz, but the mixture has 12000"),
     ],
-    ids=["dead link", "cut short", "text", "empty", "pipe", "NaN", "shorter"],
+    ids=["dead link", "cut short", "text", "empty", "pipe", "NaN", "loud", "shorter"],
 )
 def test_check_names_the_broken_file(tree, make_config, check, load, damage, words):
     path = own(tree / "train" / TRAIN_NAMES[3]) / "bass.wav"

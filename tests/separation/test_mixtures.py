@@ -54,6 +54,10 @@ BAD = {
         lambda path: soundfile.write(path, [0.1, np.inf], 16000, "DOUBLE"),
         "expected finite samples",
     ),
+    "samples near the end of float32": (
+        lambda path: soundfile.write(path, [[0.1, -3e38]], 44100, "FLOAT"),
+        "expected samples of at most 1e+10 (full scale is 1), got one of 3e+38",
+    ),
     "a rate of 767,999 Hz": (
         lambda path: soundfile.write(path, [0.1] * 9, 767_999),
         "expected a usual sample rate, got 767999 Hz: the filter",

@@ -248,7 +248,7 @@ def test_pipe_refuses_samples_that_are_not_finite(spoiled, place):
     samples = np.ones(4, np.float32)
     samples[place] = spoiled
     sink = io.BytesIO()
-    with pytest.raises(UserError, match="expected finite samples on stdin"):
+    with pytest.raises(UserError, match="stdin: expected finite samples"):
         streaming.pipe(Echo(1.0), io.BytesIO(samples.tobytes()).read1, sink.write)
     assert len(sink.getvalue()) == place // 2 * 8  # the blocks before
 

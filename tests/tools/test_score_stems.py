@@ -40,7 +40,7 @@ def test_scores_are_those_of_the_formula(song, tmp_path, rng, capsys):
     ("rate", "channels", "value", "message"),
     [
         (8000, 1, 0.1, "has 64000 samples, its reference has 32000"),
-        (16000, 1, np.nan, "has samples that are not finite"),
+        (16000, 1, np.nan, "expected finite samples"),
     ],
 )
 def test_what_is_no_stem_is_not_scored(
