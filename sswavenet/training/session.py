@@ -60,8 +60,10 @@ def train(
     session = pathlib.Path(config.session_path)
     # These refuse before the work what they would after it.
     places.check_place(session / "config.json")
-    _source(session, load_checkpoint)
+    source, convention = _source(session, load_checkpoint, kernel_convention)
     checkpoints.check_session(session, config)
+    if source is not None:
+        checkpoints.read_checkpoint(source, config, convention)
     compiled_precision(config, precision)
     dataset = Dataset(config)
     dataset.load(("train", "validation"), progress=sys.stderr.isatty())
@@ -80,14 +82,13 @@ def train(
     with contextlib.ExitStack() as stack:
         if trainer.process == 0:
             stack.enter_context(util.locked(session, what="a training"))
-        source = _source(session, load_checkpoint)  # now that nobody else trains there
+        # Again, now that nobody else trains there.
+        source, convention = _source(session, load_checkpoint, kernel_convention)
         if source is not None:
-            named = load_checkpoint is None or source == pathlib.Path(load_checkpoint)
             trainer.restore(
                 source,
                 weights_only=not checkpoints.is_of(session, source),
-                # Of the file that it was given with; what this session wrote says so.
-                convention=kernel_convention if named else None,
+                convention=convention,
             )
         if trainer.process == 0:
             for place in (session, session / "checkpoints"):
@@ -107,19 +108,25 @@ def train(
     )
 
 
-def _source(session: pathlib.Path, load_checkpoint: str | None) -> Any:
-    """The checkpoint to begin with, or None for fresh weights."""
+def _source(
+    session: pathlib.Path, load_checkpoint: str | None, convention: str | None
+) -> tuple[pathlib.Path | None, str | None]:
+    """The checkpoint to begin with, None for fresh weights, and its convention.
+
+    That is the given one of the file that was given; what the session wrote itself says
+    its own.
+    """
     if load_checkpoint is None:
-        return checkpoints.find_resumable(session)
+        return checkpoints.find_resumable(session), convention
     path = pathlib.Path(load_checkpoint)
     if checkpoints.is_of(session, path) or not path.is_file():
-        return path
+        return path, convention
     own = checkpoints.find_resumable(session)
     if own is None:
-        return path
+        return path, convention
     # The command that has begun this session goes on with it.
     if checkpoints.state_of(own).get("origin") == util.sha256(path):
-        return own
+        return own, None
     raise UserError(
         f"{session} has checkpoints of its own, which did not begin with "
         f"{load_checkpoint}; to start from it, choose a new training.path"

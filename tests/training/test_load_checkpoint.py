@@ -116,3 +116,17 @@ def test_a_checkpoint_that_names_no_backend_needs_the_convention(tree, tmp_path)
     expected = checkpoints.read_checkpoint(source, config, "theano").weights
     for name, array in final_weights(tmp_path / "s", config).weights.items():
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "text", "of another network"])
+def test_what_is_no_checkpoint_is_refused_before_the_data_set_is_read(spoil, tmp_path):
+    config = session_config(tmp_path / "no data set", tmp_path / "s")
+    source = tmp_path / "checkpoint.hdf5"
+    if spoil == "text":
+        source.write_text("none")
+    if spoil == "of another network":
+        source = golden_checkpoint("singing-voice")
+    with pytest.raises(UserError) as caught:
+        train(config, load_checkpoint=str(source))
+    assert str(caught.value).startswith(f"{source}: ")
+    assert not (tmp_path / "s").exists()
