@@ -78,29 +78,52 @@ def label(
 
     A piece has about `piece_seconds`. In stereo the stems keep both channels, at 44.1
     kHz. Raises UserError where the song cannot be decoded, the teacher fails, a piece
-    cannot be written, or something else is in its place.
+    cannot be written, or something else is in its place, or it is in another split.
     """
+    for split in songs.SPLITS:
+        there = out / split / f"{song.name}-01"
+        if split != song.split and there.exists():
+            raise UserError(
+                f"{there}: this song is to be in {song.split}; remove its pieces there"
+            )
     mixture = songs.decode(song.path)
+    rate, channels = (songs.RATE, 2) if stereo else (MONO_RATE, 1)
     edges = borders(len(mixture), int(piece_seconds * songs.RATE))
+    edges = [edge * rate // songs.RATE for edge in edges]
     pieces = [out / song.split / f"{song.name}-{k:02d}" for k in range(1, len(edges))]
-    for piece in pieces:
-        if piece.exists() and not (piece / RECORD).is_file():
-            raise UserError(f"{piece}: expected a piece or nothing there; remove it")
+    for k, piece in enumerate(pieces):
+        if piece.exists():
+            check_piece(piece, (rate, channels, edges[k + 1] - edges[k]))
     if all(piece.exists() for piece in pieces):
         return len(pieces)
-    rate, both = songs.RATE, [mixture, teacher.vocals(mixture)]
+    both = [mixture, teacher.vocals(mixture)]
     if not stereo:
-        common = np.gcd(rate, MONO_RATE)
-        up, down, rate = MONO_RATE // common, rate // common, MONO_RATE
+        common = np.gcd(songs.RATE, rate)
+        up, down = rate // common, songs.RATE // common
         both = [resample_poly(y.mean(axis=1, keepdims=True), up, down) for y in both]
     stems = quantised(*both)
     record = {**song.record, "teacher": teacher.name, "pseudo_stems": True}
     for k, piece in enumerate(pieces):
-        start, stop = (edge * rate // songs.RATE for edge in edges[k : k + 2])
+        start, stop = edges[k : k + 2]
         part = {stem: samples[start:stop] for stem, samples in stems.items()}
         more = {"piece": k + 1, "start_seconds": round(start / rate, 3)}
         write_piece(piece, part, rate, {**record, **more})
     return len(pieces)
+
+
+def check_piece(piece: pathlib.Path, form: tuple[int, int, int]) -> None:
+    """Refuses what is in a piece's place, unless it is one of that form.
+
+    That is its rate, channels and frames.
+    """
+    if not (piece / RECORD).is_file():
+        raise UserError(f"{piece}: expected a piece or nothing there; remove it")
+    mixture, rate = sound_files.read(piece / "mixture.wav", "int16")
+    if (rate, mixture.shape[1], len(mixture)) != form:
+        raise UserError(
+            f"{piece}: made of another song, or with other --seconds or --stereo; "
+            "remove the pieces of this song"
+        )
 
 
 def write_piece(

@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 import util
+from sswavenet.sound.loudness import check_samples
 from util import UserError
 
 RATE = 44100  # Hz, of what is decoded
@@ -136,4 +137,6 @@ def decode(path: pathlib.Path) -> np.ndarray:
         raise UserError(f"{path}: cannot be decoded: {error}") from None
     if not parts:
         raise UserError(f"{path}: expected sound, got none")
-    return np.concatenate(parts, axis=1).reshape(-1, 2)
+    samples = np.concatenate(parts, axis=1).reshape(-1, 2)
+    check_samples(samples, f"{path}: ")
+    return samples

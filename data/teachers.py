@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 from songs import RATE
 
+from sswavenet.sound.loudness import check_samples
 from util import UserError
 
 
@@ -36,13 +37,15 @@ class Teacher(Protocol):
 
 
 def checked(name: str, vocals: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The vocals that a teacher gave; a UserError unless they have that shape."""
-    if np.shape(vocals) != shape or not np.isfinite(vocals).all():
+    """The vocals that a teacher gave; a UserError unless they fit the mixture."""
+    if np.shape(vocals) != shape:
         raise UserError(
-            f"the teacher {name}: expected finite vocals (frames, channels) = {shape} "
-            f"at {RATE} Hz, got {np.shape(vocals)}"
+            f"the teacher {name}: expected vocals (frames, channels) = {shape} at "
+            f"{RATE} Hz, got {np.shape(vocals)}"
         )
-    return np.asarray(vocals, np.float32)
+    vocals = np.asarray(vocals, np.float32)
+    check_samples(vocals, f"the teacher {name}: ")
+    return vocals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,11 @@ class Function:
 
     def vocals(self, mixture: np.ndarray) -> np.ndarray:
         """See `Teacher`."""
-        return checked(self.name, self.call(mixture), mixture.shape)
+        try:
+            vocals = self.call(mixture)
+        except Exception as error:  # it is the user's own, who wants to know
+            raise UserError(f"the teacher {self.name} failed: {error!r}") from None
+        return checked(self.name, vocals, mixture.shape)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -145,6 +145,32 @@ def test_finished_pieces_are_kept_and_the_teacher_is_not_asked_again(
         np.testing.assert_array_equal(samples, before[stem])
 
 
+def test_pieces_made_otherwise_are_told_and_kept(
+    folder, about, teacher, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert label(folder, out, about, teacher) == 0
+    before = sorted(out.glob("*/*"))
+    capsys.readouterr()
+    held_out = about.read_text()
+    for table, options, told in (
+        ("file,split\nHeld*,train\n", [], ["validation/Held out-01: this song is to"]),
+        (held_out, ["--seconds", "12"], ["train/Somebody - Long-01: made"]),
+        (
+            held_out,
+            ["--stereo"],
+            ["Held out-01: made", "Long-01: made", "short-01: made"],
+        ),
+    ):
+        about.write_text(table)
+        assert label(folder, out, about, teacher, *options) == 1
+        text = capsys.readouterr().err
+        lines = [line for line in text.splitlines() if line.startswith("error")]
+        assert len(lines) == len(told)
+        assert all(part in line for part, line in zip(told, lines))
+        assert sorted(out.glob("*/*")) == before
+
+
 def test_a_loud_song_is_made_quieter_so_that_nothing_clips():
     mixture = np.array([[1.2], [-0.3]], np.float32)
     stems = label_songs.quantised(mixture, np.array([[-0.6], [0.0]], np.float32))
@@ -165,13 +191,40 @@ def test_a_function_teaches(folder, about, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('too long')", "failed: ValueError('too long')"),
+        ("return x * float('nan')", "expected finite samples"),
+        ("return x[1:]", "expected vocals (frames, channels)"),
+    ],
+)
+def test_a_function_that_fails_is_named(
+    body, said, folder, about, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine_to_fail", raising=False)
+    (tmp_path / "mine_to_fail.py").write_text(f"def split(x):\n    {body}\n")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert label(folder, tmp_path / "out", about, "mine_to_fail:split") == 1
+    errors = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
+    assert len(errors) == 3
+    assert all(said in line for line in errors)
+
+
+def test_a_song_of_no_sound_is_named(folder, about, teacher, tmp_path, capsys):
+    soundfile.write(folder / "data.wav", np.full((9, 2), 3e38), 44100, "FLOAT")
+    assert label(folder, tmp_path / "out", about, teacher) == 1
+    assert "data.wav: expected samples of at most 1e+10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("program", "said"),
     [
         ("import sys; sys.exit('no memory')", "failed: no memory"),
         ("pass", "wrote no vocals"),
         (
             TEACHER.replace("mixture[:, [0, 0]]", "mixture[1:]"),
-            "expected finite vocals",
+            "expected vocals (frames, channels)",
         ),
         (TEACHER.replace("rate, sub", "rate // 2, sub"), "expected vocals at 44100 Hz"),
     ],
