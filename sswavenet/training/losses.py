@@ -19,6 +19,21 @@ from typing import Any, Callable
 from sswavenet.backend import compat
 from sswavenet.config.session import Config
 from sswavenet.config.tasks import OutputLoss
+from util import UserError
+
+# Of the padded target field: fewer leave `valid_mean_absolute_error` nothing.
+MIN_FIELD_LENGTH = 4
+
+
+def check_field(config: Config) -> None:
+    """Refuse a target field that is too short to train on."""
+    least = MIN_FIELD_LENGTH - 2 * config.target_padding
+    if config.target_field_length < least:
+        raise UserError(
+            f"model.target_field_length must be at least {least} to train with a "
+            f"model.target_padding of {config.target_padding}, got "
+            f"{config.target_field_length}"
+        )
 
 
 def _error(target: Any, estimate: Any) -> Any:

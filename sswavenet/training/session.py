@@ -27,7 +27,7 @@ from sswavenet.backend import compat, memory
 from sswavenet.config.document import to_document
 from sswavenet.config.session import Config
 from sswavenet.console import places, signals
-from sswavenet.training import history
+from sswavenet.training import history, losses
 from sswavenet.training.loop import Interrupted, Trainer
 from sswavenet.training.state import compiled_precision
 from util import UserError
@@ -56,6 +56,7 @@ def train(
     """
     compat.distribute()
     history.check_packages(config)
+    losses.check_field(config)
     memory.check_training(config)
     session = pathlib.Path(config.session_path)
     # These refuse before the work what they would after it.

@@ -7,7 +7,9 @@ import models
 from sswavenet.backend import compat
 from sswavenet.config.tasks import OutputLoss
 from sswavenet.training import losses
+from sswavenet.training.session import train
 from tests.support import tiny_config
+from util import UserError
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,14 @@ def test_the_loss_of_the_papers_depth_has_gradients():
         [np.zeros((1, length), "float32")] * len(config.task.supervised),
     )
     assert np.isfinite(float(logs["loss"]))
+
+
+@pytest.mark.parametrize(("field", "padding", "least"), [(3, 0, 4), (1, 1, 2)])
+def test_a_field_too_short_to_train_on_is_refused(field, padding, least, tmp_path):
+    config = tiny_config(
+        dataset={"path": str(tmp_path)},
+        model={"target_field_length": field, "target_padding": padding},
+        training={"path": str(tmp_path / "s")},
+    )
+    with pytest.raises(UserError, match=f"at least {least} to train .* got {field}"):
+        train(config)
