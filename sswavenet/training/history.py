@@ -16,6 +16,7 @@ import re
 
 import util
 from sswavenet import checkpoints
+from sswavenet.config.keys import shown
 from sswavenet.config.session import Config
 from sswavenet.console import packages
 from util import UserError
@@ -85,7 +86,7 @@ class SessionLog:
         except (LookupError, OverflowError, TypeError, ValueError, csv.Error) as error:
             raise UserError(
                 f"{self.path}: expected a history as CSV with the columns epoch, loss, "
-                f"val_loss and {self.config.early_stopping_monitor}, got {error!r}"
+                f"val_loss and {self.config.early_stopping_monitor}, got {shown(error)}"
             ) from None
 
     def _renamed(self, name: str, *, by_stems: bool) -> str:
