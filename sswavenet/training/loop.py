@@ -161,7 +161,6 @@ class Trainer(State):
             self.save(path, **{checkpoints.NEWEST: newest})
             if self.process == 0:
                 self._remove_stopped(but=path)
-            logger.info("stopped; the same command goes on from %s", path)
             raise Interrupted(number)
 
     def _remove_stopped(self, but: pathlib.Path | None = None) -> None:

@@ -98,7 +98,19 @@ def train(
         trainer.log.rewind(trainer.epoch, trainer.last_row, write=trainer.process == 0)
         stack.enter_context(_signals(trainer))
         stack.enter_context(compat.products_in(precision))
-        trainer.run()
+        try:
+            trainer.run()
+        except Interrupted:
+            # To go back is what it does each time.
+            rewinds = load_checkpoint is not None and checkpoints.is_of(
+                session, pathlib.Path(load_checkpoint)
+            )
+            logger.info(
+                "stopped; the same command%s goes on from %s",
+                " without --load_checkpoint" if rewinds else "",
+                session / checkpoints.STOPPED,
+            )
+            raise
     more = "; a higher training.num_epochs goes on"
     logger.info(
         "finished: %d of %d epochs in %s%s",

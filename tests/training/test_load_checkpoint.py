@@ -1,6 +1,7 @@
 """Trainings that begin with a checkpoint, of their own session or of another."""
 
 import json
+import logging
 import os
 import signal
 
@@ -81,6 +82,34 @@ def test_load_checkpoint_rewinds_its_own_session(tree, tmp_path):
     after = history(session)
     assert [row["epoch"] for row in after] == ["1", "2"]
     assert float(after[1]["loss"]) == pytest.approx(float(before[1]["loss"]), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_stop_after_going_back_names_the_command_that_goes_on(
+    tree, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    session = tmp_path / "s"
+    config = session_config(tree, session)
+    train(config)
+    first = next((session / "checkpoints").glob("checkpoint.00001-*"))
+
+    def interrupt(*arguments, real=batches.draw):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    for given, command in (
+        ({"load_checkpoint": str(first)}, "same command without --load_checkpoint"),
+        ({}, "same command"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(batches, "draw", interrupt)
+            with pytest.raises(Interrupted):
+                train(config, **given)
+        state = session / "interrupted.hdf5"
+        assert caplog.messages[-1] == f"stopped; the {command} goes on from {state}"
+    train(config)
+    assert [row["epoch"] for row in history(session)] == ["1", "2"]
 
 
 @pytest.mark.slow
