@@ -108,11 +108,16 @@ def _latest(session: pathlib.Path) -> pathlib.Path | None:
 
 
 def check_session(session: pathlib.Path, config: Config) -> None:
-    """Refuse another network than that of a session's config.json."""
+    """Refuse another network or rate than that of a session's config.json."""
     path = session / "config.json"
     if not path.is_file():
         return
     there = read_config(path, config.task_name)
+    if there.sample_rate != config.sample_rate:
+        raise UserError(
+            f"{path} describes a network at {there.sample_rate} Hz, this configuration "
+            f"one at {config.sample_rate} Hz; choose a new training.path"
+        )
     if there.weight_shapes != config.weight_shapes:
         raise UserError(
             f"{path} describes another network ({there.num_params} parameters) than "

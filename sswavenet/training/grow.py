@@ -12,8 +12,8 @@ learn, and then what they connect, while the outputs start where they were: at t
 estimates of the one network, or at the mean of those of several. `--help` lists the
 flags.
 
-Only channels and stacks can grow: filter lengths and dilations stay. The task stays,
-too, or multi-instrument gives singing-voice its vocals, or singing-voice joins
+Only channels and stacks can grow: rate, filter lengths and dilations stay. The task
+stays, too, or multi-instrument gives singing-voice its vocals, or singing-voice joins
 multi-instrument with them.
 """
 
@@ -133,7 +133,8 @@ def _check(smalls: Sequence[Config], big: Config) -> None:
             f"one of {', '.join(sorted(estimated))}"
         )
     for small in smalls:
-        for field in ("dilations", "filter_length", "final_filter_lengths"):
+        fields = ("sample_rate", "dilations", "filter_length", "final_filter_lengths")
+        for field in fields:
             if getattr(small, field) != getattr(big, field):
                 raise UserError(
                     f"expected the same {field} in all networks, got "

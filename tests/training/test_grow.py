@@ -92,17 +92,18 @@ def test_new_channels_are_not_dead(rng):
 
 
 @pytest.mark.parametrize(
-    ("model", "message"),
+    ("changes", "message"),
     [
         ({"dilations": [1, 2, 8]}, "same dilations"),
         ({"num_stacks": 1}, "num_stacks of at least 2, got 1"),
+        ({"sample_rate": 8000}, "same sample_rate in all networks, got 16000 and 8000"),
     ],
 )
-def test_what_does_not_fit_is_refused(model, message, rng):
+def test_what_does_not_fit_is_refused(changes, message, rng):
     small = tiny_config()
     with pytest.raises(UserError, match=message):
         grow.grown_weights(
-            [(small, random_weights(small, rng))], tiny_config(model=model), rng
+            [(small, random_weights(small, rng))], small.replace(**changes), rng
         )
 
 

@@ -232,3 +232,5 @@ def test_another_network_is_refused_in_a_session(tree, tmp_path):
     train(config)
     with pytest.raises(UserError, match="describes another network"):
         train(config.replace(residual_channels=5))
+    with pytest.raises(UserError, match=r"network at 16000 Hz, .* one at 8000 Hz"):
+        train(config.replace(sample_rate=8000))
