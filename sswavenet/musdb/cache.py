@@ -167,6 +167,8 @@ def prepare_tracks(
         path = audio_path(cache_folder, config.task_name, part, name)
         return prepare_track(folder, path, config.task, config.sample_rate)
 
+    # Of decoders that were killed; each may have the size of a track.
+    util.remove_leftovers(audio_path(cache_folder, config.task_name, part, "").parent)
     num_threads = min(os.cpu_count() or 1, MAX_DECODERS)
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
         jobs = [pool.submit(prepare, name) for name in names]

@@ -52,6 +52,14 @@ def decoded(monkeypatch):
     return names
 
 
+def test_what_a_killed_decoder_left_is_removed(tree, tmp_path, make_config, load):
+    left = tmp_path / f"cache/multi-instrument/train/{util.PARTIAL}x"
+    left.mkdir(parents=True)
+    (left / "new0.npy").touch()
+    load(make_config(tree))
+    assert not left.exists()
+
+
 def test_cache_is_used_and_follows_its_sources(tree, make_config, load, decoded):
     config = make_config(tree)
     load(config)
