@@ -204,7 +204,7 @@ def ideal_ratio_mask(
     Reference: IRM1 of SiSEC 2018 (https://github.com/sigsep/sigsep-mus-oracle), which
     uses 2048 samples at 44.1 kHz.
     """
-    length = 2 ** round(math.log2(MASK_SECONDS * sample_rate))
+    length = 2 ** max(1, round(math.log2(MASK_SECONDS * sample_rate)))
     num_frames = len(mixture)
     short = max(0, length - num_frames)
     settings = {"nperseg": length, "noverlap": length // 2}

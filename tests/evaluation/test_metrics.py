@@ -114,6 +114,14 @@ def test_the_oracle_masks_each_channel_by_itself(rng):
         np.testing.assert_allclose(both[..., channel], one, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [1, 8, 100])
+def test_the_oracle_shares_out_mixtures_of_the_lowest_rates(rate, rng):
+    references = rng.standard_normal((3, 50)).astype("float32")
+    mixture = references.sum(axis=0)
+    found = ideal_ratio_mask(references, mixture, sample_rate=rate)
+    np.testing.assert_allclose(found.sum(axis=0), mixture, atol=1e-5)
+
+
 @pytest.mark.parametrize("gain_db", [-9, 0, 4])
 def test_the_level_of_an_estimate_is_told(rng, gain_db):
     references = make_stems(rng)
