@@ -23,6 +23,8 @@ class Format:
     # Sample rates of its codec, Hz, ascending; any where empty. What has another is
     # resampled
     rates: Sequence[int] = ()
+    # Where nothing is resampled, the rates that it holds, Hz; any where empty
+    ranges: Sequence[range] = ()
     muxer: str = ""  # FFmpeg's name of the container; empty where libsndfile writes it
     codec: str = ""  # FFmpeg's name of the encoder, of which a bit rate can be chosen
 
@@ -37,13 +39,17 @@ class Format:
             return sample_rate
         return next((rate for rate in self.rates if rate > sample_rate), self.rates[-1])
 
-    def check(self, channels: int) -> None:
-        """Refuse with a UserError a number of channels that it cannot hold."""
+    def check(self, channels: int, sample_rate: int) -> None:
+        """Refuse with a UserError channels or a rate, Hz, that it cannot hold."""
         if channels not in self.channels:
             known = ", ".join(map(str, self.channels))
             raise UserError(
-                f"--format {self.name} holds {known} channels, got {channels}: wav or "
-                "flac hold them"
+                f"--format {self.name} holds {known} channels, got {channels}: wav "
+                "holds them"
+            )
+        if self.ranges and not any(sample_rate in held for held in self.ranges):
+            raise UserError(
+                f"--format {self.name} does not hold {sample_rate} Hz: wav does"
             )
 
 
@@ -51,12 +57,17 @@ FORMATS = {
     form.name: form
     for form in (
         Format("wav", tuple(SAMPLE_BITS), channels=range(1, 1025)),
-        Format("flac", ("PCM_16", "PCM_24")),
+        Format(
+            "flac",
+            ("PCM_16", "PCM_24"),
+            ranges=(range(1, 2**16), range(2**16 + 4, 655351, 10)),
+        ),
         Format(
             "mp3", channels=(1, 2), rates=_MPEG_RATES, muxer="mp3", codec="libmp3lame"
         ),
-        # Vorbis orders more channels than two in a way of its own.
-        Format("ogg", channels=(1, 2)),
+        # Vorbis orders more channels than two in a way of its own. At a higher rate
+        # libsndfile ends the process.
+        Format("ogg", channels=(1, 2), ranges=(range(1, 200001),)),
         # With five and seven channels FFmpeg mistakes their order.
         Format(
             "opus",

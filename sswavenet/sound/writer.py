@@ -52,8 +52,8 @@ class AudioWriter:
     `FORMATS`, `subtype` a key of `SAMPLE_BITS` that the format has. A lossy format that
     does not have the rate, Hz, takes the next one. The number of frames to come, about,
     decides whether a WAV becomes an RF64. Raises UserError where the format does not
-    have so many channels, and OSError where the file cannot be written, for example on
-    a full disk.
+    have so many channels or that rate, and OSError where the file cannot be written,
+    for example on a full disk.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AudioWriter:
     ):
         self.path = pathlib.Path(path)
         kind = FORMATS[form]
-        kind.check(channels)
+        kind.check(channels, sample_rate)
         self._hash = None if kind.is_lossy else hashlib.sha256()
         self._tags = tags or Tags()
         self.path.open("wb").close()  # says why, where libsndfile does not

@@ -118,6 +118,22 @@ def test_channels_that_a_format_cannot_hold_are_refused(form, channels, tmp_path
         write(tmp_path / f"a.{form}", np.zeros((10, channels), np.float32), 48000)
 
 
+@pytest.mark.parametrize(
+    ("form", "rate"), [("ogg", 384000), ("flac", 99991), ("flac", 768000)]
+)
+def test_rates_that_a_format_cannot_hold_are_refused(form, rate, tmp_path):
+    with pytest.raises(UserError, match=f"--format {form} does not hold {rate} Hz"):
+        write(tmp_path / f"a.{form}", np.zeros((10, 2), np.float32), rate)
+
+
+@pytest.mark.parametrize(
+    ("form", "rate"), [("ogg", 200000), ("flac", 65535), ("flac", 655350)]
+)
+def test_the_highest_rates_of_a_format_are_held(form, rate, tmp_path):
+    write(tmp_path / f"a.{form}", np.zeros((10, 2), np.float32), rate)
+    assert soundfile.info(tmp_path / f"a.{form}").samplerate == rate
+
+
 @pytest.mark.parametrize("form", ["mp3", "opus", "m4a"])
 def test_a_bit_rate_decides_the_size(form, tmp_path, rng, require_av):
     audio = rng.standard_normal((5 * 48000, 2)).astype(np.float32) / 10
