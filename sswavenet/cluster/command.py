@@ -61,7 +61,7 @@ def infer(args: argparse.Namespace) -> int:
     urls = list(filter(places.is_url, command.inputs(args)))
     if urls and len(urls) < len(command.inputs(args)):
         raise UserError("expected URLs of mixtures, or files and folders, got both")
-    found = Found([], []) if urls else command.find(args, session)
+    found = Found([], []) if urls else command.find(args, session, options)
     command.check_reports(args, session, found)  # before anything is appended
     if args.print_model_summary:
         session.print_summary()

@@ -17,7 +17,7 @@ import util
 from sswavenet.console import flags, places, streams
 from sswavenet.separation import naming, picture, report, separator
 from sswavenet.separation.excerpt import Excerpt
-from sswavenet.separation.folder import separate_all
+from sswavenet.separation.folder import chosen_stems, separate_all
 from sswavenet.separation.inputs import Found, Mixture, find_mixtures
 from sswavenet.separation.options import Options
 from sswavenet.separation.outputs import parents
@@ -35,7 +35,7 @@ def infer(args: argparse.Namespace) -> int:
         return _separate_stdin(args)
     options = make_options(args)
     session = load_session(args)
-    found = find(args, session)
+    found = find(args, session, options)
     check_reports(args, session, found)
     engine = session.engine(whole=options.whole_passes)
     if args.output_path is not None:
@@ -107,7 +107,7 @@ def make_options(args: argparse.Namespace) -> Options:
     )
 
 
-def find(args: argparse.Namespace, session: Session) -> Found:
+def find(args: argparse.Namespace, session: Session, options: Options) -> Found:
     """The mixtures that the arguments name, in files and folders."""
     return find_mixtures(
         *inputs(args),
@@ -118,6 +118,7 @@ def find(args: argparse.Namespace, session: Session) -> Found:
         ],
         template=args.output_name,
         extension=args.format,
+        stems=chosen_stems(session.config, options),
     )
 
 

@@ -69,13 +69,14 @@ def find_mixtures(
     output_paths: Sequence[os.PathLike | str] = (),
     template: str = naming.DEFAULT,
     extension: str = "wav",
+    stems: Sequence[str] = ("stem",),
 ) -> Found:
     """List the mixtures at `paths`, each once; none of them is opened.
 
     Files are taken whatever their names are; of folders every file with an extension of
     audio or video in sorted order, but for hidden ones. The folders `output_paths` are
     not looked into, for they hold stems. Raises UserError where there are no mixtures,
-    or two would write the same stems.
+    or two would write a file of one name among their `stems`.
     """
     stems_at = {identity(path) for path in output_paths} - {None}
     left_out: list[tuple[str, str]] = []
@@ -87,20 +88,24 @@ def find_mixtures(
             empty.append(root)
         for entry in entries:
             files.setdefault(os.path.abspath(entry[0]), entry)
-    mixtures: dict[str, Mixture] = {}
+    mixtures: list[Mixture] = []
+    writers: dict[str, Mixture] = {}  # by the names of their stems
     for file, name, size in files.values():
         mixture = Mixture(pathlib.Path(file), name, size, template, extension)
-        (stem,) = mixture.stem_names(["stem"])
-        if stem in mixtures:
-            first = mixtures[stem].path
-            raise UserError(f"{first} and {file} would write the same stems")
-        mixtures[stem] = mixture
+        mixtures.append(mixture)
+        for stem in mixture.stem_names(stems):
+            first = writers.setdefault(stem, mixture)
+            if first is not mixture:
+                raise UserError(
+                    f"{first.path} and {file} would write the same stems, {stem} "
+                    "for one"
+                )
     if left_out:
         text = ", ".join(f"{place} ({reason})" for place, reason in sorted(left_out))
         logger.warning("left out: %s", text)
     if empty:
         raise UserError(f"{empty[0]}: expected at least one audio file in the folder")
-    return Found(list(mixtures.values()), sorted(left_out))
+    return Found(mixtures, sorted(left_out))
 
 
 def _files_at(

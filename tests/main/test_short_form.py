@@ -53,6 +53,16 @@ def test_two_folders_with_files_of_one_name_are_refused(album, quick, capsys):
     assert not pathlib.Path("separated").exists()
 
 
+def test_a_complement_of_one_with_the_name_of_a_stem_of_another_is_refused(
+    album, quick, capsys
+):
+    pathlib.Path("album/one_no.wav").write_bytes(pathlib.Path("three.wav").read_bytes())
+    assert main(["album", "--complement", "--overwrite"]) == 2
+    assert "would write the same stems, one_no_" in one_error(capsys)
+    assert main(["album"]) == 0
+    assert separated("multi-instrument", "one", "one_no", "two")
+
+
 def test_one_missing_mixture_among_several_is_named_before_the_work(
     album, quick, capsys
 ):
