@@ -92,6 +92,7 @@ def run(work: Callable[[], int]) -> int:
     something that was given cannot be used or written, or the memory runs out, 130
     after SIGINT, 143 after SIGTERM, 129 after SIGHUP.
     """
+    streams.open_closed()
     with _logging_to_stderr():
         try:
             with signals.raising(), _closing_bars():

@@ -69,6 +69,13 @@ def _unbuffered(file: Any) -> Any:
     return getattr(file, "raw", file)
 
 
+def open_closed() -> None:
+    """Let those that are closed lead nowhere: else a file would take their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+
+
 def silence_stdout() -> None:
     """Let stdout lead nowhere: else the end of the program tries once more."""
     with contextlib.suppress(OSError):

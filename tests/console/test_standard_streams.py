@@ -74,6 +74,23 @@ def test_a_summary_that_cannot_be_written_ends_the_run_first(arguments, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_leads_nowhere(closed, arguments, tmp_path):
+    done = run([*arguments, f"--mixture_input_path={tmp_path}"], closed)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_a_closed_stdin_is_empty():
+    code = (
+        "from sswavenet.console import run, streams as s; "
+        "run.run(lambda: s.write(repr(s.read(9))))"
+    )
+    done = run(["-c", code], "<&-", [])
+    assert (done.stdout, done.stderr) == ("b''", "")
+
+
 def test_stdout_gets_names_that_are_no_text(capsysbinary):
     write("a\udcff\n")
     assert capsysbinary.readouterr().out == b"a\\udcff\n"
