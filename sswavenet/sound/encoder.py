@@ -30,7 +30,8 @@ class FfmpegWriter:
 
     The rate is that of the audio, Hz; the file has the next one that its codec knows.
     By default the bit rate is the best that the format is good for. Tags are written
-    but for the cover. Raises OSError where the file cannot be written.
+    but for the cover. Raises OSError where the file cannot be written, or would be
+    empty.
     """
 
     def __init__(
@@ -44,8 +45,8 @@ class FfmpegWriter:
         tags: Tags | None = None,
     ):
         self._layout = LAYOUTS[channels]
-        self._rate = sample_rate
-        self._frames = 0
+        self._name, self._rate = form.name, sample_rate
+        self._frames = self._packets = 0
         rate = form.rate(sample_rate)
         options = BEST_MP3 if form.codec == "libmp3lame" and not bitrate else {}
         # Else an MP4 tells its length in whole milliseconds.
@@ -80,6 +81,11 @@ class FfmpegWriter:
             self._encode(None)
         finally:
             _encoding(self._container.close)
+        if not self._packets:  # FFmpeg's resampler loses some twenty samples
+            raise OSError(
+                f"{self._frames} samples at {self._rate} Hz are too few for "
+                f"{self._name}: flac holds them"
+            )
 
     def discard(self) -> None:
         """Close a file that is not to be finished."""
@@ -91,6 +97,7 @@ class FfmpegWriter:
     def _encode(self, frame: Any) -> None:
         for packet in _encoding(self._stream.encode, frame):
             _encoding(self._container.mux, packet)
+            self._packets += 1
 
 
 def _encoding(work: Any, *args: Any, **kwargs: Any) -> Any:

@@ -135,6 +135,15 @@ def test_the_highest_rates_of_a_format_are_held(form, rate, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["mp3", "opus", "m4a"])
+def test_too_few_samples_make_no_empty_file(form, tmp_path, require_av):
+    path = tmp_path / f"a.{form}"
+    with pytest.raises(OSError, match=f"3 samples at 192000 Hz .* few for {form}"):
+        write(path, np.ones((3, 2), np.float32), 192000)
+    write(path, np.ones((3, 2), np.float32), 48000)
+    assert len(read(path)[0]) >= 3
+
+
+@pytest.mark.parametrize("form", ["mp3", "opus", "m4a"])
 def test_a_bit_rate_decides_the_size(form, tmp_path, rng, require_av):
     audio = rng.standard_normal((5 * 48000, 2)).astype(np.float32) / 10
     sizes = []
