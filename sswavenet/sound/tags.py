@@ -11,6 +11,7 @@ from typing import Any
 TEXTS = ("title", "artist", "album")
 MAX_TEXT = 1000  # characters
 FRONT_COVER = 3  # in ID3 and FLAC
+FLAC_COVER = 2**24 - 2**10  # bytes; a block of a FLAC has no room for more
 JPEG, PNG = b"\xff\xd8", b"\x89PNG"
 
 
@@ -50,7 +51,7 @@ def from_texts(texts: Mapping[str, str], cover: bytes = b"") -> Tags:
 
 
 def add_cover(path: os.PathLike, cover: bytes) -> None:
-    """Put a picture into a FLAC, MP3, Ogg, Opus or M4A file; others have no place.
+    """Put a picture into a FLAC, MP3, Ogg, Opus or M4A file, if it has a place for it.
 
     Raises OSError where it cannot be written.
     """
@@ -73,7 +74,7 @@ def add_cover(path: os.PathLike, cover: bytes) -> None:
             kinds = {"image/png": mp4.MP4Cover.FORMAT_PNG}
             kind = kinds.get(mime, mp4.MP4Cover.FORMAT_JPEG)
             file["covr"] = [mp4.MP4Cover(cover, kind)]
-        elif isinstance(file, flac.FLAC):
+        elif isinstance(file, flac.FLAC) and len(cover) <= FLAC_COVER:
             file.add_picture(picture)
         elif isinstance(file, ogg.OggFileType):
             text = base64.b64encode(picture.write()).decode("ascii")

@@ -11,7 +11,7 @@ import soundfile
 from main import build_parser
 from sswavenet.sound.formats import FORMATS, Encoding
 from sswavenet.sound.reader import AudioReader
-from sswavenet.sound.tags import Tags
+from sswavenet.sound.tags import FLAC_COVER, Tags
 from sswavenet.sound.writer import AudioWriter, quantize
 from util import UserError
 
@@ -176,6 +176,14 @@ def test_a_cover_alone_is_written(tmp_path, require_av):
         write(path, tones(16000, 1), 16000, tags=Tags(cover=PNG))
         with AudioReader(path) as reader:
             assert reader.tags == Tags(cover=PNG)
+
+
+@pytest.mark.parametrize(("size", "held"), [(FLAC_COVER, True), (2**24, False)])
+def test_a_cover_too_large_for_a_flac_is_left_out(size, held, tmp_path, require_av):
+    cover = PNG + bytes(size - len(PNG))
+    write(tmp_path / "a.flac", tones(16000, 1), 16000, tags=Tags("Song", cover=cover))
+    with AudioReader(tmp_path / "a.flac") as reader:
+        assert reader.tags == Tags("Song", cover=cover if held else b"")
 
 
 def test_the_stem_is_added_to_the_title():
