@@ -56,7 +56,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
     for action in parser._actions:
         if action.default is not argparse.SUPPRESS:  # as of --help
             defaults[action.dest], action.default = action.default, argparse.SUPPRESS
-    words = _with_bare_flags(parser, argv)
+    words = _with_bare_flags(parser, _without_dashes(argv))
     given = vars(parser.parse_intermixed_args(words))
     args = argparse.Namespace(**{**defaults, **given})
     contradiction = _contradiction(args, given)
@@ -76,6 +76,20 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
                 f"--{name} works with {' and '.join(works_with)}, not with {use}"
             )
     return args
+
+
+def _without_dashes(argv: Sequence[str]) -> list[str]:
+    """The arguments, where what is behind -- begins with no dash.
+
+    `parse_intermixed_args` forgets the -- when it comes to the mixtures.
+    """
+    words = list(argv)
+    if "--" in words:
+        k = words.index("--")
+        words[k:] = [
+            f"./{word}" if word[:1] == "-" != word else word for word in words[k + 1 :]
+        ]
+    return words
 
 
 def _with_bare_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:

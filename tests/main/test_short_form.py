@@ -40,6 +40,12 @@ def test_files_and_folders_stand_between_the_flags(album, quick):
     assert separated("singing-voice", "one", "three", "two")
 
 
+def test_behind_two_dashes_a_name_may_begin_with_one(album, quick):
+    pathlib.Path("three.wav").rename("-three.wav")
+    assert main(["--strict", "--", "-three.wav", "album"]) == 0
+    assert separated("multi-instrument", "-three", "one", "two")
+
+
 def test_a_mixture_that_is_named_twice_is_separated_once(album, quick, capsys):
     assert main(["album/two.wav", "./album", "album/two.wav"]) == 0
     assert separated("multi-instrument", "one", "two")
