@@ -242,9 +242,12 @@ def _open(path: os.PathLike) -> tuple[Any, Any, bool]:
                 f"file:{os.fspath(path)}", mode="r", metadata_errors="replace"
             )
         except av.FFmpegError as error:
-            if isinstance(error, (MemoryError, OSError)):
+            reason = _reason(lines)
+            # Of a file that ends too soon it says "Input/output error", too.
+            is_system = isinstance(error, OSError) and not reason
+            if is_system or isinstance(error, MemoryError):
                 raise
-            raise UnreadableError(_reason(lines)) from None
+            raise UnreadableError(reason) from None
         finally:
             av.logging.set_level(None)
     if container.format.name in PLAYLISTS:

@@ -88,7 +88,7 @@ def test_a_flipped_bit_of_a_flac_is_found(encode):
     assert "damaged or cut short" in reader.damage
 
 
-@pytest.mark.parametrize("name", ["aac.m4a", "text.mp3", "silent film.mp4"])
+@pytest.mark.parametrize("name", ["aac.m4a", "cut.mkv", "text.mp3", "silent film.mp4"])
 def test_what_holds_no_sound_is_refused(name, encode, tmp_path):
     path = tmp_path / name
     if name == "text.mp3":
@@ -96,8 +96,15 @@ def test_what_holds_no_sound_is_refused(name, encode, tmp_path):
     elif name == "aac.m4a":
         path = encode(name, "-c:a", "aac")
         path.write_bytes(path.read_bytes()[:-3000])  # where its table lies
+    elif name == "cut.mkv":
+        path = encode(name, "-c:a", "aac")
+        path.write_bytes(path.read_bytes()[:100])
     else:
         run_ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:duration=1", path)
-    reason = {"aac.m4a": "moov atom not found", "silent film.mp4": "no audio in it"}
+    reason = {
+        "aac.m4a": "moov atom not found",
+        "cut.mkv": "File ended prematurely",
+        "silent film.mp4": "no audio in it",
+    }
     with pytest.raises(UserError, match=reason.get(name, "expected an audio file")):
         read(path)
