@@ -87,7 +87,8 @@ def _without_dashes(argv: Sequence[str]) -> list[str]:
     if "--" in words:
         k = words.index("--")
         words[k:] = [
-            f"./{word}" if word[:1] == "-" != word else word for word in words[k + 1 :]
+            f"./{word}" if word.startswith("-") and word != "-" else word
+            for word in words[k + 1 :]
         ]
     return words
 
